@@ -1,0 +1,56 @@
+# The two commands a newcomer needs are `make demo` and `make test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+# Triton's environment, shared by the demo and the tests.
+export LUTHIER_SERVING_VENV ?= $(CURDIR)/.venv-serving
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+PROTOS := $(wildcard proto/luthier/v1/*.proto)
+SERVICES := $(wildcard proto/luthier/v1/*_service.proto)
+
+.PHONY: demo test check proto bench docs format clean
+
+demo: $(STAMP)
+	$(BIN)/luthier demo
+
+test: $(STAMP)
+	$(BIN)/python -m pytest
+
+check: $(STAMP)
+	ruff format --check .
+	ruff check .
+	mypy
+	lint-imports
+	buf format --diff --exit-code
+	buf lint
+	against="$$(git describe --tags --abbrev=0 2>/dev/null || echo main)"; \
+	  if git rev-parse --verify --quiet "$$against:proto" >/dev/null; then \
+	    buf breaking --against ".git#ref=$$against"; fi
+	$(MAKE) proto docs
+	git diff --exit-code -- luthier/v1 docs
+
+proto: $(STAMP)
+	$(BIN)/python -m grpc_tools.protoc -Iproto --python_out=. --pyi_out=. $(PROTOS)
+	$(BIN)/python -m grpc_tools.protoc -Iproto --grpc_python_out=. --mypy_grpc_out=quiet:. $(SERVICES)
+
+docs: $(STAMP)
+	$(BIN)/python docs/generate.py
+
+bench: $(STAMP)
+	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+
+format: $(STAMP)
+	ruff format .
+	ruff check --fix .
+	buf format -w
+
+clean:
+	rm -rf $(VENV) .venv-serving
+
+$(STAMP): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip==26.3
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[local,dev]'
+	touch $(STAMP)

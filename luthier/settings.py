@@ -1,0 +1,153 @@
+"""Every knob that comes from the environment. No other module reads an environment variable.
+
+Each process builds the class it needs once, in its `__main__`, and hands the values on.
+"""
+
+from datetime import timedelta
+from pathlib import Path
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """What every process has in common."""
+
+    model_config = SettingsConfigDict(env_prefix="LUTHIER_", env_ignore_empty=True, extra="ignore")
+
+    home: Path = Path("~/.luthier")
+    """Folder of the local installation: state, keys, caches."""
+    log_level: str = "INFO"
+    """DEBUG, INFO, WARNING or ERROR."""
+    log_format: str = "json"
+    """`json` for machines, `text` for people."""
+
+    @property
+    def home_dir(self) -> Path:
+        """`home`, with `~` expanded."""
+        return self.home.expanduser().absolute()
+
+
+class ClientSettings(Settings):
+    """What the SDK and the CLI need to find a gateway."""
+
+    gateway: str = ""
+    """`host:port` of the gateway's gRPC; empty: the one that `luthier up` started in `home`."""
+    api_key: SecretStr = SecretStr("")
+    """API key; empty: the one that `luthier up` left in `home`."""
+
+
+class BusSettings(Settings):
+    """How to reach NATS."""
+
+    nats_url: SecretStr = SecretStr("nats://127.0.0.1:4222")
+    """May carry a user and a password."""
+
+
+class CoordinatorSettings(BusSettings):
+    """`python -m coordinator`."""
+
+    database_url: SecretStr = SecretStr("")
+    """`postgresql://...`"""
+    internal_token: SecretStr = SecretStr("")
+    """Shared secret of coordinator, gateway and workers."""
+    coordinator_listen: str = "127.0.0.1:7430"
+    """`host:port` of the internal gRPC."""
+    artifacts: str = ""
+    """fsspec URI of the artifact store."""
+    lease: timedelta = timedelta(seconds=15)
+    """How long an attempt lives without a heartbeat."""
+    reconcile_interval: timedelta = timedelta(seconds=2)
+    """Pause between two looks for expired leases and lost events."""
+    stop_grace: timedelta = timedelta(seconds=10)
+    """Time for calls in flight when asked to stop."""
+
+
+class GatewaySettings(Settings):
+    """`python -m gateway`."""
+
+    coordinator: str = "127.0.0.1:7430"
+    """`host:port` of the coordinator."""
+    internal_token: SecretStr = SecretStr("")
+    """Shared secret of coordinator, gateway and workers."""
+    gateway_listen: str = "127.0.0.1:7400"
+    """`host:port` of the public gRPC."""
+    triton_url: str = ""
+    """`host:port` of Triton's gRPC; empty: no chat."""
+    stop_grace: timedelta = timedelta(seconds=10)
+    """Time for calls in flight when asked to stop."""
+
+
+class WorkerSettings(BusSettings):
+    """`python -m workers`, and the runner that it starts."""
+
+    coordinator: str = "127.0.0.1:7430"
+    """`host:port` of the coordinator."""
+    internal_token: SecretStr = SecretStr("")
+    """Shared secret of coordinator, gateway and workers."""
+    worker_id: str = ""
+    """Stable id; empty: a new one."""
+    worker_classes: str = ""
+    """Comma-separated; empty: `cpu`, and `gpu` when there is an accelerator."""
+    worker_kinds: str = ""
+    """Comma-separated stage kinds it takes; empty: all."""
+    work_dir: Path = Path("")
+    """Scratch folder of the attempts; empty: `home`/work."""
+    artifacts: str = ""
+    """fsspec URI of the artifact store."""
+    data_roots: str = ""
+    """URI or path prefixes, comma-separated, that job files may read data and models from. Empty: none."""
+    model_cache: Path = Path("")
+    """Converted base models; empty: `home`/models."""
+    hub_url: str = ""
+    """Base URL of the model hub, or a local directory laid out as one; empty: the library's default."""
+    triton_url: str = ""
+    """`host:port` of Triton's gRPC; empty: deploy fails with the reason."""
+    triton_unavailable_reason: str = ""
+    """Why there is no Triton, told to the person whose deploy fails."""
+    triton_repository: Path = Path("")
+    """Model repository that Triton reads."""
+    checkpoint_key: SecretStr = SecretStr("")
+    """Key of the HMAC in checkpoint manifests: only checkpoints that we wrote are resumed."""
+    heartbeat_timeout: timedelta = timedelta(seconds=5)
+    """Deadline of one call to the coordinator."""
+    drain_grace: timedelta = timedelta(seconds=30)
+    """Time to write a last checkpoint when asked to stop."""
+
+    @property
+    def work_path(self) -> Path:
+        """`work_dir`, or its default under `home`."""
+        return self.work_dir if self.work_dir != Path() else self.home_dir / "work"
+
+    @property
+    def model_cache_path(self) -> Path:
+        """`model_cache`, or its default under `home`."""
+        return self.model_cache if self.model_cache != Path() else self.home_dir / "models"
+
+
+class LocalSettings(Settings):
+    """`luthier up`: a URL that is set here is used instead of an embedded service."""
+
+    database_url: SecretStr = SecretStr("")
+    """External PostgreSQL; empty: embedded."""
+    nats_url: SecretStr = SecretStr("")
+    """External NATS; empty: embedded."""
+    artifacts: str = ""
+    """External artifact store; empty: `home`/artifacts."""
+    triton_url: str = ""
+    """External Triton; empty: embedded."""
+    triton_repository: Path = Path("")
+    """Model repository of an external Triton."""
+    serving_venv: Path = Path("")
+    """Virtual environment with Triton; empty: `home`/serving."""
+    lease: timedelta = timedelta(seconds=15)
+    """How long an attempt lives without a heartbeat."""
+
+
+class TelemetrySettings(BaseSettings):
+    """The OpenTelemetry SDK's own variables that we look at."""
+
+    model_config = SettingsConfigDict(extra="ignore")
+
+    otel_exporter_otlp_endpoint: str = Field(default="", alias="OTEL_EXPORTER_OTLP_ENDPOINT")
+    """Where spans go; empty: nowhere."""

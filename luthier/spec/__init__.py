@@ -1,0 +1,29 @@
+"""The job file: one module per section, strict, with a suggestion for every misspelt key."""
+
+from luthier.spec.data import DataSpec
+from luthier.spec.deploy import DeploySpec
+from luthier.spec.evaluation import EvaluationSpec, GateRule
+from luthier.spec.export import ExportSpec, ParitySpec
+from luthier.spec.job import JobSpec
+from luthier.spec.load import canonical_json, json_schema, load_job_file, parse_spec, resolve_paths
+from luthier.spec.method import MethodSpec
+from luthier.spec.resources import ResourcesSpec
+from luthier.spec.training import TrainingSpec
+
+__all__ = [
+    "DataSpec",
+    "DeploySpec",
+    "EvaluationSpec",
+    "ExportSpec",
+    "GateRule",
+    "JobSpec",
+    "MethodSpec",
+    "ParitySpec",
+    "ResourcesSpec",
+    "TrainingSpec",
+    "canonical_json",
+    "json_schema",
+    "load_job_file",
+    "parse_spec",
+    "resolve_paths",
+]

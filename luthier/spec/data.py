@@ -1,0 +1,49 @@
+"""`data`: what to train on, and how rows become tokens."""
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from luthier.spec.base import Section
+
+RowFormat = Literal["auto", "chat", "prompt_completion", "alpaca", "text"]
+FileType = Literal["auto", "jsonl", "csv", "parquet"]
+
+
+class DataSpec(Section):
+    """Where the rows are and how they become training examples."""
+
+    path: str = Field(min_length=1)
+    """File, folder or fsspec URI of the rows. A relative path is relative to the job file."""
+    validation_path: str | None = None
+    """Rows for the validation loss. Absent: a part of `path`, see `validation_fraction`."""
+    test_path: str | None = None
+    """Rows for the evaluation. Absent: a part of `path`, see `test_fraction`."""
+    file_type: FileType = "auto"
+    """How the file is written. `auto` goes by its suffix."""
+    format: RowFormat = "auto"
+    """Shape of a row: `messages`; `prompt` + `completion`; `instruction` (+ `input`) + `output`; or `text`."""
+    system_prompt: str | None = None
+    """Put before every conversation that has no system message of its own."""
+    max_length: int = Field(default=1024, ge=8, le=131072)
+    """Longest example in tokens."""
+    overlong: Literal["drop", "truncate"] = "drop"
+    """What happens to a longer one. Both are counted in the report."""
+    deduplicate: bool = True
+    """Drop rows that are equal after normalising white space; the first one stays."""
+    on_invalid_row: Literal["fail", "drop"] = "fail"
+    """A row that cannot be read fails the job, or is dropped and named in the report."""
+    validation_fraction: float = Field(default=0.1, ge=0.0, lt=1.0)
+    """Part of `path` used for validation when there is no `validation_path`."""
+    test_fraction: float = Field(default=0.1, ge=0.0, lt=1.0)
+    """Part of `path` used for the evaluation when there is no `test_path`."""
+    seed: int = Field(default=0, ge=0)
+    """Of the split."""
+
+    @model_validator(mode="after")
+    def _something_left_to_train_on(self) -> Self:
+        validation = 0.0 if self.validation_path else self.validation_fraction
+        test = 0.0 if self.test_path else self.test_fraction
+        if validation + test >= 1.0:
+            raise ValueError("validation_fraction + test_fraction leave nothing to train on; make them smaller")
+        return self

@@ -1,0 +1,53 @@
+"""The root of the job file."""
+
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from luthier.spec.base import Section
+from luthier.spec.data import DataSpec
+from luthier.spec.deploy import DeploySpec
+from luthier.spec.evaluation import EvaluationSpec
+from luthier.spec.export import ExportSpec
+from luthier.spec.method import MethodSpec
+from luthier.spec.resources import ResourcesSpec
+from luthier.spec.training import TrainingSpec
+
+
+class JobSpec(Section):
+    """One fine-tuning job: dataset and base model in, evaluated and served model out."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")
+    """Name of the job, its model and its deployment."""
+    base_model: str = Field(min_length=1, max_length=512)
+    """A name of the catalogue, a hub id (`org/name` or `org/name@revision`), or a directory."""
+    data: DataSpec
+    """What to train on."""
+    method: MethodSpec = MethodSpec()
+    """Which weights are trained."""
+    training: TrainingSpec = TrainingSpec()
+    """The loop."""
+    evaluation: EvaluationSpec = EvaluationSpec()
+    """Base against tuned, and the gate."""
+    export: ExportSpec = ExportSpec()
+    """Formats and parity proof."""
+    deploy: DeploySpec | None = None
+    """Where it is served. Absent: not deployed."""
+    resources: ResourcesSpec = ResourcesSpec()
+    """Workers and tries."""
+
+    @model_validator(mode="after")
+    def _sections_agree(self) -> Self:
+        if self.training.packing and self.training.pack_length < self.data.max_length:
+            raise ValueError(
+                f"training.pack_length ({self.training.pack_length}) is smaller than data.max_length "
+                f"({self.data.max_length}); raise it or set training.packing: false"
+            )
+        if "triton" in self.export.formats and "merged" not in self.export.formats:
+            raise ValueError("export.formats has 'triton' without 'merged'; add 'merged'")
+        if self.deploy is not None and "triton" not in self.export.formats:
+            raise ValueError("deploy needs 'triton' in export.formats; add it or leave deploy out")
+        unmeasured = sorted(set(self.evaluation.gate) - set(self.evaluation.metrics))
+        if unmeasured:
+            raise ValueError(f"evaluation.gate names {unmeasured}, which evaluation.metrics does not measure")
+        return self

@@ -1,0 +1,18 @@
+"""`resources`: where stages run and how often they are tried."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from luthier.spec.base import Section
+
+
+class ResourcesSpec(Section):
+    """Which workers, how many tries, how much patience."""
+
+    worker_class: Literal["cpu", "gpu"] = "cpu"
+    """Workers for train, evaluate and export. Preprocess and deploy always run on `cpu`."""
+    max_attempts: int = Field(default=4, ge=1, le=100)
+    """Tries of one stage. A worker that drains does not use one up."""
+    progress_timeout_seconds: float = Field(default=600.0, ge=1)
+    """A runner whose progress does not move for this long is failed."""

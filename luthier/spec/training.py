@@ -1,0 +1,52 @@
+"""`training`: the loop. Names follow Hugging Face's TrainingArguments."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from luthier.spec.base import Section
+
+
+class TrainingSpec(Section):
+    """How long, how fast, how often to look."""
+
+    learning_rate: float = Field(default=2e-4, gt=0, le=1.0)
+    """Peak of the schedule."""
+    lr_scheduler_type: Literal["cosine", "linear", "constant"] = "cosine"
+    """Shape after the warm-up; cosine and linear end at zero."""
+    warmup_ratio: float = Field(default=0.05, ge=0.0, lt=1.0)
+    """Part of all steps in which the rate rises from zero."""
+    num_train_epochs: float = Field(default=3.0, gt=0, le=1000)
+    """Passes over the training split."""
+    max_steps: int | None = Field(default=None, ge=1)
+    """Optimizer steps; overrides `num_train_epochs`."""
+    packing: bool = True
+    """Put several examples into one row, without attention between them."""
+    pack_length: int = Field(default=1024, ge=8, le=131072)
+    """Tokens in a packed row; at least `data.max_length`."""
+    per_device_train_batch_size: int = Field(default=1, ge=1)
+    """Rows (packed, or examples without packing) in one forward pass."""
+    gradient_accumulation_steps: int = Field(default=1, ge=1)
+    """Forward passes in one optimizer step."""
+    max_grad_norm: float = Field(default=1.0, gt=0)
+    """Gradients are clipped to this global L2 norm."""
+    weight_decay: float = Field(default=0.0, ge=0)
+    """AdamW's decoupled decay (Loshchilov & Hutter, 2017, arXiv:1711.05101)."""
+    adam_beta1: float = Field(default=0.9, ge=0, lt=1)
+    """Decay of AdamW's first moment."""
+    adam_beta2: float = Field(default=0.999, ge=0, lt=1)
+    """Decay of AdamW's second moment."""
+    adam_epsilon: float = Field(default=1e-8, gt=0)
+    """Added to AdamW's denominator."""
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    """Of the frozen base and the matrix products. `auto` measures which is faster. Adapters stay fp32."""
+    eval_steps: int | None = Field(default=None, ge=1)
+    """Steps between two validation losses. Absent: ten over the run."""
+    save_steps: int | None = Field(default=None, ge=1)
+    """Steps between two checkpoints. Absent: with every validation."""
+    save_total_limit: int = Field(default=2, ge=2)
+    """Checkpoints kept; older ones are removed, the best one never."""
+    early_stopping_patience: int | None = Field(default=None, ge=1)
+    """Stop after this many validations without a better loss."""
+    seed: int = Field(default=0, ge=0)
+    """Of the adapters' initial weights, dropout and the order of the rows."""

@@ -1,0 +1,37 @@
+"""The names on the bus: streams, subjects and durable consumers. No subject is built anywhere else.
+
+Every variable token passes `check_id`, because nats-py does not refuse spaces or line breaks in a subject.
+"""
+
+from luthier.ids import check_id
+
+EVENTS_STREAM = "EVENTS"
+STAGES_STREAM = "STAGES"
+
+EVENTS_WILDCARD = "luthier.event.>"
+STAGES_WILDCARD = "luthier.stage.>"
+
+
+def event_subject(entity: str, fact: str, project_id: str, job_id: str) -> str:
+    """`luthier.event.<entity>.<fact>.<project>.<job>`; `job_id` is `-` for facts that belong to no job."""
+    tokens = (check_id(entity, "entity"), check_id(fact, "fact"), check_id(project_id, "project id"))
+    return f"luthier.event.{'.'.join(tokens)}.{check_id(job_id or '-', 'job id')}"
+
+
+def stage_subject(kind: str, worker_class: str, job_id: str) -> str:
+    """`luthier.stage.<kind>.<class>.<job>`: the subject of "stage S is ready"."""
+    return f"{_stage_prefix(kind, worker_class)}.{check_id(job_id, 'job id')}"
+
+
+def stage_filter(kind: str, worker_class: str) -> str:
+    """What the durable consumer of one stage kind and worker class listens to."""
+    return f"{_stage_prefix(kind, worker_class)}.*"
+
+
+def stage_consumer(kind: str, worker_class: str) -> str:
+    """Durable name of that consumer; KEDA scales on its lag."""
+    return f"{check_id(kind, 'stage kind')}-{check_id(worker_class, 'worker class')}"
+
+
+def _stage_prefix(kind: str, worker_class: str) -> str:
+    return f"luthier.stage.{check_id(kind, 'stage kind')}.{check_id(worker_class, 'worker class')}"

@@ -1,0 +1,176 @@
+import datetime
+
+from google.protobuf import duration_pb2 as _duration_pb2
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from luthier.v1 import failure_pb2 as _failure_pb2
+from luthier.v1 import stage_pb2 as _stage_pb2
+from luthier.v1 import worker_pb2 as _worker_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class RegisterWorkerRequest(_message.Message):
+    __slots__ = ("worker_id", "display_name", "capabilities")
+    WORKER_ID_FIELD_NUMBER: _ClassVar[int]
+    DISPLAY_NAME_FIELD_NUMBER: _ClassVar[int]
+    CAPABILITIES_FIELD_NUMBER: _ClassVar[int]
+    worker_id: str
+    display_name: str
+    capabilities: _worker_pb2.WorkerCapabilities
+    def __init__(self, worker_id: _Optional[str] = ..., display_name: _Optional[str] = ..., capabilities: _Optional[_Union[_worker_pb2.WorkerCapabilities, _Mapping]] = ...) -> None: ...
+
+class RegisterWorkerResponse(_message.Message):
+    __slots__ = ("worker", "lease", "heartbeat_interval")
+    WORKER_FIELD_NUMBER: _ClassVar[int]
+    LEASE_FIELD_NUMBER: _ClassVar[int]
+    HEARTBEAT_INTERVAL_FIELD_NUMBER: _ClassVar[int]
+    worker: _worker_pb2.Worker
+    lease: _duration_pb2.Duration
+    heartbeat_interval: _duration_pb2.Duration
+    def __init__(self, worker: _Optional[_Union[_worker_pb2.Worker, _Mapping]] = ..., lease: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., heartbeat_interval: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+
+class ClaimStageRequest(_message.Message):
+    __slots__ = ("stage_id", "worker_id", "request_id")
+    STAGE_ID_FIELD_NUMBER: _ClassVar[int]
+    WORKER_ID_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    stage_id: str
+    worker_id: str
+    request_id: str
+    def __init__(self, stage_id: _Optional[str] = ..., worker_id: _Optional[str] = ..., request_id: _Optional[str] = ...) -> None: ...
+
+class ClaimStageResponse(_message.Message):
+    __slots__ = ("assignment",)
+    ASSIGNMENT_FIELD_NUMBER: _ClassVar[int]
+    assignment: StageAssignment
+    def __init__(self, assignment: _Optional[_Union[StageAssignment, _Mapping]] = ...) -> None: ...
+
+class StageAssignment(_message.Message):
+    __slots__ = ("stage", "project_id", "job_name", "spec_json", "inputs", "checkpoints", "output_uri", "traceparent", "model_id", "deployment_id")
+    class InputsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: _stage_pb2.StageOutputs
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[_stage_pb2.StageOutputs, _Mapping]] = ...) -> None: ...
+    STAGE_FIELD_NUMBER: _ClassVar[int]
+    PROJECT_ID_FIELD_NUMBER: _ClassVar[int]
+    JOB_NAME_FIELD_NUMBER: _ClassVar[int]
+    SPEC_JSON_FIELD_NUMBER: _ClassVar[int]
+    INPUTS_FIELD_NUMBER: _ClassVar[int]
+    CHECKPOINTS_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_URI_FIELD_NUMBER: _ClassVar[int]
+    TRACEPARENT_FIELD_NUMBER: _ClassVar[int]
+    MODEL_ID_FIELD_NUMBER: _ClassVar[int]
+    DEPLOYMENT_ID_FIELD_NUMBER: _ClassVar[int]
+    stage: _stage_pb2.Stage
+    project_id: str
+    job_name: str
+    spec_json: str
+    inputs: _containers.MessageMap[str, _stage_pb2.StageOutputs]
+    checkpoints: _containers.RepeatedCompositeFieldContainer[_stage_pb2.Checkpoint]
+    output_uri: str
+    traceparent: str
+    model_id: str
+    deployment_id: str
+    def __init__(self, stage: _Optional[_Union[_stage_pb2.Stage, _Mapping]] = ..., project_id: _Optional[str] = ..., job_name: _Optional[str] = ..., spec_json: _Optional[str] = ..., inputs: _Optional[_Mapping[str, _stage_pb2.StageOutputs]] = ..., checkpoints: _Optional[_Iterable[_Union[_stage_pb2.Checkpoint, _Mapping]]] = ..., output_uri: _Optional[str] = ..., traceparent: _Optional[str] = ..., model_id: _Optional[str] = ..., deployment_id: _Optional[str] = ...) -> None: ...
+
+class HeartbeatRequest(_message.Message):
+    __slots__ = ("worker_id", "is_draining", "stages")
+    WORKER_ID_FIELD_NUMBER: _ClassVar[int]
+    IS_DRAINING_FIELD_NUMBER: _ClassVar[int]
+    STAGES_FIELD_NUMBER: _ClassVar[int]
+    worker_id: str
+    is_draining: bool
+    stages: _containers.RepeatedCompositeFieldContainer[StageHeartbeat]
+    def __init__(self, worker_id: _Optional[str] = ..., is_draining: _Optional[bool] = ..., stages: _Optional[_Iterable[_Union[StageHeartbeat, _Mapping]]] = ...) -> None: ...
+
+class StageHeartbeat(_message.Message):
+    __slots__ = ("stage_id", "fence", "progress")
+    STAGE_ID_FIELD_NUMBER: _ClassVar[int]
+    FENCE_FIELD_NUMBER: _ClassVar[int]
+    PROGRESS_FIELD_NUMBER: _ClassVar[int]
+    stage_id: str
+    fence: int
+    progress: _stage_pb2.Progress
+    def __init__(self, stage_id: _Optional[str] = ..., fence: _Optional[int] = ..., progress: _Optional[_Union[_stage_pb2.Progress, _Mapping]] = ...) -> None: ...
+
+class HeartbeatResponse(_message.Message):
+    __slots__ = ("verdicts",)
+    VERDICTS_FIELD_NUMBER: _ClassVar[int]
+    verdicts: _containers.RepeatedCompositeFieldContainer[StageVerdict]
+    def __init__(self, verdicts: _Optional[_Iterable[_Union[StageVerdict, _Mapping]]] = ...) -> None: ...
+
+class StageVerdict(_message.Message):
+    __slots__ = ("stage_id", "verdict", "lease_until")
+    class Verdict(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        VERDICT_UNSPECIFIED: _ClassVar[StageVerdict.Verdict]
+        VERDICT_OK: _ClassVar[StageVerdict.Verdict]
+        VERDICT_CANCEL: _ClassVar[StageVerdict.Verdict]
+        VERDICT_LOST_LEASE: _ClassVar[StageVerdict.Verdict]
+    VERDICT_UNSPECIFIED: StageVerdict.Verdict
+    VERDICT_OK: StageVerdict.Verdict
+    VERDICT_CANCEL: StageVerdict.Verdict
+    VERDICT_LOST_LEASE: StageVerdict.Verdict
+    STAGE_ID_FIELD_NUMBER: _ClassVar[int]
+    VERDICT_FIELD_NUMBER: _ClassVar[int]
+    LEASE_UNTIL_FIELD_NUMBER: _ClassVar[int]
+    stage_id: str
+    verdict: StageVerdict.Verdict
+    lease_until: _timestamp_pb2.Timestamp
+    def __init__(self, stage_id: _Optional[str] = ..., verdict: _Optional[_Union[StageVerdict.Verdict, str]] = ..., lease_until: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class ReportStageRequest(_message.Message):
+    __slots__ = ("stage_id", "fence", "points", "checkpoints")
+    STAGE_ID_FIELD_NUMBER: _ClassVar[int]
+    FENCE_FIELD_NUMBER: _ClassVar[int]
+    POINTS_FIELD_NUMBER: _ClassVar[int]
+    CHECKPOINTS_FIELD_NUMBER: _ClassVar[int]
+    stage_id: str
+    fence: int
+    points: _containers.RepeatedCompositeFieldContainer[_stage_pb2.MetricPoint]
+    checkpoints: _containers.RepeatedCompositeFieldContainer[_stage_pb2.Checkpoint]
+    def __init__(self, stage_id: _Optional[str] = ..., fence: _Optional[int] = ..., points: _Optional[_Iterable[_Union[_stage_pb2.MetricPoint, _Mapping]]] = ..., checkpoints: _Optional[_Iterable[_Union[_stage_pb2.Checkpoint, _Mapping]]] = ...) -> None: ...
+
+class ReportStageResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class CompleteStageRequest(_message.Message):
+    __slots__ = ("stage_id", "fence", "outputs")
+    STAGE_ID_FIELD_NUMBER: _ClassVar[int]
+    FENCE_FIELD_NUMBER: _ClassVar[int]
+    OUTPUTS_FIELD_NUMBER: _ClassVar[int]
+    stage_id: str
+    fence: int
+    outputs: _stage_pb2.StageOutputs
+    def __init__(self, stage_id: _Optional[str] = ..., fence: _Optional[int] = ..., outputs: _Optional[_Union[_stage_pb2.StageOutputs, _Mapping]] = ...) -> None: ...
+
+class CompleteStageResponse(_message.Message):
+    __slots__ = ("stage",)
+    STAGE_FIELD_NUMBER: _ClassVar[int]
+    stage: _stage_pb2.Stage
+    def __init__(self, stage: _Optional[_Union[_stage_pb2.Stage, _Mapping]] = ...) -> None: ...
+
+class FailStageRequest(_message.Message):
+    __slots__ = ("stage_id", "fence", "failure")
+    STAGE_ID_FIELD_NUMBER: _ClassVar[int]
+    FENCE_FIELD_NUMBER: _ClassVar[int]
+    FAILURE_FIELD_NUMBER: _ClassVar[int]
+    stage_id: str
+    fence: int
+    failure: _failure_pb2.Failure
+    def __init__(self, stage_id: _Optional[str] = ..., fence: _Optional[int] = ..., failure: _Optional[_Union[_failure_pb2.Failure, _Mapping]] = ...) -> None: ...
+
+class FailStageResponse(_message.Message):
+    __slots__ = ("stage",)
+    STAGE_FIELD_NUMBER: _ClassVar[int]
+    stage: _stage_pb2.Stage
+    def __init__(self, stage: _Optional[_Union[_stage_pb2.Stage, _Mapping]] = ...) -> None: ...

@@ -1,0 +1,66 @@
+"""How a stage says why it failed. The class decides what the coordinator does next."""
+
+import errno
+import traceback
+
+from luthier.v1.failure_pb2 import Failure, FailureClass
+
+_MAX_DETAIL = 8000
+
+
+class StageFailure(Exception):
+    """Raised by a stage. The message names the place and the remedy."""
+
+    def __init__(self, failure_class: FailureClass.ValueType, message: str) -> None:
+        super().__init__(message)
+        self.failure_class = failure_class
+
+
+class ConfigFailure(StageFailure):
+    """The job file asks for something that cannot be done."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(FailureClass.FAILURE_CLASS_CONFIG, message)
+
+
+class DataFailure(StageFailure):
+    """The dataset is missing, unreadable or unusable."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(FailureClass.FAILURE_CLASS_DATA, message)
+
+
+class DivergedFailure(StageFailure):
+    """The loss became NaN or infinite."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(FailureClass.FAILURE_CLASS_DIVERGED, message)
+
+
+class UnavailableFailure(StageFailure):
+    """Something the stage needs does not answer."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(FailureClass.FAILURE_CLASS_UNAVAILABLE, message)
+
+
+class PreemptedFailure(StageFailure):
+    """The worker was asked to leave; the stage stopped at a checkpoint."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(FailureClass.FAILURE_CLASS_PREEMPTED, message)
+
+
+def classify(error: BaseException) -> Failure:
+    """The failure that stands for any exception out of a stage."""
+    detail = "".join(traceback.format_exception(error))[-_MAX_DETAIL:]
+    if isinstance(error, StageFailure):
+        return Failure(failure_class=error.failure_class, message=str(error), detail=detail)
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        message = f"no space left while writing {error.filename or 'an artifact'}; free space, then the stage goes on"
+        return Failure(failure_class=FailureClass.FAILURE_CLASS_STORAGE_FULL, message=message, detail=detail)
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        message = "out of memory; lower training.per_device_train_batch_size or training.pack_length"
+        return Failure(failure_class=FailureClass.FAILURE_CLASS_OUT_OF_MEMORY, message=message, detail=detail)
+    message = f"{type(error).__name__}: {error}"
+    return Failure(failure_class=FailureClass.FAILURE_CLASS_INTERNAL, message=message, detail=detail)

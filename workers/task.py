@@ -1,0 +1,116 @@
+"""What a stage gets, and how it talks back. Every stage kind is one `run(task, report) -> StageResult`.
+
+The supervisor writes the assignment to `task.json`; the runner reads it, calls the stage, publishes its output and
+writes `outcome.json`. A stage knows nothing of gRPC, NATS or leases.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from luthier.artifacts import ArtifactRef, fetch
+from luthier.settings import WorkerSettings
+from luthier.spec import JobSpec
+from luthier.v1.stage_pb2 import Checkpoint, StageOutputs
+from luthier.v1.worker_service_pb2 import StageAssignment
+from workers.failures import ConfigFailure
+
+
+@dataclass(frozen=True)
+class Task:
+    """One attempt at one stage."""
+
+    assignment: StageAssignment
+    spec: JobSpec
+    settings: WorkerSettings
+    work_dir: Path
+    """Scratch folder of this attempt alone; removed afterwards."""
+
+    @property
+    def output_uri(self) -> str:
+        """Directory that this attempt alone writes to. The runner publishes the result at `output_uri/output`."""
+        return self.assignment.output_uri
+
+    @property
+    def checkpoints(self) -> tuple[Checkpoint, ...]:
+        """Committed checkpoints of earlier attempts, newest first."""
+        return tuple(self.assignment.checkpoints)
+
+    def input(self, stage_name: str) -> StageOutputs:
+        """Recorded outputs of a stage that this one needs.
+
+        Raises:
+            KeyError: this stage does not need `stage_name`; the planner is wrong.
+        """
+        if stage_name not in self.assignment.inputs:
+            raise KeyError(f"stage {self.assignment.stage.name} does not need {stage_name}")
+        return self.assignment.inputs[stage_name]
+
+    def input_dir(self, stage_name: str) -> Path:
+        """Local directory with the verified artifact of `stage_name`.
+
+        Raises:
+            ArtifactError: it is missing or was changed.
+        """
+        artifact = self.input(stage_name).artifact
+        return fetch(artifact.uri, self.work_dir / "inputs" / stage_name, digest=artifact.digest)
+
+    def new_dir(self, name: str) -> Path:
+        """A new empty folder in the scratch folder."""
+        folder = self.work_dir / name
+        folder.mkdir(parents=True)
+        return folder
+
+    def check_readable(self, path: str, what: str) -> None:
+        """Refuses a path from the job file that lies outside `LUTHIER_DATA_ROOTS`.
+
+        Raises:
+            ConfigFailure: naming the path, `what` it is for, and the setting.
+        """
+        roots = [root.strip() for root in self.settings.data_roots.split(",") if root.strip()]
+        if "://" in path:
+            allowed = ".." not in path.split("/") and any(path.startswith(root) for root in roots if "://" in root)
+        else:
+            real = Path(path).resolve()
+            allowed = any(real.is_relative_to(Path(root).resolve()) for root in roots if "://" not in root)
+        if not allowed:
+            raise ConfigFailure(
+                f"{what} {path!r} is outside the places that this worker may read ({', '.join(roots) or 'none'}); "
+                f"move it there or add its folder to LUTHIER_DATA_ROOTS of the worker"
+            )
+
+
+class Report(Protocol):
+    """How a running stage tells the supervisor what happens. Every call returns at once."""
+
+    def progress(self, step: int, num_steps: int, message: str, eta_seconds: float | None = None) -> None:
+        """How far the stage is; moves at least once per `resources.progress_timeout_seconds`."""
+
+    def metrics(self, step: int, values: Mapping[str, float]) -> None:
+        """One row of metrics of one step."""
+
+    def checkpoint(self, ref: ArtifactRef, step: int) -> None:
+        """A checkpoint was published and may be resumed from."""
+
+    def should_stop(self) -> bool:
+        """Whether the worker drains: write a checkpoint and raise PreemptedFailure."""
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """What a stage leaves behind."""
+
+    folder: Path | None = None
+    """Local folder that becomes the stage's artifact; None when it writes none."""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    """Headline figures."""
+    result: Mapping[str, Any] = field(default_factory=dict)
+    """The kind's typed result, JSON values only."""
+    gate_passed: bool = True
+    """False: dependants are skipped."""
+    gate_reason: str = ""
+    """Why the gate refused."""
+
+
+StageFunction = Callable[[Task, Report], StageResult]
