@@ -8,43 +8,43 @@ from luthier.v1.failure_pb2 import Failure, FailureClass
 _MAX_DETAIL = 8000
 
 
-class StageFailure(Exception):
+class StageError(Exception):
     """Raised by a stage. The message names the place and the remedy."""
 
-    def __init__(self, failure_class: FailureClass.ValueType, message: str) -> None:
+    def __init__(self, failure_class: FailureClass, message: str) -> None:
         super().__init__(message)
         self.failure_class = failure_class
 
 
-class ConfigFailure(StageFailure):
+class ConfigError(StageError):
     """The job file asks for something that cannot be done."""
 
     def __init__(self, message: str) -> None:
         super().__init__(FailureClass.FAILURE_CLASS_CONFIG, message)
 
 
-class DataFailure(StageFailure):
+class DataError(StageError):
     """The dataset is missing, unreadable or unusable."""
 
     def __init__(self, message: str) -> None:
         super().__init__(FailureClass.FAILURE_CLASS_DATA, message)
 
 
-class DivergedFailure(StageFailure):
+class DivergedError(StageError):
     """The loss became NaN or infinite."""
 
     def __init__(self, message: str) -> None:
         super().__init__(FailureClass.FAILURE_CLASS_DIVERGED, message)
 
 
-class UnavailableFailure(StageFailure):
+class DependencyError(StageError):
     """Something the stage needs does not answer."""
 
     def __init__(self, message: str) -> None:
         super().__init__(FailureClass.FAILURE_CLASS_UNAVAILABLE, message)
 
 
-class PreemptedFailure(StageFailure):
+class PreemptedError(StageError):
     """The worker was asked to leave; the stage stopped at a checkpoint."""
 
     def __init__(self, message: str) -> None:
@@ -54,7 +54,7 @@ class PreemptedFailure(StageFailure):
 def classify(error: BaseException) -> Failure:
     """The failure that stands for any exception out of a stage."""
     detail = "".join(traceback.format_exception(error))[-_MAX_DETAIL:]
-    if isinstance(error, StageFailure):
+    if isinstance(error, StageError):
         return Failure(failure_class=error.failure_class, message=str(error), detail=detail)
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         message = f"no space left while writing {error.filename or 'an artifact'}; free space, then the stage goes on"

@@ -14,7 +14,7 @@ from luthier.settings import WorkerSettings
 from luthier.spec import JobSpec
 from luthier.v1.stage_pb2 import Checkpoint, StageOutputs
 from luthier.v1.worker_service_pb2 import StageAssignment
-from workers.failures import ConfigFailure
+from workers.failures import ConfigError
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Task:
         """Refuses a path from the job file that lies outside `LUTHIER_DATA_ROOTS`.
 
         Raises:
-            ConfigFailure: naming the path, `what` it is for, and the setting.
+            ConfigError: naming the path, `what` it is for, and the setting.
         """
         roots = [root.strip() for root in self.settings.data_roots.split(",") if root.strip()]
         if "://" in path:
@@ -75,7 +75,7 @@ class Task:
             real = Path(path).resolve()
             allowed = any(real.is_relative_to(Path(root).resolve()) for root in roots if "://" not in root)
         if not allowed:
-            raise ConfigFailure(
+            raise ConfigError(
                 f"{what} {path!r} is outside the places that this worker may read ({', '.join(roots) or 'none'}); "
                 f"move it there or add its folder to LUTHIER_DATA_ROOTS of the worker"
             )
@@ -94,7 +94,7 @@ class Report(Protocol):
         """A checkpoint was published and may be resumed from."""
 
     def should_stop(self) -> bool:
-        """Whether the worker drains: write a checkpoint and raise PreemptedFailure."""
+        """Whether the worker drains: write a checkpoint and raise PreemptedError."""
 
 
 @dataclass(frozen=True)
