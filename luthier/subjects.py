@@ -1,7 +1,11 @@
 """The names on the bus: streams, subjects and durable consumers. No subject is built anywhere else.
 
 Every variable token passes `check_id`, because nats-py does not refuse spaces or line breaks in a subject.
+How streams and consumers are configured stands here too, as plain values, so that the coordinator (which makes the
+streams) and the workers (which make the consumers) agree without this module importing the broker's client.
 """
+
+from typing import Any
 
 from luthier.ids import check_id
 
@@ -10,6 +14,34 @@ STAGES_STREAM = "STAGES"
 
 EVENTS_WILDCARD = "luthier.event.>"
 STAGES_WILDCARD = "luthier.stage.>"
+
+# Arguments of `nats.js.api.StreamConfig`, by stream name; times in seconds.
+STREAMS: dict[str, dict[str, Any]] = {
+    EVENTS_STREAM: {
+        "subjects": [EVENTS_WILDCARD],
+        "retention": "limits",
+        "storage": "file",
+        "max_age": 30 * 86_400.0,
+        "duplicate_window": 120.0,
+    },
+    # Wake-ups are repeated by the reconciler while nobody claims, so old ones are dropped.
+    STAGES_STREAM: {
+        "subjects": [STAGES_WILDCARD],
+        "retention": "workqueue",
+        "storage": "file",
+        "max_age": 300.0,
+        "duplicate_window": 120.0,
+    },
+}
+
+# Arguments of `nats.js.api.ConsumerConfig` of every stage consumer, besides its name and filter. A wake-up is
+# acknowledged right after the claim, so nothing is pending for long; the tries are counted in PostgreSQL.
+STAGE_CONSUMER: dict[str, Any] = {
+    "ack_policy": "explicit",
+    "ack_wait": 30.0,
+    "max_deliver": -1,
+    "max_ack_pending": 1000,
+}
 
 
 def event_subject(entity: str, fact: str, project_id: str, job_id: str) -> str:

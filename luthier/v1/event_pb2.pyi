@@ -210,3 +210,13 @@ class DeploymentFailed(_message.Message):
     deployment_id: str
     failure: _failure_pb2.Failure
     def __init__(self, deployment_id: _Optional[str] = ..., failure: _Optional[_Union[_failure_pb2.Failure, _Mapping]] = ...) -> None: ...
+
+class StageReady(_message.Message):
+    __slots__ = ("stage_id", "job_id", "project_id")
+    STAGE_ID_FIELD_NUMBER: _ClassVar[int]
+    JOB_ID_FIELD_NUMBER: _ClassVar[int]
+    PROJECT_ID_FIELD_NUMBER: _ClassVar[int]
+    stage_id: str
+    job_id: str
+    project_id: str
+    def __init__(self, stage_id: _Optional[str] = ..., job_id: _Optional[str] = ..., project_id: _Optional[str] = ...) -> None: ...
