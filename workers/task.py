@@ -68,17 +68,26 @@ class Task:
         Raises:
             ConfigError: naming the path, `what` it is for, and the setting.
         """
-        roots = [root.strip() for root in self.settings.data_roots.split(",") if root.strip()]
-        if "://" in path:
-            allowed = ".." not in path.split("/") and any(path.startswith(root) for root in roots if "://" in root)
-        else:
-            real = Path(path).resolve()
-            allowed = any(real.is_relative_to(Path(root).resolve()) for root in roots if "://" not in root)
-        if not allowed:
-            raise ConfigError(
-                f"{what} {path!r} is outside the places that this worker may read ({', '.join(roots) or 'none'}); "
-                f"move it there or add its folder to LUTHIER_DATA_ROOTS of the worker"
-            )
+        check_readable(path, what, self.settings.data_roots)
+
+
+def check_readable(path: str, what: str, data_roots: str) -> None:
+    """Refuses a path from the job file that lies outside `data_roots`, a comma-separated list of prefixes.
+
+    Raises:
+        ConfigError: naming the path, `what` it is for, and the setting.
+    """
+    roots = [root.strip() for root in data_roots.split(",") if root.strip()]
+    if "://" in path:
+        allowed = ".." not in path.split("/") and any(path.startswith(root) for root in roots if "://" in root)
+    else:
+        real = Path(path).resolve()
+        allowed = any(real.is_relative_to(Path(root).resolve()) for root in roots if "://" not in root)
+    if not allowed:
+        raise ConfigError(
+            f"{what} {path!r} is outside the places that this worker may read ({', '.join(roots) or 'none'}); "
+            f"move it there or add its folder to LUTHIER_DATA_ROOTS of the worker"
+        )
 
 
 class Report(Protocol):

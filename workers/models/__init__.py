@@ -1,0 +1,9 @@
+"""Base models: from a name in a job file to a checked local folder, and from that folder to a loaded model.
+
+Safetensors only; nothing that can run code (pickle weights, `auto_map` models) is ever downloaded or loaded.
+"""
+
+from workers.models.load import load_model, load_tokenizer
+from workers.models.resolve import resolve_base_model
+
+__all__ = ["load_model", "load_tokenizer", "resolve_base_model"]
