@@ -65,6 +65,10 @@ class PermissionDeniedError(LuthierError):
     """The key is valid but does not allow this."""
 
 
+class LimitExceededError(LuthierError):
+    """A limit on what one caller may hold at a time was reached."""
+
+
 class UnavailableError(LuthierError):
     """The service, or one that it needs, does not answer. Trying again later may help."""
 
@@ -86,6 +90,7 @@ STATUS: dict[type[LuthierError], grpc.StatusCode] = {
     ConflictError: grpc.StatusCode.FAILED_PRECONDITION,
     UnauthenticatedError: grpc.StatusCode.UNAUTHENTICATED,
     PermissionDeniedError: grpc.StatusCode.PERMISSION_DENIED,
+    LimitExceededError: grpc.StatusCode.RESOURCE_EXHAUSTED,
     UnavailableError: grpc.StatusCode.UNAVAILABLE,
     DeadlineError: grpc.StatusCode.DEADLINE_EXCEEDED,
     InternalError: grpc.StatusCode.INTERNAL,
