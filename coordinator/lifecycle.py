@@ -13,8 +13,6 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
-from google.protobuf.message import Message
-
 from coordinator.facts import (
     ActivateDeployment,
     Cancelled,
