@@ -1,0 +1,1 @@
+"""PostgreSQL: tables, the engine, migrations, queries, and the listener that cuts latency."""
