@@ -3,6 +3,7 @@
 Each process builds the class it needs once, in its `__main__`, and hands the values on.
 """
 
+import os
 from datetime import timedelta
 from pathlib import Path
 
@@ -124,6 +125,28 @@ class WorkerSettings(BusSettings):
         """`model_cache`, or its default under `home`."""
         return self.model_cache if self.model_cache != Path() else self.home_dir / "models"
 
+    def runner_environment(self) -> dict[str, str]:
+        """The environment of a runner: ours without any of our variables, then the settings that stages read.
+
+        So a runner never sees the internal token or the NATS URL, and sees the same settings as its supervisor.
+        """
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("LUTHIER_")}
+        for name in _RUNNER_FIELDS:
+            value = getattr(self, name)
+            inherited[f"LUTHIER_{name.upper()}"] = (
+                value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+            )
+        return inherited
+
+
+# What a stage may need to know; everything else stays with the supervisor.
+_RUNNER_FIELDS = ("home", "log_level", "log_format", "artifacts", "data_roots", "model_cache", "hub_url") + (
+    "triton_url",
+    "triton_unavailable_reason",
+    "triton_repository",
+    "checkpoint_key",
+)
+
 
 class LocalSettings(Settings):
     """`luthier up`: a URL that is set here is used instead of an embedded service."""
@@ -151,3 +174,33 @@ class TelemetrySettings(BaseSettings):
 
     otel_exporter_otlp_endpoint: str = Field(default="", alias="OTEL_EXPORTER_OTLP_ENDPOINT")
     """Where spans go; empty: nowhere."""
+
+
+# What programs in general want to know of the machine.
+_SYSTEM_NAMES = frozenset({"PATH", "HOME", "USER", "LANG", "LANGUAGE", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR"})
+# What our own processes may be told besides: proxies, threads, and the settings of the libraries that they use.
+_SERVICE_NAMES = frozenset(
+    {"LD_LIBRARY_PATH", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy"}
+    | {"OMP_NUM_THREADS", "MKL_NUM_THREADS"}
+)
+_SERVICE_PREFIXES = ("OTEL_", "SSL_", "CUDA_", "NVIDIA_", "PIP_", "HF_", "AWS_", "LUTHIER_")
+# Secrets, and what `luthier up` decides itself: each is handed to the children that need it, by name.
+_KEPT_BACK = frozenset(
+    {"LUTHIER_API_KEY", "LUTHIER_INTERNAL_TOKEN", "LUTHIER_CHECKPOINT_KEY", "LUTHIER_DATABASE_URL"}
+    | {"LUTHIER_NATS_URL", "LUTHIER_TRITON_URL", "LUTHIER_ARTIFACTS", "LUTHIER_GATEWAY", "LUTHIER_COORDINATOR"}
+)
+
+
+def system_environment() -> dict[str, str]:
+    """The part of this process's environment that a program which is not ours gets from `luthier up`."""
+    return {name: value for name, value in os.environ.items() if name in _SYSTEM_NAMES}
+
+
+def service_environment() -> dict[str, str]:
+    """The part of this process's environment that coordinator, gateway and workers get from `luthier up`."""
+    passed = {
+        name: value
+        for name, value in os.environ.items()
+        if (name in _SERVICE_NAMES or name.startswith(_SERVICE_PREFIXES)) and name not in _KEPT_BACK
+    }
+    return system_environment() | passed
