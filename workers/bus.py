@@ -1,0 +1,175 @@
+"""Wake-ups from JetStream: one durable pull consumer per (stage kind, worker class), all pulled at once, one taken.
+
+A wake-up is a hint; losing one costs time, never a stage. So nothing here is retried beyond a pull: a wake-up that
+arrives when nobody waits for it is handed back at once, for another worker.
+
+The stream belongs to the coordinator. When stream or consumer are missing, or were deleted while we were pulling,
+the consumer is made anew. nats-py shows a deleted consumer as an empty pull, so after some of those in a row the
+server is asked.
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import product
+
+import nats
+from google.protobuf.message import DecodeError
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.errors import ConnectionClosedError
+from nats.js import JetStreamContext
+from nats.js.api import ConsumerConfig
+
+from luthier.subjects import STAGE_CONSUMER, STAGES_STREAM, stage_consumer, stage_filter
+from luthier.telemetry import TRACEPARENT
+from luthier.v1.event_pb2 import StageReady
+
+_log = logging.getLogger(__name__)
+
+_PULL_SECONDS = 5.0
+_EMPTY_PULLS = 3
+_PAUSE_SECONDS = 1.0
+_HAND_BACK_SECONDS = 5.0
+_ACK_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class WakeUp:
+    """A stage that may be claimed. Settle it by exactly one of the methods; without one it comes again later."""
+
+    ready: StageReady
+    traceparent: str
+    message: Msg
+
+    async def settle(self) -> None:
+        """The claim has been decided, for us or for somebody else: the wake-up has done its work."""
+        try:
+            await self.message.ack_sync(timeout=_ACK_SECONDS)
+        except nats.errors.Error as error:
+            _log.warning("could not acknowledge the wake-up for %s, it will come again: %s", self.ready.stage_id, error)
+
+    async def hand_back(self) -> None:
+        """The claim could not be decided: somebody has to try again, a little later."""
+        try:
+            await self.message.nak(delay=_HAND_BACK_SECONDS * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
+        except nats.errors.Error as error:
+            _log.warning("could not hand back the wake-up for %s: %s", self.ready.stage_id, error)
+
+
+class StageQueue:
+    """The wake-ups of the given stage kinds and worker classes."""
+
+    def __init__(
+        self, url: str, kinds: Iterable[str], worker_classes: Iterable[str], *, pull_seconds: float = _PULL_SECONDS
+    ) -> None:
+        """`url` may carry a password; `pull_seconds` is how long one pull waits at the server."""
+        self._url = url
+        self._consumers = list(product(kinds, worker_classes))
+        self._pull_seconds = pull_seconds
+        self._client = Client()
+        self._waiting: asyncio.Future[WakeUp | None] | None = None
+        self._is_wanted = asyncio.Event()
+        self._is_stopped = False
+
+    async def run(self) -> None:
+        """Pulls whenever somebody waits in `next`, until cancelled or stopped.
+
+        Raises:
+            ConnectionClosedError: NATS has closed the connection for good, such as for a wrong password.
+        """
+        # Returns only once connected: NATS may come up after us.
+        await self._client.connect(
+            servers=[self._url],
+            name="luthier-worker",
+            max_reconnect_attempts=-1,
+            reconnect_time_wait=1,
+            ping_interval=10,
+            max_outstanding_pings=2,
+            error_cb=_log_error,
+        )
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for kind, worker_class in self._consumers:
+                    tasks.create_task(self._pull_all(kind, worker_class))
+        finally:
+            await self._client.close()
+
+    async def next(self) -> WakeUp | None:
+        """The next wake-up; None once stopped. One caller at a time; pulling pauses until the next call."""
+        if self._is_stopped:
+            return None
+        self._waiting = asyncio.get_running_loop().create_future()
+        self._is_wanted.set()
+        try:
+            return await self._waiting
+        finally:
+            self._waiting = None
+            self._is_wanted.clear()
+
+    def stop(self) -> None:
+        """No more wake-ups: `next` returns None, now and ever after."""
+        self._is_stopped = True
+        self._is_wanted.set()
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_result(None)
+
+    async def _pull_all(self, kind: str, worker_class: str) -> None:
+        name = stage_consumer(kind, worker_class)
+        subscription: JetStreamContext.PullSubscription | None = None
+        num_empty = num_failed = 0
+        while True:
+            await self._is_wanted.wait()
+            if self._is_stopped:
+                return
+            try:
+                if subscription is None:
+                    subscription = await self._subscribe(kind, worker_class)
+                    num_empty = 0
+                if num_empty >= _EMPTY_PULLS:
+                    await subscription.consumer_info()
+                    num_empty = 0
+                [message] = await subscription.fetch(1, timeout=self._pull_seconds)
+            except ConnectionClosedError:
+                raise
+            except TimeoutError:
+                num_empty += 1
+            except nats.errors.Error as error:
+                _log.log(logging.DEBUG if num_failed else logging.WARNING, "cannot pull %s, trying on: %s", name, error)
+                num_failed += 1
+                if subscription is not None:
+                    with suppress(nats.errors.Error):
+                        await subscription.unsubscribe()
+                    subscription = None
+                await asyncio.sleep(_PAUSE_SECONDS * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
+            else:
+                num_empty = num_failed = 0
+                await self._offer(message)
+
+    async def _subscribe(self, kind: str, worker_class: str) -> JetStreamContext.PullSubscription:
+        """Makes the durable consumer, or finds it, and subscribes to its answers."""
+        name = stage_consumer(kind, worker_class)
+        jetstream = self._client.jetstream()
+        config = ConsumerConfig(durable_name=name, filter_subject=stage_filter(kind, worker_class), **STAGE_CONSUMER)
+        await jetstream.add_consumer(STAGES_STREAM, config)
+        return await jetstream.pull_subscribe_bind(consumer=name, stream=STAGES_STREAM)
+
+    async def _offer(self, message: Msg) -> None:
+        try:
+            ready = StageReady.FromString(message.data)
+        except DecodeError:
+            _log.error("a message on %s is no StageReady; dropped", message.subject)
+            await message.term()
+            return
+        if self._waiting is None or self._waiting.done():
+            await message.nak()
+            return
+        self._is_wanted.clear()
+        self._waiting.set_result(WakeUp(ready, (message.headers or {}).get(TRACEPARENT, ""), message))
+
+
+async def _log_error(error: Exception) -> None:
+    _log.warning("NATS: %s", error or type(error).__name__)

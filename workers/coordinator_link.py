@@ -1,0 +1,111 @@
+"""How a worker talks to the coordinator: one small face, so that tests may put a fake behind it, and gRPC behind that.
+
+Every call has a deadline, carries the internal token and the current trace, and raises `luthier.errors`.
+"""
+
+from collections.abc import Awaitable, Callable
+from types import TracebackType
+from typing import Any, Protocol, Self, TypeVar
+
+import grpc
+from google.protobuf.message import Message
+from opentelemetry.instrumentation.grpc import aio_client_interceptors
+
+from luthier.errors import DeadlineError, InternalError, UnavailableError, error_of
+from luthier.transport import CLIENT_OPTIONS
+from luthier.v1.worker_service_pb2 import (
+    ClaimStageRequest,
+    ClaimStageResponse,
+    CompleteStageRequest,
+    CompleteStageResponse,
+    FailStageRequest,
+    FailStageResponse,
+    HeartbeatRequest,
+    HeartbeatResponse,
+    RegisterWorkerRequest,
+    RegisterWorkerResponse,
+    ReportStageRequest,
+    ReportStageResponse,
+)
+from luthier.v1.worker_service_pb2_grpc import WorkerServiceStub
+
+NO_ANSWER = (UnavailableError, DeadlineError, InternalError)
+"""Errors after which the same call may be repeated; any other one is the coordinator's answer."""
+
+_Response = TypeVar("_Response", bound=Message)
+
+
+class Coordinator(Protocol):
+    """WorkerService as a worker sees it. Every call raises LuthierError."""
+
+    async def register_worker(self, request: RegisterWorkerRequest) -> RegisterWorkerResponse:
+        """Announces this worker."""
+
+    async def claim_stage(self, request: ClaimStageRequest) -> ClaimStageResponse:
+        """Takes a stage."""
+
+    async def heartbeat(self, request: HeartbeatRequest, timeout: float) -> HeartbeatResponse:
+        """Renews worker and leases; answers within `timeout` seconds or not at all."""
+
+    async def report_stage(self, request: ReportStageRequest) -> ReportStageResponse:
+        """Records metrics and checkpoints."""
+
+    async def complete_stage(self, request: CompleteStageRequest) -> CompleteStageResponse:
+        """Records the outputs."""
+
+    async def fail_stage(self, request: FailStageRequest) -> FailStageResponse:
+        """Gives the attempt up."""
+
+
+class GrpcCoordinator:
+    """`Coordinator` over one gRPC channel, which finds a restarted coordinator by itself."""
+
+    def __init__(self, target: str, token: str, timeout: float) -> None:
+        """Talks to `target` (`host:port`), showing `token`; a call may take `timeout` seconds."""
+        self._channel = grpc.aio.insecure_channel(
+            target, options=CLIENT_OPTIONS, interceptors=aio_client_interceptors()
+        )
+        self._stub = WorkerServiceStub(self._channel)
+        self._metadata = (("authorization", f"Bearer {token}"),)
+        self._timeout = timeout
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._channel.close()
+
+    async def register_worker(self, request: RegisterWorkerRequest) -> RegisterWorkerResponse:
+        """Announces this worker."""
+        return await self._call(self._stub.RegisterWorker, request)
+
+    async def claim_stage(self, request: ClaimStageRequest) -> ClaimStageResponse:
+        """Takes a stage."""
+        return await self._call(self._stub.ClaimStage, request)
+
+    async def heartbeat(self, request: HeartbeatRequest, timeout: float) -> HeartbeatResponse:
+        """Renews worker and leases; answers within `timeout` seconds or not at all."""
+        return await self._call(self._stub.Heartbeat, request, min(timeout, self._timeout))
+
+    async def report_stage(self, request: ReportStageRequest) -> ReportStageResponse:
+        """Records metrics and checkpoints."""
+        return await self._call(self._stub.ReportStage, request)
+
+    async def complete_stage(self, request: CompleteStageRequest) -> CompleteStageResponse:
+        """Records the outputs."""
+        return await self._call(self._stub.CompleteStage, request)
+
+    async def fail_stage(self, request: FailStageRequest) -> FailStageResponse:
+        """Gives the attempt up."""
+        return await self._call(self._stub.FailStage, request)
+
+    async def _call(
+        self, method: Callable[..., Awaitable[_Response]], request: Any, timeout: float | None = None
+    ) -> _Response:
+        try:
+            # wait_for_ready: while the coordinator restarts, the call goes out as soon as the channel is up again.
+            return await method(request, timeout=timeout or self._timeout, metadata=self._metadata, wait_for_ready=True)
+        except grpc.aio.AioRpcError as error:
+            raise error_of(error.code(), error.details() or error.code().name) from error

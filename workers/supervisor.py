@@ -1,0 +1,180 @@
+"""The supervisor: takes one stage at a time and has a runner process do it. It never imports torch.
+
+    wake-up (bus.py) -> claim (coordinator_link.py) -> attempt (attempt.py: process.py, relay.py, workspace.py)
+    meanwhile: heartbeats (lease.py), signals (drain.py)
+
+Ownership is decided by the coordinator alone: a wake-up is only a hint, and it is settled as soon as the claim is
+decided. From then on the lease counts. A background task that dies takes the process with it.
+"""
+
+import asyncio
+import logging
+import signal
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+
+from luthier import telemetry
+from luthier.errors import ConflictError, InvalidRequestError, NotFoundError
+from luthier.ids import check_id, new_id
+from luthier.settings import WorkerSettings
+from luthier.v1.worker_pb2 import WorkerCapabilities
+from luthier.v1.worker_service_pb2 import (
+    ClaimStageRequest,
+    RegisterWorkerRequest,
+    RegisterWorkerResponse,
+    StageAssignment,
+)
+from workers.attempt import Attempts
+from workers.bus import StageQueue, WakeUp
+from workers.capabilities import display_name, probe
+from workers.coordinator_link import NO_ANSWER, Coordinator, GrpcCoordinator
+from workers.drain import Drain
+from workers.lease import Heartbeats
+from workers.workspace import remove_leftovers
+
+_log = logging.getLogger(__name__)
+
+_CLAIM_TRIES = 3
+_FIRST_PAUSE_SECONDS = 0.2
+_LONGEST_PAUSE_SECONDS = 5.0
+
+
+async def supervise(settings: WorkerSettings, stages_name: str, stages: Mapping[str, str]) -> None:
+    """Runs a worker until a signal asks it to leave. `stages_name` is how a runner finds the table `stages`.
+
+    Raises:
+        ValueError: a setting is wrong.
+        LuthierError: the coordinator refuses this worker, such as for a wrong token.
+    """
+    drain = Drain()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, drain.signal)
+    capabilities = await asyncio.to_thread(probe, settings, stages.keys())
+    await asyncio.to_thread(remove_leftovers, settings.work_path)
+    async with GrpcCoordinator(
+        settings.coordinator,
+        settings.internal_token.get_secret_value(),
+        settings.heartbeat_timeout.total_seconds(),
+    ) as coordinator:
+        queue = StageQueue(settings.nats_url.get_secret_value(), capabilities.kinds, capabilities.worker_classes)
+        await Supervisor(settings, stages_name, capabilities, coordinator, queue, drain).run()
+
+
+class Supervisor:
+    """One slot for one stage."""
+
+    def __init__(
+        self,
+        settings: WorkerSettings,
+        stages_name: str,
+        capabilities: WorkerCapabilities,
+        coordinator: Coordinator,
+        queue: StageQueue,
+        drain: Drain,
+    ) -> None:
+        self.worker_id = check_id(settings.worker_id or new_id("worker"), "worker id")
+        self._settings = settings
+        self._runner_argv = (sys.executable, "-P", "-m", "workers.runner", "--stages", stages_name)
+        self._capabilities = capabilities
+        self._coordinator = coordinator
+        self._queue = queue
+        self._drain = drain
+
+    async def run(self) -> None:
+        """Registers, then works until drained."""
+        registered = await self._register()
+        if registered is None:
+            return
+        heartbeats = Heartbeats(
+            self._coordinator,
+            self.worker_id,
+            lease=registered.lease.ToTimedelta().total_seconds(),
+            interval=registered.heartbeat_interval.ToTimedelta().total_seconds(),
+            on_forgotten=self._register,
+        )
+        async with asyncio.TaskGroup() as tasks:
+            background = [
+                tasks.create_task(heartbeats.run()),
+                tasks.create_task(self._queue.run()),
+                tasks.create_task(self._announce_drain(heartbeats)),
+            ]
+            await self._work(self._attempts(heartbeats))
+            for task in background:
+                task.cancel()
+        await heartbeats.beat()
+        _log.info("worker %s has left", self.worker_id)
+
+    async def _work(self, attempts: Attempts) -> None:
+        while wake_up := await self._queue.next():
+            if self._drain.requested.is_set():
+                await wake_up.hand_back()
+                return
+            with telemetry.span("worker.claim", wake_up.traceparent, stage_id=wake_up.ready.stage_id):
+                claimed_at = asyncio.get_running_loop().time()
+                assignment = await self._claim(wake_up)
+            if assignment is None:
+                continue
+            stage = assignment.stage
+            _log.info("took %s of job %s, attempt %d, fence %d", stage.name, stage.job_id, stage.attempt, stage.fence)
+            with telemetry.span("worker.attempt", assignment.traceparent, stage_id=stage.stage_id):
+                await attempts.run(assignment, claimed_at)
+
+    async def _claim(self, wake_up: WakeUp) -> StageAssignment | None:
+        """Tries to get the stage and settles the wake-up. None: somebody else has it, or nobody could say."""
+        # One request id for all tries: if a reply was lost, the next try gets the assignment that it carried.
+        request = ClaimStageRequest(
+            stage_id=wake_up.ready.stage_id, worker_id=self.worker_id, request_id=new_id("claim")
+        )
+        for _ in range(_CLAIM_TRIES):
+            try:
+                response = await self._coordinator.claim_stage(request)
+            except NO_ANSWER as error:
+                _log.warning("no answer to the claim of %s: %s", request.stage_id, error)
+                await asyncio.sleep(_FIRST_PAUSE_SECONDS)
+            except (NotFoundError, ConflictError, InvalidRequestError) as error:
+                _log.warning("the claim of %s was refused: %s", request.stage_id, error)
+                await wake_up.settle()
+                return None
+            else:
+                await wake_up.settle()
+                return response.assignment if response.HasField("assignment") else None
+        await wake_up.hand_back()
+        return None
+
+    async def _register(self) -> RegisterWorkerResponse | None:
+        """Announces this worker, again and again while the coordinator is down. None: drained meanwhile."""
+        request = RegisterWorkerRequest(
+            worker_id=self.worker_id, display_name=display_name(), capabilities=self._capabilities
+        )
+        pause = _FIRST_PAUSE_SECONDS
+        while not self._drain.requested.is_set():
+            try:
+                response = await self._coordinator.register_worker(request)
+            except NO_ANSWER as error:
+                _log.warning("cannot register yet: %s", error)
+            else:
+                _log.info("worker %s is registered for %s", self.worker_id, ", ".join(self._capabilities.kinds))
+                return response
+            with suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._drain.requested.wait()
+            pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+        return None
+
+    async def _announce_drain(self, heartbeats: Heartbeats) -> None:
+        await self._drain.requested.wait()
+        self._queue.stop()
+        heartbeats.drain()
+
+    def _attempts(self, heartbeats: Heartbeats) -> Attempts:
+        return Attempts(
+            coordinator=self._coordinator,
+            heartbeats=heartbeats,
+            drain=self._drain,
+            runner_argv=self._runner_argv,
+            environment=self._settings.runner_environment(),
+            work_root=self._settings.work_path,
+            drain_grace=self._settings.drain_grace.total_seconds(),
+        )
