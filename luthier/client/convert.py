@@ -1,0 +1,179 @@
+"""From protobuf messages to the SDK's types: one function per type, and nowhere else."""
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from luthier.client.types import (
+    Artifact,
+    ChatChunk,
+    Deployment,
+    Event,
+    Failure,
+    Job,
+    MetricPoint,
+    Model,
+    Progress,
+    Stage,
+)
+from luthier.v1 import (
+    deployment_pb2,
+    event_pb2,
+    failure_pb2,
+    inference_service_pb2,
+    job_pb2,
+    job_service_pb2,
+    model_pb2,
+    stage_pb2,
+)
+
+
+def job_of(message: job_pb2.Job) -> Job:
+    """A Job."""
+    return Job(
+        id=message.job_id,
+        project_id=message.project_id,
+        name=message.name,
+        state=_name(job_pb2.Job.State, message.state, "STATE_"),
+        spec=json.loads(message.spec_json or "{}"),
+        stages=tuple(stage_of(stage) for stage in message.stages),
+        failure=_failure_of(message, "failure"),
+        metrics=dict(message.metrics),
+        model_id=message.model_id or None,
+        deployment_id=message.deployment_id or None,
+        created_time=_time(message, "create_time"),
+        started_time=_time(message, "start_time"),
+        finished_time=_time(message, "end_time"),
+        trace_id=message.trace_id or None,
+    )
+
+
+def stage_of(message: stage_pb2.Stage) -> Stage:
+    """A Stage; its outputs are spread over artifact, metrics, result and gate_reason."""
+    outputs = message.outputs
+    return Stage(
+        id=message.stage_id,
+        name=message.name,
+        kind=message.kind,
+        worker_class=message.worker_class,
+        state=_name(stage_pb2.Stage.State, message.state, "STATE_"),
+        needs=tuple(message.needs),
+        attempt=message.attempt,
+        worker_id=message.worker_id or None,
+        queued_time=_time(message, "queued_time"),
+        started_time=_time(message, "started_time"),
+        finished_time=_time(message, "finished_time"),
+        progress=_progress_of(message.progress) if message.HasField("progress") else None,
+        failure=_failure_of(message, "failure"),
+        artifact=_artifact_of(outputs.artifact) if outputs.HasField("artifact") else None,
+        metrics=dict(outputs.metrics),
+        result=json.loads(outputs.result_json or "{}"),
+        gate_reason=outputs.gate_reason or None,
+    )
+
+
+def event_of(message: event_pb2.Event) -> Event:
+    """An Event of any kind, kinds that this version does not know included."""
+    kind = message.WhichOneof("fact")
+    fact: Message | None = getattr(message, kind) if kind else None
+    data = {} if fact is None else MessageToDict(fact, preserving_proto_field_name=True)
+    points: tuple[MetricPoint, ...] = ()
+    if isinstance(fact, event_pb2.MetricsReported):
+        points = tuple(_point_of(fact.stage_name, fact.attempt, point) for point in fact.points)
+    return Event(
+        id=message.event_id,
+        sequence=message.sequence,
+        project_id=message.project_id,
+        job_id=message.job_id or None,
+        time=_time(message, "time"),
+        kind=kind or "unknown",
+        stage=data.get("stage_name"),
+        attempt=data.get("attempt"),
+        failure=_failure_of(fact, "failure") if fact is not None and "failure" in data else None,
+        metrics=points,
+        data=data,
+    )
+
+
+def model_of(message: model_pb2.Model) -> Model:
+    """A Model."""
+    return Model(
+        id=message.model_id,
+        project_id=message.project_id,
+        job_id=message.job_id,
+        name=message.name,
+        base_model=message.base_model,
+        artifact=_artifact_of(message.artifact) if message.HasField("artifact") else None,
+        formats=tuple(message.formats),
+        metrics=dict(message.metrics),
+        created_time=_time(message, "create_time"),
+    )
+
+
+def deployment_of(message: deployment_pb2.Deployment) -> Deployment:
+    """A Deployment."""
+    return Deployment(
+        id=message.deployment_id,
+        project_id=message.project_id,
+        job_id=message.job_id,
+        model_id=message.model_id or None,
+        name=message.name,
+        state=_name(deployment_pb2.Deployment.State, message.state, "STATE_"),
+        triton_model=message.triton_model,
+        failure=_failure_of(message, "failure"),
+        created_time=_time(message, "create_time"),
+        active_time=_time(message, "active_time"),
+    )
+
+
+def metric_of(message: job_service_pb2.StageMetric) -> MetricPoint:
+    """A recorded row of metrics."""
+    return _point_of(message.stage_name, message.attempt, message.point)
+
+
+def chunk_of(message: inference_service_pb2.ChatResponse) -> ChatChunk:
+    """A piece of an answer."""
+    return ChatChunk(
+        text=message.delta,
+        finish_reason=message.finish_reason or None,
+        num_prompt_tokens=message.num_prompt_tokens,
+        num_completion_tokens=message.num_completion_tokens,
+    )
+
+
+def _point_of(stage: str, attempt: int, point: stage_pb2.MetricPoint) -> MetricPoint:
+    return MetricPoint(stage, attempt, point.step, _time(point, "time"), dict(point.values))
+
+
+def _progress_of(message: stage_pb2.Progress) -> Progress:
+    eta = message.eta.ToTimedelta() if message.HasField("eta") else None
+    return Progress(message.step, message.num_steps or None, message.message, eta)
+
+
+def _artifact_of(message: stage_pb2.Artifact) -> Artifact:
+    return Artifact(message.uri, message.digest, message.num_bytes)
+
+
+def _failure_of(message: Message, field: str) -> Failure | None:
+    if not message.HasField(field):
+        return None
+    failure: failure_pb2.Failure = getattr(message, field)
+    failure_class = _name(failure_pb2.FailureClass, failure.failure_class, "FAILURE_CLASS_")
+    return Failure(failure_class, failure.message, failure.detail)
+
+
+def _time(message: Message, field: str) -> datetime | None:
+    if not message.HasField(field):
+        return None
+    timestamp: Timestamp = getattr(message, field)
+    return timestamp.ToDatetime(tzinfo=UTC)
+
+
+def _name(enum: Any, number: int, prefix: str) -> str:
+    """The value's name without its prefix; the number when a newer server sends one that we do not know."""
+    value = enum.DESCRIPTOR.values_by_number.get(number)
+    return value.name.removeprefix(prefix) if value else str(number)

@@ -1,0 +1,202 @@
+"""What the SDK returns: frozen dataclasses, nothing of protobuf or gRPC.
+
+Ids and states are plain strings (`SUCCEEDED`, `OUT_OF_MEMORY`), times are aware datetimes in UTC, and what the
+platform has not set yet is None.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+TERMINAL_STATES = frozenset({"SUCCEEDED", "FAILED", "CANCELLED", "SKIPPED"})
+"""States that a job or a stage does not leave."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why something did not succeed."""
+
+    failure_class: str
+    """`CONFIG`, `DATA`, `OUT_OF_MEMORY`, ... : decides what the coordinator does next."""
+    message: str
+    """What happened, where, and what to do about it."""
+    detail: str
+    """Traceback or log tail, for a developer."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a running stage is."""
+
+    step: int
+    num_steps: int | None
+    message: str
+    eta: timedelta | None
+    """Time to the end of the stage."""
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A directory with a manifest."""
+
+    uri: str
+    digest: str
+    num_bytes: int
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One node of a job's graph."""
+
+    id: str
+    name: str
+    kind: str
+    worker_class: str
+    state: str
+    needs: tuple[str, ...]
+    attempt: int
+    """Number of the current or last try; 0 before the first."""
+    worker_id: str | None
+    queued_time: datetime | None
+    started_time: datetime | None
+    finished_time: datetime | None
+    progress: Progress | None
+    failure: Failure | None
+    artifact: Artifact | None
+    metrics: Mapping[str, float]
+    """Headline figures; empty until the stage has succeeded."""
+    result: Mapping[str, Any]
+    """The kind's own result; empty until the stage has succeeded."""
+    gate_reason: str | None
+    """Why the evaluation gate refused the model."""
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether the stage has reached its last state."""
+        return self.state in TERMINAL_STATES
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of a job file."""
+
+    id: str
+    project_id: str
+    name: str
+    state: str
+    """`PENDING`, `RUNNING`, `SUCCEEDED`, `FAILED` or `CANCELLED`."""
+    spec: Mapping[str, Any]
+    """The resolved job file."""
+    stages: tuple[Stage, ...]
+    failure: Failure | None
+    metrics: Mapping[str, float]
+    """Headline figures of all stages, `<stage>.<metric>`."""
+    model_id: str | None
+    deployment_id: str | None
+    created_time: datetime | None
+    started_time: datetime | None
+    finished_time: datetime | None
+    trace_id: str | None
+    """32 hex digits."""
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether the job has reached its last state."""
+        return self.state in TERMINAL_STATES
+
+    def stage(self, name: str) -> Stage:
+        """The stage called `name`.
+
+        Raises:
+            KeyError: the job has none.
+        """
+        for stage in self.stages:
+            if stage.name == name:
+                return stage
+        raise KeyError(f"job {self.id} has no stage {name!r}")
+
+
+@dataclass(frozen=True)
+class MetricPoint:
+    """One row of metrics of one step."""
+
+    stage: str
+    attempt: int
+    step: int
+    time: datetime | None
+    values: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Event:
+    """One thing that happened."""
+
+    id: str
+    sequence: int
+    """Position in the project's log: dense, starts at 1."""
+    project_id: str
+    job_id: str | None
+    time: datetime | None
+    kind: str
+    """The fact, in the past tense: `stage_started`, `job_succeeded`, ..."""
+    stage: str | None
+    attempt: int | None
+    failure: Failure | None
+    metrics: tuple[MetricPoint, ...]
+    """Rows of a `metrics_reported`."""
+    data: Mapping[str, Any]
+    """Every field of the fact, in the JSON form of protobuf (64-bit numbers are strings)."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """A fine-tuned model that was exported and passed its parity proof."""
+
+    id: str
+    project_id: str
+    job_id: str
+    name: str
+    base_model: str
+    artifact: Artifact | None
+    formats: tuple[str, ...]
+    metrics: Mapping[str, float]
+    created_time: datetime | None
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """A model that is loaded, or is to be loaded, into Triton."""
+
+    id: str
+    project_id: str
+    job_id: str
+    model_id: str | None
+    name: str
+    state: str
+    """`PENDING`, `ACTIVE` or `FAILED`."""
+    triton_model: str
+    failure: Failure | None
+    created_time: datetime | None
+    active_time: datetime | None
+
+
+@dataclass(frozen=True)
+class ChatChunk:
+    """A piece of an answer. The last one carries the reason and the counts."""
+
+    text: str
+    finish_reason: str | None
+    """`stop` or `length` on the last chunk, None before."""
+    num_prompt_tokens: int
+    num_completion_tokens: int
+
+
+@dataclass(frozen=True)
+class ChatAnswer:
+    """A whole answer."""
+
+    text: str
+    finish_reason: str
+    num_prompt_tokens: int
+    num_completion_tokens: int

@@ -1,0 +1,155 @@
+"""What both clients do, run against each."""
+
+import grpc
+import pytest
+
+from luthier import errors
+from luthier.client import Job
+from luthier.v1.event_pb2 import Event
+from luthier.v1.inference_service_pb2 import ChatResponse
+
+MINIMAL = {"name": "tickets", "base_model": "smollm2-135m-instruct", "data": {"path": "/data/train.jsonl"}}
+
+
+def test_submit_sends_the_resolved_spec_with_a_key_and_a_request_id(client, platform):
+    job = client.submit(MINIMAL, request_id="req_mine")
+    assert (job.id, job.state) == ("job_1", "PENDING")
+    assert job.spec["base_model"] == "smollm2-135m-instruct"
+    assert platform.metadata["authorization"].startswith("Bearer lk_")
+    assert platform.requests[0].request_id == "req_mine"
+    assert '"learning_rate"' in platform.requests[0].spec_json
+
+
+def test_submits_without_a_request_id_get_different_ones(client, platform):
+    client.submit(MINIMAL)
+    client.submit(MINIMAL)
+    first, second = (request.request_id for request in platform.requests)
+    assert first != second
+
+
+def test_a_retried_submit_keeps_its_request_id(client, platform):
+    platform.refusals = [(grpc.StatusCode.UNAVAILABLE, "restarting")] * 2
+    client.submit(MINIMAL)
+    assert len(platform.requests) == 3
+    assert len({request.request_id for request in platform.requests}) == 1
+
+
+def test_a_wrong_spec_is_refused_before_anything_is_sent(client, platform):
+    with pytest.raises(errors.InvalidSpecError) as refused:
+        client.submit({**MINIMAL, "trainning": {}})
+    assert "training" in str(refused.value)
+    assert not platform.requests
+
+
+def test_a_path_is_read_and_its_data_found_beside_it(client, platform, tmp_path):
+    (tmp_path / "job.yaml").write_text("name: a\nbase_model: b\ndata: {path: train.jsonl}\n")
+    client.submit(tmp_path / "job.yaml")
+    assert str(tmp_path / "train.jsonl") in platform.requests[0].spec_json
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        (grpc.StatusCode.NOT_FOUND, errors.NotFoundError),
+        (grpc.StatusCode.INVALID_ARGUMENT, errors.InvalidRequestError),
+        (grpc.StatusCode.FAILED_PRECONDITION, errors.ConflictError),
+        (grpc.StatusCode.UNAUTHENTICATED, errors.UnauthenticatedError),
+        (grpc.StatusCode.PERMISSION_DENIED, errors.PermissionDeniedError),
+        (grpc.StatusCode.DATA_LOSS, errors.InternalError),
+    ],
+)
+def test_a_status_becomes_our_error_with_its_text(client, platform, code, kind):
+    platform.refusals = [(code, "the reason")]
+    with pytest.raises(kind, match="the reason"):
+        client.get("job_1")
+
+
+def test_lists_follow_the_pages_up_to_the_limit(client, platform):
+    assert [job.id for job in client.list()] == [f"job_{n}" for n in range(5)]
+    assert [job.id for job in client.list(limit=3)] == ["job_0", "job_1", "job_2"]
+
+
+def test_wait_returns_the_finished_job(client):
+    assert client.wait("job_1").state == "SUCCEEDED"
+
+
+def test_watch_yields_snapshots_and_every_event_in_order(client):
+    updates = client.stream("watch", "job_1")
+    assert [update.sequence for update in updates if not isinstance(update, Job)] == list(range(1, 11))
+    assert isinstance(updates[0], Job)
+    assert updates[-1].is_terminal
+
+
+@pytest.mark.parametrize("code", [grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED])
+def test_watch_resumes_after_breaks_without_loss_or_repeat(client, platform, code):
+    platform.break_after = [3, 0, 2]
+    platform.end_code = code
+    updates = client.stream("watch", "job_1")
+    assert [update.sequence for update in updates if not isinstance(update, Job)] == list(range(1, 11))
+    assert [request.after_sequence for request in platform.requests] == [0, 3, 3, 5]
+
+
+def test_watch_lets_no_event_through_twice_when_the_server_repeats(client, platform):
+    platform.log = [*platform.log[:4], *platform.log[2:]]
+    updates = client.stream("watch", "job_1")
+    assert [update.sequence for update in updates if not isinstance(update, Job)] == list(range(1, 11))
+
+
+def test_watch_does_not_hide_a_real_error(client, platform):
+    platform.break_after = [2]
+    platform.end_code = grpc.StatusCode.NOT_FOUND
+    with pytest.raises(errors.NotFoundError):
+        client.stream("watch", "job_1")
+
+
+def test_events_lists_all_pages_after_a_sequence(client):
+    assert [event.sequence for event in client.stream("events", after=2)] == list(range(3, 11))
+
+
+def test_following_events_notices_a_hole_in_the_log(client, platform):
+    platform.log = [*platform.log[:4], *platform.log[6:]]
+    with pytest.raises(errors.InternalError, match="jumped from 4 to 7"):
+        client.stream("events", follow=True)
+
+
+def test_an_event_kind_of_a_newer_server_is_handed_on(client, platform):
+    platform.log = [Event(sequence=1, event_id="evt_1")]
+    (event,) = client.stream("events")
+    assert (event.kind, dict(event.data)) == ("unknown", {})
+
+
+def test_metrics_models_and_deployments(client):
+    (point,) = client.metrics("job_1", stage="train")
+    assert (point.stage, point.step, dict(point.values)) == ("train", 3, {"loss": 0.5})
+    assert client.nested("models", "get", "mdl_7").formats == ("peft",)
+    assert [model.id for model in client.nested("models", "list")] == ["mdl_1"]
+    assert client.nested("deployments", "get", "tickets").state == "ACTIVE"
+    assert [deployment.name for deployment in client.nested("deployments", "list")] == ["tickets"]
+
+
+def test_chat_joins_the_pieces(client, platform):
+    platform.chunks = [
+        ChatResponse(delta="Hel"),
+        ChatResponse(delta="lo", finish_reason="stop", num_prompt_tokens=4, num_completion_tokens=2),
+    ]
+    answer = client.chat("tickets", "Hi", temperature=0.5, seed=3)
+    assert (answer.text, answer.finish_reason, answer.num_completion_tokens) == ("Hello", "stop", 2)
+    sent = platform.requests[-1]
+    assert [(message.role, message.content) for message in sent.messages] == [("user", "Hi")]
+    assert (sent.temperature, sent.seed) == (0.5, 3)
+    assert [chunk.text for chunk in client.stream("chat_stream", "tickets", "Hi")] == ["Hel", "lo"]
+
+
+def test_a_cut_off_answer_is_an_error(client, platform):
+    platform.chunks = [ChatResponse(delta="Hel")]
+    with pytest.raises(errors.InternalError, match="cut off"):
+        client.chat("tickets", "Hi")
+
+
+def test_nobody_there_is_said_with_the_remedy(client, platform, free_port):
+    closed = type(client)(f"127.0.0.1:{free_port()}")
+    with pytest.raises(errors.UnavailableError, match="luthier up"):
+        closed.get("job_1")
+    with pytest.raises(errors.UnavailableError, match="luthier up"):
+        closed.stream("watch", "job_1")
+    closed.close()
