@@ -1,0 +1,17 @@
+"""The metrics by name. A new one is one module, one row here, and its name in `luthier.spec.evaluation`."""
+
+from luthier.spec.evaluation import MetricName
+from workers.evaluation.metrics.exact_match import EXACT_MATCH
+from workers.evaluation.metrics.json_valid import JSON_VALID
+from workers.evaluation.metrics.metric import Metric, Prediction
+from workers.evaluation.metrics.perplexity import PERPLEXITY
+from workers.evaluation.metrics.token_f1 import TOKEN_F1
+
+__all__ = ["METRICS", "Metric", "Prediction"]
+
+METRICS: dict[MetricName, Metric] = {
+    "perplexity": PERPLEXITY,
+    "exact_match": EXACT_MATCH,
+    "token_f1": TOKEN_F1,
+    "json_valid": JSON_VALID,
+}

@@ -1,0 +1,52 @@
+"""What a metric is: a number per row and a way to sum rows up."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What one model did with one row."""
+
+    answer: str
+    """Generated greedily, without special tokens; empty for rows that have no prompt."""
+    reference: str
+    """What the dataset says; empty likewise."""
+    nll_sum: float
+    """Negative log-likelihood of the row's trainable tokens, summed, in nats."""
+    num_tokens: int
+    """Number of those tokens."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """`finish(sum(measure) / sum(weigh))` over rows: every metric here is a transformed ratio of sums."""
+
+    label: str
+    """For people, with the unit."""
+    higher_is_better: bool
+    needs_answer: bool
+    """Whether it looks at generated text; rows of the `text` format have none."""
+    measure: Callable[[Prediction], float]
+    """The row's share of the numerator."""
+    weigh: Callable[[Prediction], float]
+    """The row's share of the denominator; does not depend on the model."""
+    finish: Callable[[Array], Array]
+    """From ratios to values of the metric, elementwise."""
+
+
+def mean_of(label: str, score: Callable[[str, str], float]) -> Metric:
+    """The mean over rows of `score(answer, reference)`, which lies between 0 and 1."""
+    return Metric(
+        label=label,
+        higher_is_better=True,
+        needs_answer=True,
+        measure=lambda row: score(row.answer, row.reference),
+        weigh=lambda row: 1.0,
+        finish=lambda ratio: ratio,
+    )

@@ -1,0 +1,54 @@
+"""What base and tuned model do with the rows: likelihoods and, where a metric asks for them, answers."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase
+
+from workers.data.dataset import Example
+from workers.data.render import render_prompt
+from workers.evaluation.generate import Decoding, greedy_answers
+from workers.evaluation.likelihood import negative_log_likelihoods
+from workers.evaluation.metrics import Prediction
+from workers.evaluation.steps import Steps
+
+
+def num_steps(num_rows: int, *, with_answers: bool) -> int:
+    """How often `predict` on both models advances."""
+    return num_rows * 2 * (2 if with_answers else 1)
+
+
+def predict(
+    model: Any,
+    tokenizer: PreTrainedTokenizerBase,
+    examples: Sequence[Example],
+    *,
+    max_new_tokens: int | None,
+    who: str,
+    steps: Steps,
+) -> list[Prediction]:
+    """One prediction per example, in their order.
+
+    Args:
+        model: base or tuned model on its device, in evaluation mode.
+        tokenizer: has a chat template when answers are wanted.
+        examples: rows of a split.
+        max_new_tokens: longest answer; None: no answers.
+        who: `base` or `tuned`, for the progress message.
+        steps: advanced by the rows of each batch.
+    """
+    decoding = Decoding.of(model, tokenizer, max_new_tokens or 0)
+    likelihoods = negative_log_likelihoods(
+        model, examples, decoding.pad_id, lambda rows: steps.advance(rows, f"{who} model reads the references")
+    )
+    texts = [""] * len(examples)
+    if max_new_tokens is not None:
+        prompts = [render_prompt(tokenizer, example.prompt) for example in examples]
+        answers = greedy_answers(
+            model, prompts, decoding, lambda rows: steps.advance(rows, f"{who} model answers the prompts")
+        )
+        texts = tokenizer.batch_decode(answers, skip_special_tokens=True)
+    return [
+        Prediction(answer=text, reference=example.reference, nll_sum=nll, num_tokens=num_tokens)
+        for example, text, (nll, num_tokens) in zip(examples, texts, likelihoods, strict=True)
+    ]

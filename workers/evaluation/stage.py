@@ -1,0 +1,135 @@
+"""`evaluate`: base against tuned on held-out rows. Writes evaluation.json, generations.jsonl, report.md and a plot.
+
+The model is loaded once: with its adapter switched off, the tuned model is the base model. Precision and prompt
+rendering are those of the training, answers are greedy.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from luthier.spec.evaluation import EvaluationSpec, MetricName
+from workers.data.dataset import Example
+from workers.evaluation.compare import Comparison, compare
+from workers.evaluation.gate import refusals
+from workers.evaluation.metrics import METRICS, Prediction
+from workers.evaluation.plan import Plan, make_plan
+from workers.evaluation.plot import plot_comparisons
+from workers.evaluation.predict import num_steps, predict
+from workers.evaluation.report import write_report
+from workers.evaluation.steps import Steps
+from workers.models import choose_device, load_tokenizer, load_tuned, resolve_base_model
+from workers.task import Report, StageResult, Task
+from workers.training.precision import choose_dtype
+
+
+def run(task: Task, report: Report) -> StageResult:
+    """The stage. Needs `preprocess` and `train`.
+
+    Raises:
+        DataError: there are no held-out rows.
+        ConfigError: a metric does not fit the rows, or the base model cannot be had.
+        PreemptedError: the worker drains.
+    """
+    spec = task.spec.evaluation
+    plan = make_plan(task.input_dir("preprocess"), spec)
+    report.progress(0, num_steps(len(plan.examples), with_answers=plan.with_answers), "loading the model")
+    base, tuned = _predict_both(task, plan, report)
+    comparisons = compare_all(base, tuned, plan.metrics, spec)
+    reasons = refusals(spec.gate, comparisons, spec.confidence_level)
+    result = _result(plan, comparisons, reasons, spec)
+    folder = task.new_dir("evaluation")
+    (folder / "evaluation.json").write_text(json.dumps(result, indent=1) + "\n")
+    if plan.with_answers:
+        _write_generations(folder / "generations.jsonl", plan.examples, base, tuned)
+    plot_comparisons(comparisons, spec.confidence_level, folder / "comparison.svg")
+    write_report(folder / "report.md", plan, comparisons, reasons, base, tuned, spec)
+    return StageResult(
+        folder=folder,
+        metrics=headline(comparisons),
+        result=result,
+        gate_passed=not reasons,
+        gate_reason="; ".join(reasons),
+    )
+
+
+def compare_all(
+    base: Sequence[Prediction], tuned: Sequence[Prediction], names: Sequence[MetricName], spec: EvaluationSpec
+) -> dict[MetricName, Comparison]:
+    """Every metric on both models; rows that have no weight for a metric are left out of it."""
+    comparisons: dict[MetricName, Comparison] = {}
+    for name in names:
+        metric = METRICS[name]
+        weights = np.array([metric.weigh(row) for row in base])
+        rows = weights > 0
+        comparisons[name] = compare(
+            np.array([metric.measure(row) for row in base])[rows],
+            np.array([metric.measure(row) for row in tuned])[rows],
+            weights[rows],
+            metric.finish,
+            num_resamples=spec.num_bootstrap,
+            confidence_level=spec.confidence_level,
+            seed=spec.seed,
+        )
+    return comparisons
+
+
+def headline(comparisons: dict[MetricName, Comparison]) -> dict[str, float]:
+    """`<metric>_base`, `<metric>_tuned` and `<metric>_p_value` of every metric."""
+    figures = {}
+    for name, comparison in comparisons.items():
+        figures[f"{name}_base"] = comparison.base.value
+        figures[f"{name}_tuned"] = comparison.tuned.value
+        figures[f"{name}_p_value"] = comparison.p_value
+    return figures
+
+
+def _predict_both(task: Task, plan: Plan, report: Report) -> tuple[list[Prediction], list[Prediction]]:
+    base_folder = resolve_base_model(task.spec.base_model, task.settings)
+    tokenizer = load_tokenizer(base_folder)
+    device = choose_device()
+    dtype = choose_dtype(task.spec.training.precision, device)
+    model: Any = load_tuned(base_folder, task.input_dir("train") / "adapter", dtype).to(device)
+    steps = Steps(report, num_steps(len(plan.examples), with_answers=plan.with_answers))
+    max_new_tokens = task.spec.evaluation.max_new_tokens if plan.with_answers else None
+    tuned = predict(model, tokenizer, plan.examples, max_new_tokens=max_new_tokens, who="tuned", steps=steps)
+    with model.disable_adapter():
+        base = predict(model, tokenizer, plan.examples, max_new_tokens=max_new_tokens, who="base", steps=steps)
+    return base, tuned
+
+
+def _result(
+    plan: Plan, comparisons: dict[MetricName, Comparison], reasons: list[str], spec: EvaluationSpec
+) -> dict[str, Any]:
+    return {
+        "split": plan.split,
+        "num_rows": len(plan.examples),
+        "confidence_level": spec.confidence_level,
+        "num_bootstrap": spec.num_bootstrap,
+        "metrics": {
+            name: {**asdict(comparison), "higher_is_better": METRICS[name].higher_is_better}
+            for name, comparison in comparisons.items()
+        },
+        "metrics_left_out": plan.left_out,
+        "gate": {"passed": not reasons, "reasons": reasons},
+    }
+
+
+def _write_generations(
+    path: Path, examples: Sequence[Example], base: Sequence[Prediction], tuned: Sequence[Prediction]
+) -> None:
+    with path.open("w", encoding="utf-8") as stream:
+        for example, of_base, of_tuned in zip(examples, base, tuned, strict=True):
+            line = {
+                "source": example.source,
+                "row": example.row,
+                "prompt": example.prompt,
+                "reference": example.reference,
+                "base": of_base.answer,
+                "tuned": of_tuned.answer,
+            }
+            stream.write(json.dumps(line, ensure_ascii=False) + "\n")
