@@ -20,10 +20,11 @@ from grpc_reflection.v1alpha import reflection
 from opentelemetry.instrumentation.grpc import aio_server_interceptor
 
 from gateway.auth import ApiKeys, AuthInterceptor
+from gateway.inference import InferenceServicer
 from gateway.proxy import FORWARDED_SERVICES, CoordinatorProxy
 from luthier.settings import GatewaySettings
 from luthier.transport import CLIENT_OPTIONS, SERVER_OPTIONS, is_loopback
-from luthier.v1 import inference_service_pb2
+from luthier.v1 import inference_service_pb2, inference_service_pb2_grpc
 
 _LOG = logging.getLogger(__name__)
 
@@ -55,11 +56,13 @@ async def serving(settings: GatewaySettings) -> AsyncIterator[int]:
     token = settings.internal_token.get_secret_value()
     async with grpc.aio.insecure_channel(settings.coordinator, options=CLIENT_OPTIONS) as coordinator:
         proxy = CoordinatorProxy(coordinator, token)
+        inference = InferenceServicer(coordinator, token, settings.triton_url)
         server = grpc.aio.server(
             interceptors=[aio_server_interceptor(), AuthInterceptor(ApiKeys(coordinator, token))],
             options=SERVER_OPTIONS,
         )
         server.add_generic_rpc_handlers((proxy,))
+        inference_service_pb2_grpc.add_InferenceServiceServicer_to_server(inference, server)
         status = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(status, server)
         reflection.enable_server_reflection(_public_names(), server)
@@ -71,6 +74,7 @@ async def serving(settings: GatewaySettings) -> AsyncIterator[int]:
             await status.set("", health_pb2.HealthCheckResponse.NOT_SERVING)
             proxy.stop_streams()
             await server.stop(settings.stop_grace.total_seconds())
+            await inference.close()
 
 
 async def run(settings: GatewaySettings) -> None:

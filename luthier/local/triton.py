@@ -17,6 +17,7 @@ from luthier.local.ports import LOOPBACK
 from luthier.local.serving_venv import ServingVenv
 
 _PROBE_SECONDS = 2.0
+_START_SECONDS = 300.0  # it answers once the models of earlier runs are loaded
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,7 @@ def triton_child(
         log=log,
         answers=lambda: is_ready(ports.http),
         environment={**environment, **own},
+        start_seconds=_START_SECONDS,
     )
 
 
