@@ -4,7 +4,8 @@ import asyncio
 import os
 import signal
 import stat
-from collections.abc import AsyncIterator, Callable
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import asyncpg
@@ -19,11 +20,13 @@ from luthier.local.postgres import database_url, postgres_child
 from luthier.local.state import ChildState
 
 
-@pytest.fixture
-def home(tmp_path: Path) -> Home:
-    home = Home(tmp_path / "home")
-    home.create()
-    return home
+@pytest.fixture(scope="module")
+def home() -> Iterator[Home]:
+    """Not under pytest's folder: every other pytest takes away the way through it that root's PostgreSQL needs."""
+    with tempfile.TemporaryDirectory(prefix="luthier-") as folder:
+        home = Home(Path(folder) / "home")
+        home.create()
+        yield home
 
 
 @pytest.fixture
@@ -43,18 +46,18 @@ async def execute(home: Home, statement: str) -> object:
 
 
 async def test_postgres_keeps_its_data_over_a_crash_and_a_restart(home: Home, postgres: Child) -> None:
-    await execute(home, "CREATE TABLE kept AS SELECT 42 AS answer")
+    await execute(home, "CREATE TABLE crashed AS SELECT 42 AS answer")
     supervision = asyncio.create_task(postgres.supervise())
     assert postgres.record.process is not None
     os.kill(postgres.record.process.pid, signal.SIGKILL)
     async with asyncio.timeout(30):
         while postgres.record.restarts == 0 or postgres.record.state is not ChildState.RUNNING:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
-    assert await execute(home, "SELECT answer FROM kept") == 42
+    assert await execute(home, "SELECT answer FROM crashed") == 42
     supervision.cancel()
     await postgres.stop()
     await postgres.start()
-    assert await execute(home, "SELECT answer FROM kept") == 42
+    assert await execute(home, "SELECT answer FROM crashed") == 42
 
 
 async def test_postgres_opens_no_port_and_its_socket_is_private(home: Home, postgres: Child) -> None:
