@@ -10,6 +10,8 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from gateway.auth import ApiKeys
 from luthier.v1.access_service_pb2 import CreateApiKeyRequest
 from luthier.v1.access_service_pb2_grpc import AccessServiceStub
+from luthier.v1.inference_service_pb2 import ChatMessage, ChatRequest
+from luthier.v1.inference_service_pb2_grpc import InferenceServiceStub
 from luthier.v1.job_service_pb2 import GetJobRequest, ListJobsRequest, WatchJobRequest
 from luthier.v1.worker_service_pb2 import RegisterWorkerRequest
 from luthier.v1.worker_service_pb2_grpc import WorkerServiceStub
@@ -120,3 +122,21 @@ async def test_one_key_cannot_hold_every_stream(edge):
             except grpc.aio.AioRpcError:
                 continue
             break
+
+
+async def test_chat_passes_the_same_door(edge):
+    chat = InferenceServiceStub(edge.channel).Chat
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await chat(ChatRequest(deployment_id="d")).read()
+    assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await chat(ChatRequest(deployment_id="d"), metadata=edge.reader).read()
+    assert refused.value.code() is grpc.StatusCode.PERMISSION_DENIED
+
+
+async def test_our_errors_reach_the_client_as_their_status(edge):
+    messages = [ChatMessage(role="user", content="x")] * 1000
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await InferenceServiceStub(edge.channel).Chat(ChatRequest(messages=messages), metadata=edge.admin).read()
+    assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert "1000 messages" in refused.value.details()
