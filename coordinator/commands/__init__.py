@@ -1,0 +1,1 @@
+"""What the coordinator can be told to do: one module per subject, one transaction per command."""

@@ -1,0 +1,164 @@
+"""What an attempt leaves on record: metrics, checkpoints, outputs, a failure. Each is refused with a stale fence.
+
+Sizes are bounded here, because every record becomes a message on the bus, whose payload is limited to 1 MiB.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC
+
+from google.protobuf.json_format import MessageToDict
+from sqlalchemy.dialects.postgresql import insert
+from sqlmodel import col, not_
+
+from coordinator.apply import JobChange, change_stage
+from coordinator.facts import Completed, Failed
+from coordinator.lifecycle import StageState
+from coordinator.store.engine import Database
+from coordinator.store.render import stage_message
+from coordinator.store.tables import CheckpointRow, MetricRow, StageRow
+from luthier.errors import ConflictError, InvalidRequestError
+from luthier.v1.event_pb2 import CheckpointCommitted, MetricsReported
+from luthier.v1.failure_pb2 import Failure
+from luthier.v1.stage_pb2 import Checkpoint, MetricPoint, Stage, StageOutputs
+
+MAX_OUTPUT_BYTES = 256 << 10
+MAX_POINT_BYTES = 64 << 10
+MAX_EVENT_BYTES = 256 << 10
+MAX_MESSAGE_CHARS = 4_000
+MAX_DETAIL_CHARS = 32_000
+
+
+async def report_stage(
+    database: Database, stage_id: str, fence: int, points: Sequence[MetricPoint], checkpoints: Sequence[Checkpoint]
+) -> None:
+    """Records metrics and checkpoints of a running attempt; what is on record already changes nothing.
+
+    Raises:
+        NotFoundError: there is no such stage.
+        ConflictError: the fence is stale, or the attempt has ended.
+        InvalidRequestError: a point or checkpoint is not usable.
+    """
+    _check_report(points, checkpoints)
+    async with change_stage(database, stage_id) as (change, row):
+        if row.fence != fence or row.state is not StageState.RUNNING:
+            raise ConflictError(f"stage {stage_id} is {row.state} with fence {row.fence}; fence {fence} is stale")
+        new_points = await _record_points(change, row, points)
+        for batch in _batches(new_points):
+            change.emit(MetricsReported(stage_id=stage_id, stage_name=row.name, attempt=row.attempt, points=batch))
+        for checkpoint in await _record_checkpoints(change, row, checkpoints):
+            change.emit(CheckpointCommitted(stage_id=stage_id, stage_name=row.name, checkpoint=checkpoint))
+
+
+async def complete_stage(database: Database, stage_id: str, fence: int, outputs: StageOutputs) -> Stage:
+    """Records the outputs of an attempt; the same outputs twice is a no-op.
+
+    Raises:
+        NotFoundError: there is no such stage.
+        ConflictError: the fence is stale, or other outputs are on record.
+        InvalidRequestError: the outputs are not usable.
+    """
+    _check_outputs(outputs)
+    async with change_stage(database, stage_id) as (change, row):
+        change.advance(row, Completed(fence, outputs))
+    return stage_message(row)
+
+
+async def fail_stage(database: Database, stage_id: str, fence: int, failure: Failure) -> Stage:
+    """Ends an attempt without outputs; the failure's class decides what follows. A repeat is a no-op.
+
+    Raises:
+        NotFoundError: there is no such stage.
+        ConflictError: the fence is stale, or the stage has succeeded.
+    """
+    kept = Failure(
+        failure_class=failure.failure_class,
+        message=failure.message[:MAX_MESSAGE_CHARS],
+        detail=failure.detail[-MAX_DETAIL_CHARS:],
+    )
+    async with change_stage(database, stage_id) as (change, row):
+        change.advance(row, Failed(fence, kept))
+    return stage_message(row)
+
+
+def _check_report(points: Iterable[MetricPoint], checkpoints: Iterable[Checkpoint]) -> None:
+    for point in points:
+        if not point.values or point.ByteSize() > MAX_POINT_BYTES:
+            raise InvalidRequestError(f"the metrics of step {point.step} are empty or larger than {MAX_POINT_BYTES} B")
+    for checkpoint in checkpoints:
+        if not checkpoint.uri or not checkpoint.digest or len(checkpoint.uri) > MAX_MESSAGE_CHARS:
+            raise InvalidRequestError(f"the checkpoint of step {checkpoint.step} needs a URI and a digest")
+
+
+def _check_outputs(outputs: StageOutputs) -> None:
+    if outputs.ByteSize() > MAX_OUTPUT_BYTES:
+        raise InvalidRequestError(f"outputs are larger than {MAX_OUTPUT_BYTES} B; put the rest into the artifact")
+    try:
+        result = json.loads(outputs.result_json or "{}")
+    except json.JSONDecodeError as error:
+        raise InvalidRequestError(f"result_json is not JSON: {error}") from error
+    if not isinstance(result, dict):
+        raise InvalidRequestError("result_json must be a JSON object")
+
+
+async def _record_points(change: JobChange, row: StageRow, points: Iterable[MetricPoint]) -> list[MetricPoint]:
+    """Records points and returns those that said something new. Several points of one step become one row."""
+    by_step: dict[int, MetricPoint] = {}
+    for point in points:
+        by_step.setdefault(point.step, MetricPoint()).MergeFrom(point)
+    if not by_step:
+        return []
+    rows = [
+        {
+            "stage_id": row.stage_id,
+            "attempt": row.attempt,
+            "step": step,
+            "time": point.time.ToDatetime(tzinfo=UTC) if point.HasField("time") else change.moment,
+            "values": MessageToDict(point)["values"],
+        }
+        for step, point in by_step.items()
+    ]
+    query = insert(MetricRow).values(rows)
+    known, new = col(MetricRow.values), query.excluded["values"]
+    query = query.on_conflict_do_update(
+        index_elements=["stage_id", "attempt", "step"],
+        set_={"values": known.op("||")(new)},
+        where=not_(known.op("@>")(new)),
+    )
+    changed = (await change.session.execute(query.returning(col(MetricRow.step)))).scalars()
+    return [by_step[step] for step in sorted(changed)]
+
+
+async def _record_checkpoints(change: JobChange, row: StageRow, checkpoints: Sequence[Checkpoint]) -> list[Checkpoint]:
+    new = []
+    for given in checkpoints:
+        # Attempt and fence are what we know of the reporter, not what it says.
+        checkpoint = Checkpoint(
+            uri=given.uri, digest=given.digest, step=given.step, attempt=row.attempt, fence=row.fence
+        )
+        query = insert(CheckpointRow).values(
+            stage_id=row.stage_id,
+            step=checkpoint.step,
+            fence=checkpoint.fence,
+            attempt=checkpoint.attempt,
+            uri=checkpoint.uri,
+            digest=checkpoint.digest,
+        )
+        query = query.on_conflict_do_nothing(index_elements=["stage_id", "step", "fence"])
+        if (await change.session.execute(query.returning(col(CheckpointRow.step)))).first() is not None:
+            new.append(checkpoint)
+    return new
+
+
+def _batches(points: Iterable[MetricPoint]) -> Iterator[list[MetricPoint]]:
+    """Points in groups that fit into one event each."""
+    batch: list[MetricPoint] = []
+    num_bytes = 0
+    for point in points:
+        if batch and num_bytes + point.ByteSize() > MAX_EVENT_BYTES:
+            yield batch
+            batch, num_bytes = [], 0
+        batch.append(point)
+        num_bytes += point.ByteSize()
+    if batch:
+        yield batch

@@ -1,0 +1,60 @@
+"""Rows of the outbox: an event of the project's log, or the wake-up of a stage. The only makers of such rows."""
+
+import re
+from datetime import datetime
+
+from google.protobuf.message import Message
+
+from coordinator.store.tables import JobRow, OutboxRow, StageRow
+from luthier.events import CONTENT_TYPE, MESSAGE_ID, headers_of, subject_of
+from luthier.ids import new_id
+from luthier.subjects import stage_subject
+from luthier.telemetry import TRACEPARENT
+from luthier.v1.event_pb2 import Event, StageReady
+
+
+def event_message(job: JobRow, fact: Message, sequence: int, moment: datetime) -> OutboxRow:
+    """The event that says `fact` (one of the messages in the event's oneof) of `job`."""
+    event = Event(
+        event_id=new_id("evt"),
+        sequence=sequence,
+        project_id=job.project_id,
+        job_id=job.job_id,
+        time=moment,
+        traceparent=job.traceparent,
+    )
+    getattr(event, _field_name(fact)).CopyFrom(fact)
+    return OutboxRow(
+        message_id=event.event_id,
+        project_id=job.project_id,
+        sequence=sequence,
+        job_id=job.job_id,
+        subject=subject_of(event),
+        headers=headers_of(event),
+        payload=event.SerializeToString(),
+        create_time=moment,
+    )
+
+
+def stage_ready_message(job: JobRow, stage: StageRow, moment: datetime) -> OutboxRow:
+    """The wake-up of a stage that may be claimed."""
+    message_id = new_id("wake")
+    ready = StageReady(stage_id=stage.stage_id, job_id=job.job_id, project_id=job.project_id)
+    headers = {MESSAGE_ID: message_id, "content-type": CONTENT_TYPE}
+    if job.traceparent:
+        headers[TRACEPARENT] = job.traceparent
+    return OutboxRow(
+        message_id=message_id,
+        project_id=job.project_id,
+        job_id=job.job_id,
+        stage_id=stage.stage_id,
+        subject=stage_subject(stage.kind, stage.worker_class, job.job_id),
+        headers=headers,
+        payload=ready.SerializeToString(),
+        create_time=moment,
+    )
+
+
+def _field_name(fact: Message) -> str:
+    """`StageQueued` as the name of its field: `stage_queued`."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", fact.DESCRIPTOR.name).lower()

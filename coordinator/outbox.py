@@ -1,0 +1,141 @@
+"""The relay: takes rows of the outbox to JetStream, and keeps the streams there.
+
+A row is claimed by `FOR UPDATE SKIP LOCKED`, published with its id as the message id, and marked after the stream's
+acknowledgement; a crash in between publishes it again, and the stream drops the repeat. There is no cursor: sequences
+commit out of order. NATS is a hint, so nothing here is fatal: while it is down, rows wait.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import timedelta
+
+from nats import errors as nats_errors
+from nats.js import JetStreamContext
+from sqlmodel import col, delete, func, select, update
+
+from coordinator.bus import Bus, ensure_stream
+from coordinator.lifecycle import StageState
+from coordinator.store.engine import DATABASE_DOWN, Database
+from coordinator.store.notifications import OUTBOX_TOPIC, Notifications
+from coordinator.store.tables import OutboxRow, StageRow
+from luthier.subjects import EVENTS_STREAM, STAGES_STREAM, STREAMS
+
+BATCH_SIZE = 100
+POLL_SECONDS = 1.0
+PUBLISH_TIMEOUT_SECONDS = 5.0
+STREAM_CHECK_SECONDS = 5.0
+# Long enough to see in the table what workers were told; events are never pruned.
+WAKE_UPS_KEPT = timedelta(hours=1)
+EVENTS_REPLAYED = timedelta(seconds=STREAMS[EVENTS_STREAM]["max_age"])
+
+log = logging.getLogger(__name__)
+
+
+class Relay:
+    """One loop per coordinator; any number run side by side."""
+
+    def __init__(self, database: Database, bus: Bus, notifications: Notifications) -> None:
+        self._database = database
+        self._bus = bus
+        self._notifications = notifications
+        self._streams_checked_at = float("-inf")
+
+    async def run(self) -> None:
+        """Publishes for ever."""
+        with self._notifications.subscribe(OUTBOX_TOPIC) as signal:
+            while True:
+                try:
+                    if await self.step() == BATCH_SIZE:
+                        continue
+                except nats_errors.Error as error:
+                    self._streams_checked_at = float("-inf")
+                    log.warning("the outbox waits for NATS: %r", error)
+                except DATABASE_DOWN as error:
+                    log.warning("the outbox waits for PostgreSQL: %s", error)
+                await signal.wait(POLL_SECONDS)
+
+    async def step(self) -> int:
+        """Publishes one batch; returns how many rows were taken to the bus."""
+        stream = self._bus.jetstream()
+        clock = asyncio.get_running_loop().time()
+        if clock - self._streams_checked_at > STREAM_CHECK_SECONDS:
+            await self.ensure_streams(stream)
+            await _prune(self._database)
+            self._streams_checked_at = clock
+        async with self._database.transaction() as session:
+            query = (
+                select(OutboxRow)
+                .where(col(OutboxRow.published_time).is_(None))
+                .order_by(col(OutboxRow.position))
+                .limit(BATCH_SIZE)
+                .with_for_update(skip_locked=True)
+            )
+            rows = (await session.exec(query)).all()
+            published, error = await _publish(stream, rows)
+            if published:
+                mark = update(OutboxRow).where(col(OutboxRow.message_id).in_(published))
+                await session.execute(mark.values(published_time=func.clock_timestamp()))
+        if error is not None:
+            raise error
+        return len(published)
+
+    async def ensure_streams(self, stream: JetStreamContext) -> None:
+        """Makes the streams that are missing, and has what was in them published again."""
+        for name in STREAMS:
+            if await ensure_stream(stream, name):
+                log.warning("stream %s was made; what belongs into it is published again", name)
+                await _REFILL[name](self._database)
+
+
+async def _refill_events(database: Database) -> None:
+    query = update(OutboxRow).where(
+        col(OutboxRow.sequence).is_not(None),
+        col(OutboxRow.published_time).is_not(None),
+        col(OutboxRow.create_time) > func.clock_timestamp() - EVENTS_REPLAYED,
+    )
+    async with database.transaction() as session:
+        await session.execute(query.values(published_time=None))
+
+
+async def _refill_stages(database: Database) -> None:
+    """Lets the reconciler write new wake-ups for everything that may be claimed."""
+    query = update(StageRow).where(col(StageRow.state) == StageState.QUEUED)
+    due = func.greatest(col(StageRow.claimable_time), func.clock_timestamp())
+    async with database.transaction() as session:
+        await session.execute(query.values(wake_time=due))
+
+
+_REFILL: dict[str, Callable[[Database], Awaitable[None]]] = {
+    EVENTS_STREAM: _refill_events,
+    STAGES_STREAM: _refill_stages,
+}
+
+
+async def _prune(database: Database) -> None:
+    query = delete(OutboxRow).where(
+        col(OutboxRow.sequence).is_(None), col(OutboxRow.published_time) < func.clock_timestamp() - WAKE_UPS_KEPT
+    )
+    async with database.transaction() as session:
+        await session.execute(query)
+
+
+async def _publish(stream: JetStreamContext, rows: Sequence[OutboxRow]) -> tuple[list[str], nats_errors.Error | None]:
+    """Ids of the rows that the stream has acknowledged, and the first error that the others met."""
+    results = await asyncio.gather(
+        *(
+            stream.publish(row.subject, row.payload, timeout=PUBLISH_TIMEOUT_SECONDS, headers=row.headers)
+            for row in rows
+        ),
+        return_exceptions=True,
+    )
+    published: list[str] = []
+    error: nats_errors.Error | None = None
+    for row, result in zip(rows, results, strict=True):
+        if isinstance(result, nats_errors.Error):
+            error = error or result
+        elif isinstance(result, BaseException):
+            raise result
+        else:
+            published.append(row.message_id)
+    return published, error
