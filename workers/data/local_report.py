@@ -1,0 +1,61 @@
+"""A data report for a file or a job file on this machine, without coordinator or worker."""
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from luthier.artifacts import ArtifactRef
+from luthier.settings import WorkerSettings
+from luthier.spec import DataSpec, load_job_file
+from workers.data.pipeline import preprocess
+from workers.data.report import write_report
+from workers.failures import ConfigError
+from workers.models import load_tokenizer, resolve_base_model
+
+_log = logging.getLogger(__name__)
+
+
+class _LogReport:
+    """A `workers.task.Report` that only logs."""
+
+    def progress(self, step: int, num_steps: int, message: str, eta_seconds: float | None = None) -> None:
+        """How far it is."""
+        _log.info("%s: %d of %d", message, step, num_steps)
+
+    def metrics(self, step: int, values: Mapping[str, float]) -> None:
+        """There are none."""
+
+    def checkpoint(self, ref: ArtifactRef, step: int) -> None:
+        """There are none."""
+
+    def should_stop(self) -> bool:
+        """Never: a person may press Ctrl-C."""
+        return False
+
+
+def local_report(path: Path, base_model: str, output: Path, settings: WorkerSettings) -> dict[str, Any]:
+    """Preprocesses the rows at `path`, or those of the job file at `path`, into the new folder `output`.
+
+    `base_model` says whose tokenizer; empty: the job file's. Returns what report.json says.
+
+    Raises:
+        ConfigError: no base model is named, or it does not fit the rows.
+        DataError: the rows cannot be used.
+        InvalidSpecError: the job file does not fit the schema.
+        FileExistsError: `output` is there already.
+    """
+    data = DataSpec(path=str(path.absolute()))
+    if path.suffix in (".yaml", ".yml"):
+        job = load_job_file(path)
+        data, base_model = job.data, base_model or job.base_model
+    if not base_model:
+        raise ConfigError("name the base model whose tokenizer is to be used (--base-model)")
+    tokenizer = load_tokenizer(resolve_base_model(base_model, settings.model_copy(update={"data_roots": "/"})))
+    output.mkdir(parents=True)
+    outcome = preprocess(data, tokenizer, output, _anything, _LogReport())
+    return write_report(outcome, data, tokenizer, output)
+
+
+def _anything(path: str, key: str) -> None:
+    """What the caller may read, we may read."""

@@ -1,0 +1,108 @@
+"""What can be wrong with a row, and how it is told: by file, line and what was expected."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+NOT_UTF8 = "not UTF-8"
+BROKEN_JSON = "broken JSON"
+BROKEN_FILE = "broken file"
+WRONG_COLUMNS = "wrong columns"
+WRONG_TYPE = "wrong type"
+EMPTY = "empty"
+WRONG_ROLES = "wrong roles"
+REFUSED_BY_TEMPLATE = "refused by the chat template"
+
+DUPLICATE = "duplicate"
+IN_OTHER_SPLIT = "also in validation or test"
+OVERLONG = "overlong"
+NOTHING_TRAINABLE = "nothing to train on"
+UNSTABLE_TEMPLATE = "unstable chat template"
+
+INVALID = frozenset(
+    {NOT_UTF8, BROKEN_JSON, BROKEN_FILE, WRONG_COLUMNS, WRONG_TYPE, EMPTY, WRONG_ROLES, REFUSED_BY_TEMPLATE}
+)
+"""Faults of a row itself: `data.on_invalid_row` decides whether they fail the job."""
+
+_NUM_LISTED = 20
+
+
+class RowError(ValueError):
+    """One row cannot be used."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+        self.detail = detail
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One row and what is wrong with it."""
+
+    source: str
+    """Name of the file."""
+    row: int
+    """1-based line, in a Parquet file the row."""
+    reason: str
+    detail: str
+
+    def __str__(self) -> str:
+        unit = "row" if self.source.endswith(".parquet") else "line"
+        return f"{self.source} {unit} {self.row}: {self.reason}: {self.detail}"
+
+
+@dataclass
+class Ledger:
+    """Every dropped row is counted by reason; of each reason the first 20 are kept by name."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    first: dict[str, list[Fault]] = field(default_factory=dict)
+
+    def add(self, faults: Sequence[Fault]) -> None:
+        """Notes rows in the order in which they were found."""
+        for fault in faults:
+            self.counts[fault.reason] += 1
+            listed = self.first.setdefault(fault.reason, [])
+            if len(listed) < _NUM_LISTED:
+                listed.append(fault)
+
+    def count(self, reason: str, num_rows: int, first: Sequence[Fault]) -> None:
+        """Notes `num_rows` rows at once, of which only the `first` are named."""
+        if num_rows:
+            self.counts[reason] += num_rows
+            listed = self.first.setdefault(reason, [])
+            listed.extend(first[: _NUM_LISTED - len(listed)])
+
+    @property
+    def num_invalid(self) -> int:
+        """Rows with a fault of their own."""
+        return sum(self.counts[reason] for reason in INVALID)
+
+    def invalid_message(self, num_rows: int) -> str:
+        """Up to ten invalid rows in file order, how many there are, and the way out."""
+        faults = [fault for reason in INVALID for fault in self.first.get(reason, [])]
+        listed = sorted(faults, key=lambda fault: (fault.source, fault.row))[:10]
+        lines = "".join(f"\n  {fault}" for fault in listed)
+        more = f"\n  ... and {self.num_invalid - len(listed)} more" if self.num_invalid > len(listed) else ""
+        rows = "row" if self.num_invalid == 1 else "rows"
+        return (
+            f"{self.num_invalid} invalid {rows} of {num_rows}; mend them, or set data.on_invalid_row: drop to leave "
+            f"them out:{lines}{more}"
+        )
+
+    def summary(self) -> str:
+        """Reasons with counts, the most frequent first."""
+        return ", ".join(f"{count} {reason}" for reason, count in self.counts.most_common()) or "none"
+
+    def document(self) -> list[dict[str, Any]]:
+        """For report.json."""
+        return [
+            {
+                "reason": reason,
+                "count": count,
+                "rows": [{"source": f.source, "row": f.row, "detail": f.detail} for f in self.first.get(reason, [])],
+            }
+            for reason, count in self.counts.most_common()
+        ]

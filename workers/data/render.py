@@ -1,0 +1,70 @@
+"""The one rendering of a conversation: training, evaluation and parity all use these functions.
+
+A string that spells a control token is that token, wherever it stands, as in serving.
+"""
+
+from collections.abc import Sequence
+
+from tokenizers import Tokenizer
+from transformers import PreTrainedTokenizerBase
+
+from workers.failures import ConfigError
+
+
+def render_prompt(tokenizer: PreTrainedTokenizerBase, messages: Sequence[dict[str, str]]) -> list[int]:
+    """Token ids of the conversation so far, by the chat template, with the head of the answer to come."""
+    return token_ids(tokenizer, render_texts(tokenizer, [messages], add_generation_prompt=True))[0]
+
+
+def render_texts(
+    tokenizer: PreTrainedTokenizerBase,
+    conversations: Sequence[Sequence[dict[str, str]]],
+    *,
+    add_generation_prompt: bool,
+) -> list[str]:
+    """What the chat template makes of each conversation.
+
+    Raises:
+        jinja2.TemplateError: the template refuses one of them.
+    """
+    if not conversations:
+        return []
+    texts = tokenizer.apply_chat_template(
+        [list(messages) for messages in conversations], tokenize=False, add_generation_prompt=add_generation_prompt
+    )
+    return [str(text) for text in texts]
+
+
+def token_ids(
+    tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], *, add_special: bool = False
+) -> list[list[int]]:
+    """Token ids of each text, neither padded nor truncated; `add_special` adds what the tokenizer adds by itself."""
+    backend = plain_backend(tokenizer)
+    return [encoding.ids for encoding in backend.encode_batch_fast(list(texts), add_special_tokens=add_special)]
+
+
+def plain_backend(tokenizer: PreTrainedTokenizerBase) -> Tokenizer:
+    """The fast tokenizer without the truncation and padding that its tokenizer.json may ask for."""
+    backend: Tokenizer = tokenizer.backend_tokenizer
+    if backend.truncation is not None:
+        backend.no_truncation()
+    if backend.padding is not None:
+        backend.no_padding()
+    return backend
+
+
+def check_tokenizer(tokenizer: PreTrainedTokenizerBase, *, for_chat: bool) -> None:
+    """Makes sure that rows can be rendered and tokenised in batches.
+
+    Raises:
+        ConfigError: it has no fast implementation, or no chat template although one is needed.
+    """
+    if not tokenizer.is_fast:
+        raise ConfigError(
+            f"the tokenizer of {tokenizer.name_or_path} has no tokenizer.json; use a base_model that has one"
+        )
+    if for_chat and not tokenizer.chat_template:
+        raise ConfigError(
+            f"the tokenizer of {tokenizer.name_or_path} has no chat template, and the rows are conversations; use an "
+            f"instruct model as base_model, add a chat_template.jinja to the model's folder, or give rows with text"
+        )

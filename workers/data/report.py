@@ -1,0 +1,115 @@
+"""`report.json`, `report.md` and `lengths.svg` of a dataset artifact: what was read, what became of every row.
+
+The numbers add up: `num_rows_read` = the rows of the three splits + the rows of `dropped`.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from transformers import PreTrainedTokenizerBase
+
+from luthier.spec import DataSpec
+from workers.data.histogram import length_histogram
+from workers.data.pipeline import Outcome
+from workers.data.report_page import page
+from workers.data.statistics import Sample
+from workers.failures import DataError
+
+_VERSION = 1
+TRAINED_OPEN, TRAINED_CLOSE = "⟦", "⟧"
+"""Around the tokens that are trained on, in the view of a sample."""
+
+
+def write_report(outcome: Outcome, spec: DataSpec, tokenizer: PreTrainedTokenizerBase, folder: Path) -> dict[str, Any]:
+    """Writes the three files into `folder` and returns what report.json says."""
+    document = _document(outcome, spec, tokenizer)
+    (folder / "report.json").write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    (folder / "report.md").write_text(page(document), encoding="utf-8")
+    lengths: dict[str, npt.NDArray[np.int32]] = {name: split.lengths for name, split in outcome.splits.items()}
+    length_histogram(lengths, spec.max_length, folder / "lengths.svg")
+    return document
+
+
+def load_report(folder: Path) -> dict[str, Any]:
+    """What report.json of a dataset artifact says.
+
+    Raises:
+        DataError: there is none, or it is not one of ours.
+    """
+    path = folder / "report.json"
+    try:
+        document = json.loads(path.read_bytes())
+    except (FileNotFoundError, ValueError) as error:
+        raise DataError(f"{path} is not the report of a dataset: {error}") from error
+    if not isinstance(document, dict) or document.get("version") != _VERSION:
+        raise DataError(f"{path} is not the report of a dataset of version {_VERSION}")
+    return document
+
+
+def token_view(tokenizer: PreTrainedTokenizerBase, sample: Sample) -> str:
+    """The sample's text as the model reads it, trained tokens between brackets."""
+    pieces = []
+    start = 0
+    for end in range(1, len(sample.input_ids) + 1):
+        if end == len(sample.input_ids) or sample.trainable[end] != sample.trainable[start]:
+            text = tokenizer.decode(sample.input_ids[start:end], skip_special_tokens=False)
+            pieces.append(f"{TRAINED_OPEN}{text}{TRAINED_CLOSE}" if sample.trainable[start] else str(text))
+            start = end
+    return "".join(pieces)
+
+
+def _document(outcome: Outcome, spec: DataSpec, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
+    template = str(tokenizer.chat_template or "")
+    return {
+        "version": _VERSION,
+        "sources": [
+            {
+                "split": file.split,
+                "source": file.name,
+                "path": file.uri,
+                "sha256": file.sha256,
+                "num_bytes": file.num_bytes,
+                "file_type": file.file_type,
+                "format": file.shape,
+                "columns": list(file.columns),
+                "num_rows": num_rows,
+            }
+            for file, num_rows in zip(outcome.files, outcome.rows_per_file, strict=True)
+        ],
+        "data": spec.model_dump(mode="json"),
+        "tokenizer": {
+            "vocabulary": len(tokenizer),
+            "chat_template_sha256": hashlib.sha256(template.encode()).hexdigest() if template else None,
+        },
+        "num_rows_read": outcome.num_rows,
+        "num_dropped": outcome.ledger.counts.total(),
+        "num_truncated": outcome.num_truncated,
+        "dropped": outcome.ledger.document(),
+        "splits": {name: statistics.document() for name, statistics in outcome.splits.items()},
+        "samples": [
+            {"source": sample.source, "row": sample.row, "view": token_view(tokenizer, sample)}
+            for sample in outcome.splits["train"].samples
+        ],
+        "warnings": _warnings(outcome, spec),
+    }
+
+
+def _warnings(outcome: Outcome, spec: DataSpec) -> list[str]:
+    warnings = []
+    if outcome.splits["validation"].num_rows == 0:
+        warnings.append("the validation split is empty: no validation loss, no early stopping, no best checkpoint")
+    if outcome.splits["test"].num_rows == 0:
+        warnings.append("the test split is empty: nothing to evaluate the model on")
+    if outcome.num_truncated:
+        warnings.append(
+            f"{outcome.num_truncated} rows were cut at {spec.max_length} tokens: they teach answers that do not end"
+        )
+    if outcome.num_control_text:
+        warnings.append(
+            f"{outcome.num_control_text} rows spell control tokens of the model in their text; they count as such"
+        )
+    return warnings

@@ -1,0 +1,62 @@
+"""report.json as a page for people."""
+
+from collections.abc import Sequence
+from typing import Any
+
+
+def page(document: dict[str, Any]) -> str:
+    """Markdown with tables of sources, splits and dropped rows, warnings, samples and the histogram."""
+    parts = [
+        "# Data report",
+        *(f"> **Note:** {warning}\n" for warning in document["warnings"]),
+        f"{document['num_rows_read']} rows read, {document['num_dropped']} dropped, "
+        f"{document['num_truncated']} truncated.",
+        "## Sources",
+        _table(
+            ["file", "split", "type", "format", "rows", "sha256"],
+            [
+                [s["source"], s["split"], s["file_type"], s["format"], s["num_rows"], f"`{s['sha256'][:12]}`"]
+                for s in document["sources"]
+            ],
+        ),
+        "## Splits",
+        _table(
+            ["split", "rows", "tokens", "trained on", "masked", "p50", "p90", "p99", "longest"],
+            [_split(name, split) for name, split in document["splits"].items()],
+        ),
+        "![Length of the rows in tokens](lengths.svg)",
+        "## Dropped rows",
+        *([_dropped(entry) for entry in document["dropped"]] or ["None."]),
+        "## What is trained on",
+        "The first training rows as the model reads them; the loss counts what stands between ⟦ and ⟧.",
+        *(_sample(sample) for sample in document["samples"]),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _split(name: str, split: dict[str, Any]) -> list[object]:
+    lengths = split.get("lengths", {})
+    counts = [split["num_rows"], split["num_tokens"], split["num_trainable_tokens"], split["num_masked_tokens"]]
+    return [name, *counts, *(lengths.get(key, "-") for key in ("p50", "p90", "p99", "max"))]
+
+
+def _dropped(entry: dict[str, Any]) -> str:
+    rows = [[row["source"], row["row"], row["detail"]] for row in entry["rows"]]
+    more = entry["count"] - len(rows)
+    note = f"\n\n... and {more} more." if more else ""
+    return f"### {entry['reason']}: {entry['count']}\n\n" + _table(["file", "row", "detail"], rows) + note
+
+
+def _sample(sample: dict[str, Any]) -> str:
+    return f"{sample['source']}, row {sample['row']}:\n\n" + "\n".join(
+        f"    {line}" for line in sample["view"].splitlines()
+    )
+
+
+def _table(head: Sequence[object], rows: Sequence[Sequence[object]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(_cell(value) for value in line) + " |" for line in lines)
+
+
+def _cell(value: object) -> str:
+    return str(value).replace("|", "\\|").replace("\n", " ")

@@ -1,0 +1,41 @@
+"""Stage kind `preprocess`: the rows named in the job file become a dataset artifact."""
+
+from workers.data.pipeline import preprocess
+from workers.data.report import write_report
+from workers.models import load_tokenizer, resolve_base_model
+from workers.task import Report, StageResult, Task
+
+
+def run(task: Task, report: Report) -> StageResult:
+    """Reads, checks, deduplicates, splits and tokenises; writes the splits and the report.
+
+    Raises:
+        ConfigError: a path or the base model is not to be used, or the tokenizer does not fit the rows.
+        DataError: the files cannot be used, or nothing is left to train on.
+        PreemptedError: the worker drains.
+    """
+    spec = task.spec.data
+    report.progress(0, 0, "getting the tokenizer")
+    tokenizer = load_tokenizer(resolve_base_model(task.spec.base_model, task.settings))
+    output = task.new_dir("output")
+    outcome = preprocess(spec, tokenizer, output, task.check_readable, report)
+    document = write_report(outcome, spec, tokenizer, output)
+    train = outcome.splits["train"]
+    return StageResult(
+        folder=output,
+        metrics={
+            "num_train_rows": train.num_rows,
+            "num_trainable_tokens": train.num_trainable_tokens,
+            "num_dropped_rows": document["num_dropped"],
+        },
+        result={
+            "num_rows": {name: statistics.num_rows for name, statistics in outcome.splits.items()},
+            "num_trainable_tokens": train.num_trainable_tokens,
+            "num_tokens": int(train.lengths.sum()),
+            "num_rows_read": outcome.num_rows,
+            "num_dropped": {entry["reason"]: entry["count"] for entry in document["dropped"]},
+            "num_truncated": outcome.num_truncated,
+            "sources": {file.uri: f"sha256:{file.sha256}" for file in outcome.files},
+            "warnings": document["warnings"],
+        },
+    )

@@ -1,0 +1,97 @@
+"""The rows that stay, as a Daft table of tokens: encoded in batches, in order, cut or dropped where too long."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from luthier.spec import DataSpec
+from workers.data import problems
+from workers.data.dataset import SPLITS
+from workers.data.dedup import Decisions
+from workers.data.encode import Encoded, Encoder
+from workers.data.engine import daft
+from workers.data.problems import RowError
+
+_BATCH_ROWS = 512
+
+TOKENS = pa.schema(
+    [
+        ("input_ids", pa.large_list(pa.int32())),
+        ("trainable", pa.large_list(pa.bool_())),
+        ("num_trainable", pa.int32()),
+        ("was_truncated", pa.bool_()),
+        ("has_control_text", pa.bool_()),
+        ("reason", pa.string()),
+        ("detail", pa.string()),
+    ]
+)
+"""`reason` and `detail` are set on a row that is dropped; its lists are empty."""
+
+
+def tokenise(rows_file: Path, decisions: Decisions, encoder: Encoder, spec: DataSpec) -> Any:
+    """A lazy Daft table of the rows that `decisions` keep: `split`, `file`, `row`, `messages`, columns of `TOKENS`."""
+    splits = decisions.split
+    column = daft.col
+
+    @daft.func.batch(return_dtype=daft.DataType.int8(), use_process=False)
+    def split_of(ordinal: Any) -> pa.Array:
+        return pa.array(splits[ordinal.to_arrow().to_numpy(zero_copy_only=False)])
+
+    dtype = daft.DataType.from_arrow_type(pa.struct(list(TOKENS)))
+
+    # In this process, because the tokenizer has threads of its own and gives up the interpreter lock.
+    @daft.func.batch(return_dtype=dtype, use_process=False, batch_size=_BATCH_ROWS)
+    def encode(messages: Any, text: Any) -> pa.StructArray:
+        chats, texts = messages.to_arrow().to_pylist(), text.to_arrow().to_pylist()
+        rows = [json.loads(chat) if chat is not None else plain for chat, plain in zip(chats, texts, strict=True)]
+        encoded = [_fit(row, spec) for row in encoder.encode(rows)]
+        return _struct(encoded, [encoder.has_control_text(row) for row in rows])
+
+    table = daft.read_parquet(str(rows_file)).select("ordinal", "file", "row", "messages", "text")
+    table = table.with_column("split", split_of(column("ordinal")))
+    table = table.where(column("split").between(0, len(SPLITS) - 1))
+    table = table.with_column("tokens", encode(column("messages"), column("text")))
+    tokens = (column("tokens").get(name).alias(name) for name in TOKENS.names)
+    return table.select("split", "file", "row", column("messages").fill_null(""), *tokens)
+
+
+_Fitted = tuple[Encoded | None, bool, str | None, str | None]
+
+
+def _fit(row: Encoded | RowError, spec: DataSpec) -> _Fitted:
+    """The row if it may stay, whether it was cut, and if it may not, reason and detail."""
+    if isinstance(row, RowError):
+        return None, False, row.reason, row.detail
+    length = len(row.input_ids)
+    is_overlong = length > spec.max_length
+    if is_overlong and spec.overlong == "drop":
+        return None, False, problems.OVERLONG, f"{length} tokens; data.max_length is {spec.max_length}"
+    if is_overlong:
+        row = Encoded(row.input_ids[: spec.max_length], row.trainable[: spec.max_length])
+    # Nothing predicts the first token.
+    if not row.trainable[1:].any():
+        cut = f" within the first {spec.max_length} of {length} tokens" if is_overlong else ""
+        return None, is_overlong, problems.NOTHING_TRAINABLE, f"no token to train on{cut}"
+    return row, is_overlong, None, None
+
+
+def _struct(rows: list[_Fitted], has_control_text: list[bool]) -> pa.StructArray:
+    encoded = [row for row, *_ in rows]
+    lengths = [0 if row is None else len(row.input_ids) for row in encoded]
+    offsets = pa.array(np.cumsum([0, *lengths]), pa.int64())
+    kept = [row for row in encoded if row is not None]
+    input_ids = np.concatenate([np.zeros(0, np.int32), *(row.input_ids for row in kept)])
+    trainable = np.concatenate([np.zeros(0, np.bool_), *(row.trainable for row in kept)])
+    columns = [
+        pa.LargeListArray.from_arrays(offsets, pa.array(input_ids)),
+        pa.LargeListArray.from_arrays(offsets, pa.array(trainable)),
+        pa.array([0 if row is None else int(row.trainable.sum()) for row in encoded], pa.int32()),
+        pa.array([was_cut for _, was_cut, _, _ in rows]),
+        pa.array(has_control_text),
+        pa.array([reason for _, _, reason, _ in rows], pa.string()),
+        pa.array([detail for _, _, _, detail in rows], pa.string()),
+    ]
+    return pa.StructArray.from_arrays(columns, fields=list(TOKENS))
