@@ -1,0 +1,64 @@
+"""Checks against the worst outcome: training that looks well and does nothing."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import nn
+
+from luthier.spec import TrainingSpec
+from workers.failures import ConfigError, DataError, DivergedError
+from workers.training.packing import Example
+
+
+def check_trainable(
+    parameters: Mapping[str, nn.Parameter],
+    train: Sequence[Example],
+    validation: Sequence[Example],
+    spec: TrainingSpec,
+) -> None:
+    """Refuses a run that cannot learn.
+
+    Raises:
+        ConfigError: no parameter is trainable, or early stopping has nothing to look at.
+        DataError: no token is a target, or a document does not fit into a pack.
+    """
+    if sum(parameter.numel() for parameter in parameters.values()) == 0:
+        raise ConfigError("no parameter is trainable; check method.target_modules")
+    assert all(parameter.dtype == torch.float32 for parameter in parameters.values()), "trained weights must be fp32"
+    if not any(example.trainable[1:].any() for example in train):
+        raise DataError("no token of the training split is a target; check that the rows have an assistant's answer")
+    longest = max(len(example.input_ids) for example in train)
+    if spec.packing and longest > spec.pack_length:
+        raise DataError(f"a document has {longest} tokens, more than training.pack_length ({spec.pack_length})")
+    if spec.early_stopping_patience is not None and not any(example.trainable[1:].any() for example in validation):
+        raise ConfigError("training.early_stopping_patience needs validation rows; add some or leave it out")
+
+
+def check_finite(step: int, loss: float, norm: float) -> None:
+    """
+    Raises:
+        DivergedError: loss or gradient norm is NaN or infinite.
+    """
+    if not (math.isfinite(loss) and math.isfinite(norm)):
+        raise DivergedError(
+            f"training diverged at step {step}: loss {loss}, gradient norm {norm}; lower training.learning_rate, "
+            f"raise training.warmup_ratio or lower training.max_grad_norm"
+        )
+
+
+def check_learning(norm: float, before: Mapping[str, float], parameters: Mapping[str, nn.Parameter]) -> None:
+    """After the first optimizer step: there was a gradient, and it moved the weights.
+
+    Raises:
+        ConfigError: the run would do nothing.
+    """
+    if norm == 0.0:
+        raise ConfigError("the first gradient is zero: nothing would be learned; check method.target_modules")
+    if before == fingerprint(parameters):
+        raise ConfigError("the first step left every weight as it was; raise training.learning_rate")
+
+
+def fingerprint(parameters: Mapping[str, nn.Parameter]) -> dict[str, float]:
+    """One number per parameter that any real update changes: the sum of squares in fp64."""
+    return {name: float(parameter.detach().double().square().sum()) for name, parameter in parameters.items()}

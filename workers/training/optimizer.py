@@ -1,0 +1,62 @@
+"""AdamW over the adapter, its state as named tensors, and the random generators: what makes a resumed run bit-equal."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import nn
+
+from luthier.spec import TrainingSpec
+
+
+def trainable_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
+    """Parameters that are trained, by name."""
+    return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+
+
+def make_optimizer(parameters: Mapping[str, nn.Parameter], spec: TrainingSpec) -> torch.optim.AdamW:
+    """AdamW with decay on matrices only: a bias or a norm's scale that decays to zero switches something off."""
+    groups = [
+        {"params": [p for p in parameters.values() if p.ndim >= 2], "weight_decay": spec.weight_decay},
+        {"params": [p for p in parameters.values() if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(
+        [group for group in groups if group["params"]],
+        lr=spec.learning_rate,
+        betas=(spec.adam_beta1, spec.adam_beta2),
+        eps=spec.adam_epsilon,
+        fused=True,
+    )
+
+
+def optimizer_tensors(optimizer: torch.optim.AdamW, parameters: Mapping[str, nn.Parameter]) -> dict[str, torch.Tensor]:
+    """The optimizer's state as `<parameter name>/<state name>`; nothing before the first step."""
+    return {
+        f"{name}/{key}": value
+        for name, parameter in parameters.items()
+        for key, value in optimizer.state[parameter].items()
+    }
+
+
+def load_optimizer_tensors(
+    optimizer: torch.optim.AdamW, parameters: Mapping[str, nn.Parameter], tensors: Mapping[str, torch.Tensor]
+) -> None:
+    """The inverse of `optimizer_tensors`."""
+    for name, tensor in tensors.items():
+        parameter_name, key = name.rsplit("/", 1)
+        parameter = parameters[parameter_name]
+        optimizer.state[parameter][key] = tensor.to(parameter.device)
+
+
+def rng_tensors(device: torch.device) -> dict[str, torch.Tensor]:
+    """States of the generators that dropout draws from."""
+    states = {"cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        states["cuda"] = torch.cuda.get_rng_state(device)
+    return states
+
+
+def load_rng_tensors(states: Mapping[str, torch.Tensor], device: torch.device) -> None:
+    """The inverse of `rng_tensors`."""
+    torch.set_rng_state(states["cpu"])
+    if device.type == "cuda" and "cuda" in states:
+        torch.cuda.set_rng_state(states["cuda"], device)

@@ -1,0 +1,59 @@
+"""Which rows a step trains on: a pure function of the lengths, the seed and the step. To resume, know the step."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from luthier.spec import TrainingSpec
+from workers.training.packing import pack
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where a step is in the data."""
+
+    epoch: int
+    """Full passes before it."""
+    row: int
+    """Rows of this pass before it."""
+
+
+class Sampler:
+    """Deals the rows (packs, or single documents) of each epoch in an order of its own."""
+
+    def __init__(self, lengths: Sequence[int], spec: TrainingSpec) -> None:
+        self._lengths = lengths
+        self._spec = spec
+        self._rows_per_step = spec.per_device_train_batch_size * spec.gradient_accumulation_steps
+        self._dealt: tuple[int, list[list[int]]] = (0, self._deal(0))
+        self.steps_per_epoch = math.ceil(len(self._dealt[1]) / self._rows_per_step)
+
+    @property
+    def num_steps(self) -> int:
+        """Optimizer steps of the whole run."""
+        return self._spec.max_steps or math.ceil(self.steps_per_epoch * self._spec.num_train_epochs)
+
+    def position(self, step: int) -> Position:
+        """Where optimizer step `step` (from 0) starts."""
+        epoch, in_epoch = divmod(step, self.steps_per_epoch)
+        return Position(epoch, in_epoch * self._rows_per_step)
+
+    def micro_batches(self, step: int) -> list[list[int]]:
+        """Document indices of each forward pass of optimizer step `step`. The last step of an epoch may be short."""
+        at = self.position(step)
+        if at.epoch != self._dealt[0]:
+            self._dealt = (at.epoch, self._deal(at.epoch))
+        rows = self._dealt[1][at.row : at.row + self._rows_per_step]
+        size = self._spec.per_device_train_batch_size
+        return [[document for row in rows[i : i + size] for document in row] for i in range(0, len(rows), size)]
+
+    def _deal(self, epoch: int) -> list[list[int]]:
+        """Rows of `epoch`: documents shuffled, packed, and the packs shuffled again."""
+        rng = np.random.default_rng((self._spec.seed, epoch))
+        order = [int(index) for index in rng.permutation(len(self._lengths))]
+        if not self._spec.packing:
+            return [[document] for document in order]
+        rows = pack(self._lengths, self._spec.pack_length, order)
+        return [rows[index] for index in rng.permutation(len(rows))]

@@ -1,0 +1,41 @@
+"""What a run has reached: everything that a later attempt needs besides the job file and the data."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+@dataclass
+class Best:
+    """The validation with the lowest loss so far."""
+
+    step: int
+    validation_loss: float
+    checkpoint_uri: str
+    """Committed checkpoint with the adapter of that step."""
+
+
+@dataclass
+class Progress:
+    """Changes with every step and is written into every checkpoint."""
+
+    step: int = 0
+    """Optimizer steps done."""
+    num_trained_tokens: int = 0
+    """Tokens that went through the model in training, prompts included."""
+    num_validations_without_gain: int = 0
+    training_seconds: float = 0.0
+    """Spent in optimizer steps, over all attempts."""
+    best: Best | None = None
+    history: list[dict[str, float]] = field(default_factory=list)
+    """One row of metrics per step."""
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON values only."""
+        return asdict(self)
+
+    @classmethod
+    def of_json(cls, document: Mapping[str, Any]) -> "Progress":
+        """The inverse of `to_json`."""
+        best = document["best"]
+        return cls(**{**document, "best": Best(**best) if best else None})
