@@ -1,0 +1,70 @@
+"""The gRPC server: services, interceptors, health and reflection, put together in one place."""
+
+from datetime import timedelta
+
+import grpc
+from grpc_health.v1 import health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+from opentelemetry.instrumentation.grpc import aio_server_interceptor
+
+from coordinator.api.access import AccessService
+from coordinator.api.deployments import DeploymentService
+from coordinator.api.events import EventService
+from coordinator.api.health import Health
+from coordinator.api.interceptors import Errors, InternalToken
+from coordinator.api.jobs import JobService
+from coordinator.api.models import ModelService
+from coordinator.api.projects import ProjectService
+from coordinator.api.workers import WorkerService
+from coordinator.store.engine import Database
+from coordinator.store.notifications import Notifications
+from luthier.transport import SERVER_OPTIONS
+from luthier.v1 import (
+    access_service_pb2_grpc,
+    deployment_service_pb2_grpc,
+    event_service_pb2_grpc,
+    job_service_pb2_grpc,
+    model_service_pb2_grpc,
+    project_service_pb2_grpc,
+    worker_service_pb2_grpc,
+)
+
+SERVICES = tuple(
+    f"luthier.v1.{name}"
+    for name in (
+        "AccessService",
+        "DeploymentService",
+        "EventService",
+        "JobService",
+        "ModelService",
+        "ProjectService",
+        "WorkerService",
+    )
+)
+
+
+def make_server(
+    database: Database,
+    notifications: Notifications,
+    health: Health,
+    *,
+    token: str,
+    lease: timedelta,
+    artifacts: str,
+) -> grpc.aio.Server:
+    """A server with everything registered and no port yet."""
+    server = grpc.aio.server(
+        interceptors=[aio_server_interceptor(), InternalToken(token), Errors()], options=SERVER_OPTIONS
+    )
+    access_service_pb2_grpc.add_AccessServiceServicer_to_server(AccessService(database), server)
+    deployment_service_pb2_grpc.add_DeploymentServiceServicer_to_server(DeploymentService(database), server)
+    event_service_pb2_grpc.add_EventServiceServicer_to_server(EventService(database, notifications), server)
+    job_service_pb2_grpc.add_JobServiceServicer_to_server(JobService(database, notifications), server)
+    model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(database), server)
+    project_service_pb2_grpc.add_ProjectServiceServicer_to_server(ProjectService(database), server)
+    worker_service_pb2_grpc.add_WorkerServiceServicer_to_server(
+        WorkerService(database, lease=lease, artifacts=artifacts), server
+    )
+    health_pb2_grpc.add_HealthServicer_to_server(health.servicer, server)
+    reflection.enable_server_reflection([*SERVICES, "grpc.health.v1.Health", reflection.SERVICE_NAME], server)
+    return server
