@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from luthier.errors import LuthierError
+from luthier.errors import InvalidRequestError, LuthierError
 from luthier.v1.failure_pb2 import Failure, FailureClass
 from luthier.v1.stage_pb2 import Stage, StageOutputs
 from luthier.v1.worker_service_pb2 import (
@@ -116,21 +116,30 @@ class Attempts:
         return _died(runner, log_tail(work_dir))
 
     async def _report(self, request: ReportStageRequest, lease: Lease) -> None:
-        await self._until_answered(lambda: self.coordinator.report_stage(request), lease)
+        try:
+            await self._until_answered(lambda: self.coordinator.report_stage(request), lease)
+        except InvalidRequestError as error:
+            _log.error("stage %s: a report was refused and is dropped: %s", lease.stage_id, error)
 
     async def _record(self, stage: Stage, outcome: Outcome, lease: Lease) -> None:
         if isinstance(outcome, StageOutputs):
             done = CompleteStageRequest(stage_id=stage.stage_id, fence=stage.fence, outputs=outcome)
-            await self._until_answered(lambda: self.coordinator.complete_stage(done), lease)
-        else:
-            _log.warning("stage %s, attempt %d failed: %s", stage.name, stage.attempt, outcome.message)
-            failed = FailStageRequest(stage_id=stage.stage_id, fence=stage.fence, failure=outcome)
-            await self._until_answered(lambda: self.coordinator.fail_stage(failed), lease)
+            try:
+                await self._until_answered(lambda: self.coordinator.complete_stage(done), lease)
+                return
+            except InvalidRequestError as error:
+                outcome = classify(error)
+        _log.warning("stage %s, attempt %d failed: %s", stage.name, stage.attempt, outcome.message)
+        failed = FailStageRequest(stage_id=stage.stage_id, fence=stage.fence, failure=outcome)
+        await self._until_answered(lambda: self.coordinator.fail_stage(failed), lease)
 
     async def _until_answered(self, call: Callable[[], Awaitable[_Response]], lease: Lease) -> None:
         """Repeats `call` until the coordinator answers, the lease is gone, or the worker leaves at once.
 
-        A refusal means that the attempt is not ours any more, or that its report is unusable: either way it ends.
+        Any refusal but the following means that the attempt is not ours any more: its lease ends.
+
+        Raises:
+            InvalidRequestError: what was reported is unusable.
         """
         pause = _FIRST_PAUSE_SECONDS
         while lease.ended is None:
@@ -141,6 +150,8 @@ class Attempts:
                 _log.warning("stage %s: the coordinator did not take a report: %s", lease.stage_id, error)
                 if self.drain.at_once.is_set():
                     return
+            except InvalidRequestError:
+                raise
             except LuthierError as error:
                 _log.error("stage %s: the coordinator refused a report: %s", lease.stage_id, error)
                 lease.end(LeaseEnd.LOST)

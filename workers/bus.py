@@ -76,7 +76,7 @@ class StageQueue:
         self._is_stopped = False
 
     async def run(self) -> None:
-        """Pulls whenever somebody waits in `next`, until cancelled or stopped.
+        """Pulls whenever somebody waits in `next`, until stopped.
 
         Raises:
             ConnectionClosedError: NATS has closed the connection for good, such as for a wrong password.
@@ -108,10 +108,14 @@ class StageQueue:
             return await self._waiting
         finally:
             self._waiting = None
-            self._is_wanted.clear()
+            if not self._is_stopped:
+                self._is_wanted.clear()
 
     def stop(self) -> None:
-        """No more wake-ups: `next` returns None, now and ever after."""
+        """No more wake-ups: `next` returns None, now and ever after, and `run` returns after the pulls under way.
+
+        A cancelled `run` must be stopped as well: on Python 3.11 nats-py can swallow a cancellation (cpython#86296).
+        """
         self._is_stopped = True
         self._is_wanted.set()
         if self._waiting is not None and not self._waiting.done():

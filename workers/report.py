@@ -42,7 +42,9 @@ class PipeReport:
         self._send(Progress(step=step, num_steps=num_steps, message=message[:_MAX_TEXT], eta=eta))
 
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
-        """One row of metrics of one step."""
+        """One row of metrics of one step; an empty one is not sent."""
+        if not values:
+            return
         now = Timestamp()
         now.GetCurrentTime()
         self._send(MetricPoint(step=step, time=now, values={name: float(value) for name, value in values.items()}))

@@ -100,7 +100,10 @@ class Supervisor:
                 tasks.create_task(self._queue.run()),
                 tasks.create_task(self._announce_drain(heartbeats)),
             ]
-            await self._work(self._attempts(heartbeats))
+            try:
+                await self._work(self._attempts(heartbeats))
+            finally:
+                self._queue.stop()
             for task in background:
                 task.cancel()
         await heartbeats.beat()

@@ -37,9 +37,9 @@ class Workspace:
         return self._descriptor
 
     def remove(self) -> None:
-        """Removes the folder with everything in it; what cannot be removed is left for `remove_leftovers`."""
-        shutil.rmtree(self.path, ignore_errors=True)
+        """Removes the folder that `create` made, if it did; what cannot be removed is left for `remove_leftovers`."""
         if self._descriptor is not None:
+            shutil.rmtree(self.path, ignore_errors=True)
             os.close(self._descriptor)
             self._descriptor = None
 

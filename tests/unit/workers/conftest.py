@@ -1,15 +1,21 @@
-"""Assignments for tiny stages, and a coordinator that says what a test wants."""
+"""Assignments for tiny stages, a coordinator that says what a test wants, and a tiny tuned model."""
 
 import asyncio
 import json
 import os
+import shutil
 import sys
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from luthier.v1.stage_pb2 import Stage
+from luthier.artifacts import ArtifactRef, publish
+from luthier.settings import WorkerSettings
+from luthier.spec import JobSpec
+from luthier.v1.stage_pb2 import Artifact, Stage, StageOutputs
 from luthier.v1.worker_service_pb2 import (
     ClaimStageRequest,
     ClaimStageResponse,
@@ -26,6 +32,7 @@ from luthier.v1.worker_service_pb2 import (
     StageAssignment,
     StageVerdict,
 )
+from workers.task import Task
 
 STAGES = Path(__file__).parents[2] / "stages"
 
@@ -116,3 +123,153 @@ def runner_argv() -> tuple[str, ...]:
 def runner_environment() -> dict[str, str]:
     """An environment in which a runner finds the tiny stages."""
     return {**os.environ, "PYTHONPATH": str(STAGES)}
+
+
+QUESTIONS = {"red": '{"stop": true}', "green": '{"stop": false}', "yellow": '{"wait": 1}', "blue": "unknown"}
+"""What the tiny tuned model has learnt by heart."""
+
+
+@pytest.fixture(scope="session")
+def teachable_model_dir(tiny_model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny model with a larger final norm: as it is, its logits are too small for any adapter to make it sure."""
+    import torch
+
+    from workers.models import load_model, load_tokenizer
+
+    folder = tmp_path_factory.mktemp("models") / "teachable"
+    model = load_model(tiny_model_dir, torch.bfloat16)
+    torch.nn.init.constant_(model.get_decoder().norm.weight, 30.0)
+    model.save_pretrained(folder)
+    load_tokenizer(tiny_model_dir).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def adapter_dir(teachable_model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A train artifact: `adapter/` trained with plain PEFT on QUESTIONS until the tiny model knows the answers."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+
+    from workers.models import load_model, load_tokenizer
+
+    tokenizer = load_tokenizer(teachable_model_dir)
+    torch.manual_seed(0)
+    config = LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM")
+    model = get_peft_model(load_model(teachable_model_dir, torch.float32), config)
+    rows = [_encode(tokenizer, question, answer) for question, answer in QUESTIONS.items()]
+    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-2)
+    for _ in range(120):
+        for input_ids, trainable in rows:
+            labels = [token if wanted else -100 for token, wanted in zip(input_ids, trainable, strict=True)]
+            (model(input_ids=torch.tensor([input_ids]), labels=torch.tensor([labels])).loss / len(rows)).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    folder = tmp_path_factory.mktemp("train")
+    model.save_pretrained(folder / "adapter")
+    (folder / "summary.json").write_text("{}")
+    return folder
+
+
+@pytest.fixture
+def tuned_task(teachable_model_dir: Path, adapter_dir: Path, tmp_path: Path) -> Callable[..., Task]:
+    """A function that makes the task of a stage after training: dataset and adapter are published artifacts."""
+
+    def make(
+        kind: str,
+        *,
+        test: Sequence[str] | None = tuple(QUESTIONS),
+        validation: Sequence[str] | None = (),
+        outputs: Mapping[str, StageOutputs] | None = None,
+        **spec: Any,
+    ) -> Task:
+        root = tmp_path / uuid.uuid4().hex[:8]
+        (root / "work").mkdir(parents=True)
+        dataset = _write_dataset(
+            root / "dataset", teachable_model_dir, {"train": (), "validation": validation, "test": test}
+        )
+        inputs = {
+            "preprocess": StageOutputs(artifact=_artifact(publish(dataset, str(root / "artifacts/preprocess")))),
+            "train": StageOutputs(artifact=_artifact(publish(_copy(adapter_dir, root), str(root / "artifacts/train")))),
+            **(outputs or {}),
+        }
+        document = {"name": "Lights", "base_model": str(teachable_model_dir), "data": {"path": "/data.jsonl"}, **spec}
+        stage = Stage(stage_id="stage-1", job_id="job_0123456789abcdef", name=kind, kind=kind, attempt=1, fence=7)
+        assignment = StageAssignment(stage=stage, job_name="Lights", inputs=inputs, output_uri=str(root / "out"))
+        settings = WorkerSettings(data_roots=str(teachable_model_dir.parent))
+        return Task(assignment, JobSpec.model_validate(document), settings, root / "work")
+
+    return make
+
+
+class QuietReport:
+    """A report that remembers the progress; `stop` makes it ask the stage to stop."""
+
+    def __init__(self, *, stop: bool = False) -> None:
+        self.stop = stop
+        self.steps: list[tuple[int, int, str, float | None]] = []
+
+    def progress(self, step: int, num_steps: int, message: str, eta_seconds: float | None = None) -> None:
+        self.steps.append((step, num_steps, message, eta_seconds))
+
+    def metrics(self, step: int, values: Mapping[str, float]) -> None:
+        """Not asked for here."""
+
+    def checkpoint(self, ref: ArtifactRef, step: int) -> None:
+        """Not asked for here."""
+
+    def should_stop(self) -> bool:
+        return self.stop
+
+
+@pytest.fixture
+def quiet_report() -> QuietReport:
+    """A report to hand to a stage."""
+    return QuietReport()
+
+
+def _encode(tokenizer: Any, question: str, answer: str) -> tuple[list[int], list[bool]]:
+    """Token ids of one exchange, and which of them are the answer and its end."""
+    from workers.data.render import render_prompt, render_texts, token_ids
+
+    messages = _messages(question, answer)
+    prompt = render_prompt(tokenizer, messages[:-1])
+    text = render_texts(tokenizer, [messages], add_generation_prompt=False)[0].rstrip("\n")
+    input_ids = token_ids(tokenizer, [text])[0]
+    return input_ids, [place >= len(prompt) for place in range(len(input_ids))]
+
+
+def _messages(question: str, answer: str) -> list[dict[str, str]]:
+    return [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+
+
+def _write_dataset(folder: Path, model: Path, splits: Mapping[str, Sequence[str] | None]) -> Path:
+    """A dataset artifact with those questions per split; None writes one row of plain text instead."""
+    import pyarrow as pa
+    from pyarrow import parquet as pq
+
+    from workers.data.dataset import SCHEMA
+    from workers.models import load_tokenizer
+
+    tokenizer = load_tokenizer(model)
+    folder.mkdir()
+    for name, questions in splits.items():
+        rows = []
+        for number, question in enumerate(questions or (), start=1):
+            input_ids, trainable = _encode(tokenizer, question, QUESTIONS[question])
+            messages = json.dumps(_messages(question, QUESTIONS[question]))
+            rows.append((number, "lights.jsonl", input_ids, trainable, messages))
+        if questions is None:
+            input_ids = tokenizer.encode("hello world the quick brown fox")
+            rows.append((1, "lights.txt", input_ids, [True] * len(input_ids), ""))
+        columns = zip(*rows, strict=True) if rows else [[]] * len(SCHEMA)
+        pq.write_table(pa.table([list(column) for column in columns], schema=SCHEMA), folder / f"{name}.parquet")
+    (folder / "report.json").write_text('{"num_rows": {"train": 4}}')
+    return folder
+
+
+def _copy(folder: Path, root: Path) -> Path:
+    return Path(shutil.copytree(folder, root / f"copy-{folder.name}"))
+
+
+def _artifact(ref: ArtifactRef) -> Artifact:
+    return Artifact(uri=ref.uri, digest=ref.digest, num_bytes=ref.num_bytes)

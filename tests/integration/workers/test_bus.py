@@ -1,0 +1,129 @@
+import asyncio
+
+import nats
+import pytest
+from nats.js.api import StreamConfig
+
+from luthier.subjects import STAGES_STREAM, STREAMS, stage_consumer, stage_subject
+from luthier.v1.event_pb2 import StageReady
+from workers.bus import StageQueue
+
+TRACEPARENT = "00-" + "1" * 32 + "-" + "2" * 16 + "-01"
+
+
+@pytest.fixture
+async def jetstream(nats_url):
+    client = await nats.connect(nats_url)
+    yield client.jetstream()
+    await client.close()
+
+
+@pytest.fixture
+async def stream(jetstream):
+    await jetstream.add_stream(StreamConfig(name=STAGES_STREAM, **STREAMS[STAGES_STREAM]))
+
+
+@pytest.fixture
+async def start(nats_url):
+    """Starts a queue for train and evaluate on `cpu`."""
+    running = []
+
+    async def start() -> StageQueue:
+        queue = StageQueue(nats_url, ["train", "evaluate"], ["cpu"], pull_seconds=0.5)
+        running.append((queue, asyncio.create_task(queue.run())))
+        return queue
+
+    yield start
+    for queue, task in running:
+        queue.stop()
+        async with asyncio.timeout(10):
+            await task
+
+
+async def publish(jetstream, stage_id: str, kind: str = "train", worker_class: str = "cpu") -> None:
+    ready = StageReady(stage_id=stage_id, job_id="job-1", project_id="project-1")
+    subject = stage_subject(kind, worker_class, "job-1")
+    await jetstream.publish(subject, ready.SerializeToString(), headers={"traceparent": TRACEPARENT})
+
+
+async def take(queue: StageQueue, seconds: float = 10):
+    async with asyncio.timeout(seconds):
+        return await queue.next()
+
+
+async def num_left(jetstream) -> int:
+    return (await jetstream.stream_info(STAGES_STREAM)).state.messages
+
+
+async def test_a_wake_up_arrives_with_its_trace_and_is_gone_once_settled(jetstream, stream, start):
+    queue = await start()
+    await publish(jetstream, "stage-1")
+    wake_up = await take(queue)
+    assert (wake_up.ready.stage_id, wake_up.ready.job_id, wake_up.traceparent) == ("stage-1", "job-1", TRACEPARENT)
+    await wake_up.settle()
+    assert await num_left(jetstream) == 0
+
+
+async def test_only_the_kinds_and_classes_that_were_asked_for_arrive(jetstream, stream, start):
+    await publish(jetstream, "not-ours", kind="deploy")
+    await publish(jetstream, "not-ours-either", worker_class="gpu")
+    await publish(jetstream, "ours", kind="evaluate")
+    assert (await take(await start())).ready.stage_id == "ours"
+    assert await num_left(jetstream) == 3
+
+
+async def test_a_wake_up_handed_back_comes_again(jetstream, stream, start, monkeypatch):
+    monkeypatch.setattr("workers.bus._HAND_BACK_SECONDS", 0.2)
+    queue = await start()
+    await publish(jetstream, "stage-1")
+    await (await take(queue)).hand_back()
+    assert (await take(queue)).ready.stage_id == "stage-1"
+
+
+async def test_a_busy_worker_leaves_wake_ups_to_others(jetstream, stream, start):
+    busy = await start()
+    await publish(jetstream, "stage-1")
+    await publish(jetstream, "stage-2", kind="evaluate")
+    first = await take(busy)
+    other = await start()
+    second = await take(other)
+    assert {first.ready.stage_id, second.ready.stage_id} == {"stage-1", "stage-2"}
+
+
+async def test_a_deleted_consumer_is_made_again(jetstream, stream, start):
+    queue = await start()
+    await publish(jetstream, "stage-1")
+    await (await take(queue)).settle()
+    waiting = asyncio.create_task(take(queue, 30))
+    await jetstream.delete_consumer(STAGES_STREAM, stage_consumer("train", "cpu"))
+    await publish(jetstream, "stage-2")
+    assert (await waiting).ready.stage_id == "stage-2"
+
+
+async def test_a_stream_that_is_made_later_or_wiped_is_found(jetstream, start):
+    queue = await start()
+    waiting = asyncio.create_task(take(queue, 30))
+    config = StreamConfig(name=STAGES_STREAM, **STREAMS[STAGES_STREAM])
+    await jetstream.add_stream(config)
+    await publish(jetstream, "stage-1")
+    await (await waiting).settle()
+    waiting = asyncio.create_task(take(queue, 30))
+    await jetstream.delete_stream(STAGES_STREAM)
+    await jetstream.add_stream(config)
+    await publish(jetstream, "stage-2")
+    assert (await waiting).ready.stage_id == "stage-2"
+
+
+async def test_a_message_that_is_no_wake_up_is_dropped(jetstream, stream, start):
+    await jetstream.publish(stage_subject("train", "cpu", "job-1"), b"\xff\xff nonsense")
+    await publish(jetstream, "stage-1")
+    assert (await take(await start())).ready.stage_id == "stage-1"
+
+
+async def test_a_stopped_queue_has_nothing_more(jetstream, stream, start):
+    queue = await start()
+    waiting = asyncio.create_task(take(queue))
+    await asyncio.sleep(0)
+    queue.stop()
+    assert await waiting is None
+    assert await queue.next() is None

@@ -1,0 +1,184 @@
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from luthier.errors import ConflictError, InvalidRequestError, UnavailableError
+from luthier.v1.failure_pb2 import FailureClass
+from luthier.v1.worker_service_pb2 import StageVerdict
+from workers.attempt import Attempts
+from workers.drain import Drain
+from workers.lease import Heartbeats
+
+
+async def _nothing() -> None:
+    pass
+
+
+@pytest.fixture
+def drain():
+    return Drain()
+
+
+@pytest.fixture
+async def run(tmp_path: Path, fake_coordinator, drain, assign, runner_argv, runner_environment):
+    """Runs an attempt at a tiny stage, as a task."""
+    heartbeats = Heartbeats(fake_coordinator, "worker-1", lease=20, interval=0.05, on_forgotten=_nothing)
+    attempts = Attempts(
+        coordinator=fake_coordinator,
+        heartbeats=heartbeats,
+        drain=drain,
+        runner_argv=runner_argv,
+        environment=runner_environment,
+        work_root=tmp_path / "work",
+        drain_grace=0.5,
+    )
+    beating = asyncio.create_task(heartbeats.run())
+
+    def run(kind: str) -> asyncio.Task[None]:
+        return asyncio.create_task(attempts.run(assign(kind), asyncio.get_running_loop().time()))
+
+    yield run
+    beating.cancel()
+    assert list((tmp_path / "work").iterdir()) == []
+
+
+def steps(fake) -> list[int]:
+    return [stage.progress.step for beat in fake.heartbeats for stage in beat.stages]
+
+
+async def test_a_successful_stage_is_reported_and_completed(run, fake_coordinator):
+    await run("echo")
+    [done] = fake_coordinator.completed
+    assert (done.stage_id, done.fence, done.outputs.result_json) == ("stage-1", 7, '{"a":[2],"b":1}')
+    points = [point for report in fake_coordinator.reports for point in report.points]
+    checkpoints = [checkpoint for report in fake_coordinator.reports for checkpoint in report.checkpoints]
+    assert [dict(point.values) for point in points] == [{"loss": 0.5}]
+    assert [checkpoint.uri for checkpoint in checkpoints] == ["file:///somewhere"]
+    assert fake_coordinator.failed == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "failure_class", "words"),
+    [
+        ("config", FailureClass.FAILURE_CLASS_CONFIG, "must be smaller"),
+        ("exits", FailureClass.FAILURE_CLASS_INTERNAL, "exit status 7"),
+        ("killed", FailureClass.FAILURE_CLASS_OUT_OF_MEMORY, "training.per_device_train_batch_size"),
+    ],
+)
+async def test_a_failed_stage_says_why(run, fake_coordinator, kind, failure_class, words):
+    await run(kind)
+    [failed] = fake_coordinator.failed
+    assert failed.failure.failure_class == failure_class
+    assert words in failed.failure.message
+    assert fake_coordinator.completed == []
+
+
+async def test_the_last_words_of_a_dead_runner_are_kept(run, fake_coordinator):
+    await run("exits")
+    assert "these are my last words" in fake_coordinator.failed[0].failure.detail
+
+
+@pytest.mark.parametrize("verdict", [StageVerdict.VERDICT_CANCEL, StageVerdict.VERDICT_LOST_LEASE])
+async def test_a_lost_attempt_dies_and_says_nothing(run, fake_coordinator, verdict):
+    task = run("stubborn")
+    await fake_coordinator.until(lambda fake: 1 in steps(fake))
+    fake_coordinator.verdict = verdict
+    async with asyncio.timeout(5):
+        await task
+    assert fake_coordinator.completed == fake_coordinator.failed == []
+
+
+async def test_a_result_is_offered_until_the_coordinator_answers(run, fake_coordinator):
+    fake_coordinator.failures = [UnavailableError("down")] * 4
+    await run("echo")
+    assert len(fake_coordinator.completed) == 1
+    assert len([point for report in fake_coordinator.reports for point in report.points]) == 1
+
+
+async def test_a_refused_result_is_not_offered_again(run, fake_coordinator):
+    fake_coordinator.failures = [ConflictError("stale fence")]
+    async with asyncio.timeout(30):
+        await run("echo")
+    assert fake_coordinator.completed == fake_coordinator.failed == []
+
+
+async def test_outputs_that_the_coordinator_cannot_use_fail_the_stage(run, fake_coordinator, monkeypatch):
+    async def refuse(request):
+        raise InvalidRequestError("outputs are too large")
+
+    monkeypatch.setattr(fake_coordinator, "complete_stage", refuse)
+    await run("echo")
+    assert "outputs are too large" in fake_coordinator.failed[0].failure.message
+
+
+async def test_metrics_that_the_coordinator_cannot_use_do_not_fail_the_stage(run, fake_coordinator, monkeypatch):
+    async def refuse(request):
+        raise InvalidRequestError("a point is too large")
+
+    monkeypatch.setattr(fake_coordinator, "report_stage", refuse)
+    await run("echo")
+    assert len(fake_coordinator.completed) == 1
+
+
+async def test_draining_lets_a_stage_stop_at_a_checkpoint(run, fake_coordinator, drain):
+    task = run("polite")
+    await fake_coordinator.until(lambda fake: any(step > 0 for step in steps(fake)))
+    drain.signal()
+    num_heartbeats = len(fake_coordinator.heartbeats)
+    await task
+    assert fake_coordinator.reports[-1].checkpoints[0].uri == "file:///last"
+    assert fake_coordinator.failed[0].failure.failure_class == FailureClass.FAILURE_CLASS_PREEMPTED
+    assert "stopped at step" in fake_coordinator.failed[0].failure.message
+    assert len(fake_coordinator.heartbeats) > num_heartbeats
+
+
+async def test_a_stage_that_does_not_stop_in_time_is_killed_and_given_back(run, fake_coordinator, drain):
+    task = run("stubborn")
+    await fake_coordinator.until(lambda fake: 1 in steps(fake))
+    drain.signal()
+    async with asyncio.timeout(5):
+        await task
+    [failed] = fake_coordinator.failed
+    assert failed.failure.failure_class == FailureClass.FAILURE_CLASS_PREEMPTED
+    assert "in time" in failed.failure.message
+
+
+async def test_a_second_signal_does_not_wait_for_the_grace_or_for_a_dead_coordinator(run, fake_coordinator, drain):
+    task = run("stubborn")
+    await fake_coordinator.until(lambda fake: 1 in steps(fake))
+    fake_coordinator.failures = [UnavailableError("down")] * 1000
+    drain.signal()
+    drain.signal()
+    async with asyncio.timeout(2):
+        await task
+    assert fake_coordinator.failed == []
+
+
+async def test_a_work_folder_that_cannot_be_made_fails_the_stage(run, fake_coordinator, tmp_path: Path):
+    foreign = tmp_path / "work" / "stage-1-7"
+    foreign.mkdir(parents=True)
+    await run("echo")
+    assert "stage-1-7" in fake_coordinator.failed[0].failure.message
+    foreign.rmdir()
+
+
+async def test_a_runner_that_cannot_be_stopped_from_outside_is_fenced_by_our_own_clock(
+    fake_coordinator, tmp_path: Path, drain, assign, runner_argv, runner_environment
+):
+    fake_coordinator.verdict = UnavailableError("down")
+    heartbeats = Heartbeats(fake_coordinator, "worker-1", lease=2, interval=0.5, on_forgotten=_nothing)
+    beating = asyncio.create_task(heartbeats.run())
+    attempts = Attempts(
+        coordinator=fake_coordinator,
+        heartbeats=heartbeats,
+        drain=drain,
+        runner_argv=runner_argv,
+        environment=runner_environment,
+        work_root=tmp_path / "work",
+        drain_grace=60,
+    )
+    async with asyncio.timeout(4):
+        await attempts.run(assign("stubborn"), asyncio.get_running_loop().time())
+    assert fake_coordinator.completed == fake_coordinator.failed == []
+    beating.cancel()
