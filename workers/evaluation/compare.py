@@ -72,23 +72,11 @@ def compare(
         low, high = np.quantile(draws, [(1 - confidence_level) / 2, (1 + confidence_level) / 2])
         return Estimate(observed, float(low), float(high))
 
-    def difference(first: Array, second: Array, axis: int) -> Array:
-        return finish(first.sum(axis) / weights.sum()) - finish(second.sum(axis) / weights.sum())
-
-    test = permutation_test(
-        (tuned, base),
-        difference,
-        permutation_type="samples",
-        vectorized=True,
-        n_resamples=num_resamples,
-        batch=max(1, _BLOCK_CELLS // len(base)),
-        rng=generator,
-    )
     return Comparison(
         base=estimate(value(base), base_draws),
         tuned=estimate(value(tuned), tuned_draws),
         difference=estimate(value(tuned) - value(base), tuned_draws - base_draws),
-        p_value=float(test.pvalue),
+        p_value=_p_value(base, tuned, weights, finish, num_resamples, generator),
     )
 
 
@@ -109,3 +97,29 @@ def _bootstrap(
         counts = generator.multinomial(num_rows, even, size=min(block, num_resamples - start)).astype(np.float64)
         draws.append(finish(numerators @ counts.T / (counts @ weights)))
     return np.concatenate(draws, axis=1)
+
+
+def _p_value(
+    base: Array,
+    tuned: Array,
+    weights: Array,
+    finish: Callable[[Array], Array],
+    num_resamples: int,
+    generator: np.random.Generator,
+) -> float:
+    if len(weights) == 1:
+        return 1.0
+
+    def difference(first: Array, second: Array, axis: int) -> Array:
+        return finish(first.sum(axis) / weights.sum()) - finish(second.sum(axis) / weights.sum())
+
+    test = permutation_test(
+        (tuned, base),
+        difference,
+        permutation_type="samples",
+        vectorized=True,
+        n_resamples=num_resamples,
+        batch=max(1, _BLOCK_CELLS // len(weights)),
+        rng=generator,
+    )
+    return float(test.pvalue)

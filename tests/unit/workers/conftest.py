@@ -131,14 +131,17 @@ QUESTIONS = {"red": '{"stop": true}', "green": '{"stop": false}', "yellow": '{"w
 
 @pytest.fixture(scope="session")
 def teachable_model_dir(tiny_model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny model with a larger final norm: as it is, its logits are too small for any adapter to make it sure."""
+    """The tiny model with larger weights: with those of its initialisation no adapter could make it sure of a word."""
     import torch
 
     from workers.models import load_model, load_tokenizer
 
     folder = tmp_path_factory.mktemp("models") / "teachable"
     model = load_model(tiny_model_dir, torch.bfloat16)
-    torch.nn.init.constant_(model.get_decoder().norm.weight, 30.0)
+    with torch.no_grad():
+        model.get_decoder().norm.weight.fill_(20.0)
+        for name, weight in model.named_parameters():
+            weight.mul_(4.0 if "_proj" in name else 1.0)
     model.save_pretrained(folder)
     load_tokenizer(tiny_model_dir).save_pretrained(folder)
     return folder
@@ -157,11 +160,12 @@ def adapter_dir(teachable_model_dir: Path, tmp_path_factory: pytest.TempPathFact
     config = LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM")
     model = get_peft_model(load_model(teachable_model_dir, torch.float32), config)
     rows = [_encode(tokenizer, question, answer) for question, answer in QUESTIONS.items()]
-    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-2)
-    for _ in range(120):
-        for input_ids, trainable in rows:
-            labels = [token if wanted else -100 for token, wanted in zip(input_ids, trainable, strict=True)]
-            (model(input_ids=torch.tensor([input_ids]), labels=torch.tensor([labels])).loss / len(rows)).backward()
+    longest = max(len(input_ids) for input_ids, _ in rows)
+    inputs = torch.tensor([ids + [0] * (longest - len(ids)) for ids, _ in rows])
+    wanted = torch.tensor([trainable + [False] * (longest - len(trainable)) for _, trainable in rows])
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    for _ in range(100):
+        model(input_ids=inputs, labels=inputs.masked_fill(~wanted, -100)).loss.backward()
         optimizer.step()
         optimizer.zero_grad()
     folder = tmp_path_factory.mktemp("train")
