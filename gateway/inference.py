@@ -15,6 +15,7 @@ import numpy as np
 from opentelemetry import trace
 from tritonclient.grpc import InferInput
 from tritonclient.grpc.aio import InferenceServerClient
+from tritonclient.utils import InferenceServerException
 
 from gateway.auth.principal import current_principal, internal_metadata
 from luthier.errors import (
@@ -26,8 +27,8 @@ from luthier.errors import (
     UnavailableError,
     error_of,
 )
-from luthier.inference_wire import CHUNK_TENSOR, REQUEST_TENSOR, InferenceChunk, InferenceRequest, request_headers
-from luthier.telemetry import current_traceparent, tracer
+from luthier.inference_wire import CHUNK_TENSOR, REQUEST_TENSOR, InferenceChunk, InferenceRequest, refusal_of
+from luthier.telemetry import TRACEPARENT, current_traceparent, tracer
 from luthier.transport import MAX_MESSAGE_BYTES
 from luthier.v1.deployment_pb2 import Deployment
 from luthier.v1.deployment_service_pb2 import GetDeploymentRequest
@@ -88,7 +89,7 @@ class InferenceServicer(InferenceServiceServicer):
             attributes={"luthier.deployment_id": deployment.deployment_id, "triton.model": deployment.triton_model},
         )
         with trace.use_span(span):
-            headers = request_headers(current_traceparent())
+            headers = {TRACEPARENT: current_traceparent()}
         try:
             async with aclosing(self._ask(deployment.triton_model, _to_triton(request), timeout, headers)) as chunks:
                 async for chunk in chunks:
@@ -136,26 +137,38 @@ class InferenceServicer(InferenceServiceServicer):
         try:
             async for result, error in stream:
                 if error is not None:
-                    raise InternalError(f"the model failed: {error.message()}")
+                    raise await self._of_model(model, error.message())
                 yield InferenceChunk.decode(result.as_numpy(CHUNK_TENSOR)[0])
         except grpc.aio.AioRpcError as error:
-            raise self._of_triton(error, model) from error
+            raise await self._of_triton(model, error) from error
         finally:
             # Also when our own client is gone: Triton then stops at the next token.
             stream.cancel()
 
-    def _of_triton(self, error: grpc.aio.AioRpcError, model: str) -> LuthierError:
+    async def _of_triton(self, model: str, error: grpc.aio.AioRpcError) -> LuthierError:
         code, details = error.code(), error.details() or ""
-        _log.warning("Triton at %s, model %s: %s %s", self._triton_url, model, code.name, details)
-        if code is grpc.StatusCode.INVALID_ARGUMENT:
-            return InvalidRequestError(details)
         if code is grpc.StatusCode.DEADLINE_EXCEEDED:
             return DeadlineError("the answer took too long; ask for fewer tokens or allow more time")
-        if model in details:
-            return UnavailableError(f"Triton at {self._triton_url} has not loaded the model: {details}")
         if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED):
-            return UnavailableError(f"Triton at {self._triton_url} does not answer; try again")
+            return self._down()
+        return await self._of_model(model, details)
+
+    async def _of_model(self, model: str, details: str) -> LuthierError:
+        """A refused request, a fault of the model, or its absence."""
+        if (refusal := refusal_of(details)) is not None:
+            return InvalidRequestError(refusal)
+        assert self._triton is not None
+        _log.warning("Triton at %s, model %s: %s", self._triton_url, model, details)
+        try:
+            is_ready = await self._triton.is_model_ready(model, client_timeout=_LOOKUP_SECONDS)
+        except InferenceServerException:
+            return self._down()
+        if not is_ready:
+            return UnavailableError(f"Triton at {self._triton_url} has not loaded {model}; deploy it again")
         return InternalError(f"the model failed: {details}")
+
+    def _down(self) -> UnavailableError:
+        return UnavailableError(f"Triton at {self._triton_url} does not answer; try again")
 
 
 def _of_coordinator(error: grpc.aio.AioRpcError) -> LuthierError:

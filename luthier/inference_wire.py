@@ -15,10 +15,16 @@ CHUNK_TENSOR = "CHUNK"
 """Output of every response, string tensor of shape `[1]`."""
 
 
-def request_headers(traceparent: str) -> dict[str, str]:
-    """Headers of a stream to Triton: its errors come as gRPC status codes, its spans join our trace."""
-    trace = {"traceparent": traceparent} if traceparent else {}
-    return {"triton_grpc_error": "true", **trace}
+_REFUSAL = "invalid request: "
+
+
+def refusal_of(error_message: str) -> str | None:
+    """Why the model refuses the request, if that is what an error of a stream says; None when the model failed.
+
+    A stream's error is a bare message. Triton can send status codes instead (`triton_grpc_error`), but release 24.10
+    then handles the end of the stream twice, and crashes.
+    """
+    return error_message.removeprefix(_REFUSAL) if error_message.startswith(_REFUSAL) else None
 
 
 @dataclass(frozen=True)

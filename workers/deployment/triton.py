@@ -11,8 +11,8 @@ import numpy as np
 from tritonclient.grpc import InferenceServerClient, InferInput, InferResult
 from tritonclient.utils import InferenceServerException
 
-from luthier.inference_wire import CHUNK_TENSOR, REQUEST_TENSOR, InferenceChunk, InferenceRequest, request_headers
-from luthier.telemetry import current_traceparent
+from luthier.inference_wire import CHUNK_TENSOR, REQUEST_TENSOR, InferenceChunk, InferenceRequest, refusal_of
+from luthier.telemetry import TRACEPARENT, current_traceparent
 from luthier.v1.failure_pb2 import FailureClass
 from workers.failures import ConfigError, DependencyError, StageError
 
@@ -22,7 +22,6 @@ _SHORT_SECONDS = 5.0
 _UNLOAD_SECONDS = 30.0
 _NO_ANSWER = ("StatusCode.UNAVAILABLE", "StatusCode.CANCELLED")
 _TOO_LATE = "StatusCode.DEADLINE_EXCEEDED"
-_REFUSED = "StatusCode.INVALID_ARGUMENT"
 
 
 @dataclass(frozen=True)
@@ -94,14 +93,14 @@ class Triton:
             self._client.start_stream(
                 lambda result, error: arrived.put((result, error)),
                 stream_timeout=timeout_seconds,
-                headers=request_headers(current_traceparent()),
+                headers={TRACEPARENT: current_traceparent()},
             )
             try:
                 self._client.async_stream_infer(model, [tensor], enable_empty_final_response=True)
                 return _read_answer(arrived, started, timeout_seconds)
             except InferenceServerException as error:
-                if error.status() == _REFUSED:
-                    raise ConfigError(f"{model} refuses the request: {error.message()}") from error
+                if (refusal := refusal_of(error.message())) is not None:
+                    raise ConfigError(f"{model} refuses the request: {refusal}") from error
                 raise
             finally:
                 self._client.stop_stream(cancel_requests=True)

@@ -19,6 +19,8 @@ from luthier.settings import LocalSettings, WorkerSettings
 from luthier.spec import JobSpec
 from luthier.v1.stage_pb2 import Artifact, Stage, StageOutputs
 from luthier.v1.worker_service_pb2 import StageAssignment
+from workers.deployment.repository import remove
+from workers.deployment.triton import Triton
 from workers.export.triton import write_repository
 from workers.task import Task
 
@@ -108,10 +110,22 @@ def deploy_task(tmp_path: Path, triton: RunningTriton) -> Callable[..., Task]:
 
 @pytest.fixture
 def clean_triton(triton: RunningTriton) -> Iterator[RunningTriton]:
-    """The server with nothing loaded, before and after."""
+    """The server, with nothing left in it afterwards."""
     yield triton
-    with InferenceServerClient(triton.url) as client:
+    with Triton(triton.url) as client:
         for name in triton.ready_models():
-            client.unload_model(name)
+            client.discard(name)
     for folder in triton.repository.iterdir():
         shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="module")
+def served_model(triton: RunningTriton, tiny_model_dir: Path) -> Iterator[str]:
+    """Name of the tiny model inside Triton; answers have 8 tokens unless a request says otherwise."""
+    name = "served-1"
+    write_repository(tiny_model_dir, triton.repository, name, max_new_tokens=8)
+    with Triton(triton.url) as client:
+        client.load(name, 60)
+        yield name
+        client.discard(name)
+    remove(triton.repository, name)

@@ -1,4 +1,4 @@
-"""The deploy stage against a real Triton: what it leaves there when it succeeds, and that it leaves nothing when not."""
+"""The deploy stage against a real Triton: the model answers when it succeeds, nothing is left when it does not."""
 
 import json
 import shutil
@@ -42,12 +42,6 @@ def test_deployed_model_streams_what_the_exported_model_says(clean_triton, deplo
     assert report.messages[-1] == "asking demo-1"
 
 
-def test_answer_is_as_long_as_the_export_says_when_the_request_does_not(clean_triton, deploy_task, tiny_model_dir):
-    run(deploy_task(tiny_model_dir, "demo-1"), Reported())
-    with Triton(clean_triton.url) as triton:
-        assert triton.ask("demo-1", InferenceRequest(HELLO), 30).num_completion_tokens == 8
-
-
 def test_second_attempt_keeps_what_the_first_one_loaded(clean_triton, deploy_task, tiny_model_dir):
     task = deploy_task(tiny_model_dir, "demo-1")
     first = run(task, Reported())
@@ -58,15 +52,14 @@ def test_second_attempt_keeps_what_the_first_one_loaded(clean_triton, deploy_tas
     assert clean_triton.ready_models() == {"demo-1"}
 
 
-def test_another_export_of_the_same_name_replaces_the_loaded_one(
+def test_model_that_replaces_a_loaded_one_but_has_no_answer_is_unloaded(
     clean_triton, deploy_task, tiny_model_dir, speechless_model_dir
 ):
     run(deploy_task(tiny_model_dir, "demo-1"), Reported())
-    with pytest.raises(ConfigError, match="validation_prompt"):
+    with pytest.raises(ConfigError, match=r"ended its answer to deploy\.validation_prompt"):
         run(deploy_task(speechless_model_dir, "demo-1", validation_prompt="hello world"), Reported())
     assert clean_triton.ready_models() == set()
-    run(deploy_task(tiny_model_dir, "demo-1"), Reported())
-    assert [path.name for path in clean_triton.repository.iterdir()] == ["demo-1"]
+    assert list(clean_triton.repository.iterdir()) == []
 
 
 def test_model_that_cannot_be_loaded_is_taken_out(clean_triton, deploy_task, tiny_model_dir, tmp_path):
@@ -79,21 +72,8 @@ def test_model_that_cannot_be_loaded_is_taken_out(clean_triton, deploy_task, tin
     assert clean_triton.ready_models() == set()
 
 
-def test_model_without_an_answer_is_unloaded(clean_triton, deploy_task, speechless_model_dir):
-    with pytest.raises(ConfigError, match="ended its answer to deploy.validation_prompt"):
-        run(deploy_task(speechless_model_dir, "demo-3", validation_prompt="hello world"), Reported())
-    assert list(clean_triton.repository.iterdir()) == []
-    assert clean_triton.ready_models() == set()
-
-
-def test_prompt_beyond_the_context_is_named(clean_triton, deploy_task, tiny_model_dir):
-    with pytest.raises(ConfigError, match=r"has \d+ tokens, the model's context 512; shorten it"):
-        run(deploy_task(tiny_model_dir, "demo-4", validation_prompt="1 2 3 " * 300), Reported())
-    assert clean_triton.ready_models() == set()
-
-
 def test_load_that_takes_too_long_is_tried_again_later(clean_triton, deploy_task, tiny_model_dir):
-    with pytest.raises(DependencyError, match="did not load demo-5 within 1 s; raise deploy.timeout_seconds"):
+    with pytest.raises(DependencyError, match=r"did not load demo-5 within 1 s; raise deploy\.timeout_seconds"):
         run(deploy_task(tiny_model_dir, "demo-5", timeout_seconds=0.5), Reported())
     assert list(clean_triton.repository.iterdir()) == []
 

@@ -6,50 +6,43 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from luthier.inference_wire import InferenceRequest
-from workers.deployment.stage import run
 from workers.deployment.triton import Triton
 from workers.export.triton_backend.generation import ChatModel
 from workers.failures import ConfigError
 
-from .conftest import Reported
-
 HELLO = [{"role": "user", "content": "hello"}]
 
 
-@pytest.fixture
-def triton_model(clean_triton, deploy_task, tiny_model_dir):
-    """Name of a deployed tiny model."""
-    run(deploy_task(tiny_model_dir, "served-1"), Reported())
-    return "served-1"
-
-
-def test_bad_requests_are_refused_and_the_next_one_is_answered(clean_triton, triton_model):
+def test_bad_requests_are_refused_and_the_next_one_is_answered(triton, served_model):
     bad = {
         "at least one message": InferenceRequest([]),
         "role must be one of": InferenceRequest([{"role": "robot", "content": "x"}]),
         "max_new_tokens must be": InferenceRequest(HELLO, max_new_tokens=-1),
         "temperature must be": InferenceRequest(HELLO, temperature=-0.5),
         "top_p must be": InferenceRequest(HELLO, top_p=1.5),
+        r"has \d+ tokens, the model's context 512; shorten it": InferenceRequest(
+            [{"role": "user", "content": "1 2 3 " * 300}]
+        ),
     }
-    with Triton(clean_triton.url) as triton:
+    with Triton(triton.url) as client:
         for message, request in bad.items():
             with pytest.raises(ConfigError, match=message):
-                triton.ask(triton_model, request, 30)
-        assert triton.ask(triton_model, InferenceRequest(HELLO), 30).num_completion_tokens == 8
+                client.ask(served_model, request, 30)
+        assert client.ask(served_model, InferenceRequest(HELLO), 30).num_completion_tokens == 8
 
 
-def test_sampling_with_a_seed_gives_the_same_answer_again(clean_triton, triton_model, tiny_model_dir):
+def test_sampling_with_a_seed_gives_the_same_answer_again(triton, served_model, tiny_model_dir):
     request = InferenceRequest(HELLO, max_new_tokens=30, temperature=1.0, top_p=0.9, seed=7)
-    with Triton(clean_triton.url) as triton:
-        answers = {triton.ask(triton_model, request, 30).text for _ in range(2)}
+    with Triton(triton.url) as client:
+        answers = {client.ask(served_model, request, 30).text for _ in range(2)}
     local = ChatModel(tiny_model_dir).stream(HELLO, 30, temperature=1.0, top_p=0.9, seed=7)
     assert answers == {"".join(chunk.text for chunk in local)}
 
 
-def test_short_answer_does_not_wait_for_a_long_one(clean_triton, triton_model):
+def test_short_answer_does_not_wait_for_a_long_one(triton, served_model):
     def ask(max_new_tokens: int) -> tuple[int, float]:
-        with Triton(clean_triton.url) as triton:
-            answer = triton.ask(triton_model, InferenceRequest(HELLO, max_new_tokens=max_new_tokens), 60)
+        with Triton(triton.url) as client:
+            answer = client.ask(served_model, InferenceRequest(HELLO, max_new_tokens=max_new_tokens), 60)
         return answer.num_completion_tokens, answer.seconds
 
     with ThreadPoolExecutor() as pool:
@@ -58,11 +51,11 @@ def test_short_answer_does_not_wait_for_a_long_one(clean_triton, triton_model):
     assert max(seconds for _, seconds in short) < long[1] / 2
 
 
-def test_configuration_is_complete_and_decoupled(clean_triton, triton_model):
+def test_configuration_is_complete_and_decoupled(triton, served_model):
     from tritonclient.grpc import InferenceServerClient
 
-    with InferenceServerClient(clean_triton.url) as client:
-        config = client.get_model_config(triton_model, as_json=True)["config"]
+    with InferenceServerClient(triton.url) as client:
+        config = client.get_model_config(served_model, as_json=True)["config"]
     assert config["model_transaction_policy"] == {"decoupled": True}
     assert config["parameters"]["max_new_tokens"]["string_value"] == "8"
     assert json.dumps(config["input"]).count("REQUEST") == 1

@@ -23,6 +23,7 @@ import triton_python_backend_utils as triton
 from .generation import ChatModel, Chunk, RequestError
 
 _log = logging.getLogger(__name__)
+_REFUSAL = "invalid request: "  # the one kind of error that the caller can mend; streams carry no status codes
 _OPTIONS = ("max_new_tokens", "temperature", "top_p", "seed")
 
 
@@ -85,10 +86,10 @@ class _Answer:
         except StopIteration:
             return self._end()
         except RequestError as error:
-            return self._fail(triton.TritonError(str(error), triton.TritonError.INVALID_ARG))
+            return self._fail(f"{_REFUSAL}{error}", triton.TritonError.INVALID_ARG)
         except Exception as error:  # the border: whatever it is, this caller is told and the others are served
             _log.exception("an answer failed")
-            return self._fail(triton.TritonError(f"{type(error).__name__}: {error}", triton.TritonError.INTERNAL))
+            return self._fail(f"{type(error).__name__}: {error}", triton.TritonError.INTERNAL)
         payload = np.array([json.dumps(asdict(chunk)).encode()], dtype=object)
         self._sender.send(triton.InferenceResponse(output_tensors=[triton.Tensor("CHUNK", payload)]))
         return True
@@ -97,8 +98,8 @@ class _Answer:
         self._sender.send(flags=triton.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
         return False
 
-    def _fail(self, error: Any) -> bool:
-        response = triton.InferenceResponse(output_tensors=[], error=error)
+    def _fail(self, message: str, code: int) -> bool:
+        response = triton.InferenceResponse(output_tensors=[], error=triton.TritonError(message, code))
         self._sender.send(response, flags=triton.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
         return False
 
