@@ -4,21 +4,21 @@ What they need is in the extra `luthier[local]`, so it is imported when a comman
 """
 
 import asyncio
-import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
+from rich.text import Text
+
+from luthier.cli.output import Output, OutputOption, cell, make_table, print_json, stderr, stdout
+from luthier.errors import UnavailableError
+from luthier.settings import LocalSettings
 
 if TYPE_CHECKING:
     from luthier.local.state import StackRecord
 
-OutputOption = Annotated[Literal["text", "json"], typer.Option("-o", "--output", help="How to print the result.")]
-
-_COLOURS = {"running": "green", "stopped": "dim", "failed": "red", "unavailable": "yellow"}
+_STYLES = {"running": "green", "stopped": "dim", "failed": "red", "unavailable": "yellow", "restarting": "yellow"}
 
 
 def up(
@@ -26,23 +26,18 @@ def up(
     output: OutputOption = "text",
 ) -> None:
     """Start the local stack and wait until every part of it answers."""
-    start(output, detach=detach)
+    start(detach=detach, output=output)
 
 
 def down(output: OutputOption = "text") -> None:
     """Stop the local stack. What it stored stays, for the next `up`."""
     with local_extra():
         from luthier.local import control
-        from luthier.local.child import ChildError
         from luthier.local.home import Home
-    from luthier.settings import LocalSettings
 
-    try:
-        stopped = control.down(Home(LocalSettings().home_dir))
-    except ChildError as error:
-        _fail(str(error))
+    stopped = control.down(Home(LocalSettings().home_dir))
     if output == "json":
-        typer.echo(json.dumps({"stopped": stopped}))
+        print_json({"stopped": stopped})
     else:
         typer.echo(f"stopped {', '.join(stopped)}" if stopped else "nothing was running")
 
@@ -52,52 +47,52 @@ def status(output: OutputOption = "text") -> None:
     with local_extra():
         from luthier.local import control
         from luthier.local.home import Home
-    from luthier.settings import LocalSettings
 
     document = control.status(Home(LocalSettings().home_dir))
     if output == "json":
-        typer.echo(json.dumps(document, indent=1))
+        print_json(document)
         return
-    console = Console()
-    console.print(f"{document['state']}  {document['home']}", highlight=False)
+    console = stdout()
+    console.print(_state(document["state"]), document["home"], soft_wrap=True)
     if document["error"]:
-        console.print(document["error"], markup=False, highlight=False, soft_wrap=True, style="red")
-    if document["processes"]:
-        console.print(_process_table(document["processes"]))
-    _print_endpoints(console, document["endpoints"])
+        console.print(document["error"], markup=False, soft_wrap=True, style="red")
+    rows = [
+        (row["name"], _state(row["state"]), row["pid"], row["restarts"], row["reason"]) for row in document["processes"]
+    ]
+    if rows:
+        console.print(make_table(("process", "state", "pid", "restarts", "reason"), rows))
+    _print_endpoints(document["endpoints"])
 
 
-def start(output: str, *, detach: bool) -> None:
-    """Brings the stack up for `luthier up` and `luthier demo`; exits with 1 when it does not come up."""
+def start(*, detach: bool, output: Output | None) -> None:
+    """Brings the stack up, or finds it running, and prints its endpoints unless `output` is None.
+
+    Raises:
+        LuthierError: it does not come up.
+    """
     with local_extra():
         from luthier.local import control
-        from luthier.local.child import ChildError
-        from luthier.local.home import Home, HomeInUseError
+        from luthier.local.home import Home
         from luthier.local.launcher import Launcher
         from luthier.local.state import StackState, read_state
-    from luthier.settings import LocalSettings
 
     settings = LocalSettings()
     home = Home(settings.home_dir)
-    said = _Announcer(Console(stderr=True))
+    announcer = Announcer()
 
     def watch(record: "StackRecord") -> None:
-        said.announce(record)
-        if record.state is StackState.RUNNING and said.first("running"):
-            _print_result(output, control.status(home))
+        announcer.announce(record)
+        if record.state is StackState.RUNNING and announcer.is_new("the result"):
+            _print_result(control.status(home), output)
 
     running = read_state(home)
     if running.is_alive() and running.state is StackState.RUNNING:
-        said.say(f"already running in {home.path}")
-        _print_result(output, control.status(home))
-        return
-    try:
-        if detach:
-            control.up_detached(home, watch)
-        else:
-            asyncio.run(Launcher(home, settings, watch, said.say).run())
-    except (ChildError, HomeInUseError) as error:
-        _fail(str(error))
+        announcer.say(f"already running in {home.path}")
+        _print_result(control.status(home), output)
+    elif detach:
+        control.up_detached(home, watch)
+    else:
+        asyncio.run(Launcher(home, settings, watch, announcer.say).run())
 
 
 @contextmanager
@@ -106,56 +101,52 @@ def local_extra() -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
-        _fail(f"{error.name} is not installed; the local stack needs it: pip install 'luthier[local]'")
+        raise UnavailableError(
+            f"{error.name} is not installed; the local stack needs it: pip install 'luthier[local]'"
+        ) from error
 
 
-class _Announcer:
-    """Says every change of a process once."""
+class Announcer:
+    """Says on stderr, once, whatever happens to a process."""
 
-    def __init__(self, console: Console) -> None:
-        self._console = console
-        self._seen: set[str] = set()
+    def __init__(self) -> None:
+        self._console = stderr()
+        self._said: set[str] = set()
 
     def announce(self, record: "StackRecord") -> None:
+        """Takes in the state of the stack."""
         for row in record.processes:
             restarts = f" (restart {row.restarts})" if row.restarts else ""
             reason = f": {row.reason}" if row.reason else ""
             text = f"{row.name} {row.state}{restarts}{reason}"
-            if row.state != "waiting" and self.first(text):
+            if row.state != "waiting" and self.is_new(text):
                 self.say(text)
 
     def say(self, text: str) -> None:
-        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+        """One line."""
+        self._console.print(text, markup=False, soft_wrap=True)
 
-    def first(self, text: str) -> bool:
-        """Whether `text` was not asked for before."""
-        new = text not in self._seen
-        self._seen.add(text)
+    def is_new(self, text: str) -> bool:
+        """Whether nobody asked for `text` before."""
+        new = text not in self._said
+        self._said.add(text)
         return new
 
 
-def _print_result(output: str, document: dict[str, Any]) -> None:
+def _print_result(document: dict[str, Any], output: Output | None) -> None:
     if output == "json":
-        typer.echo(json.dumps(document, indent=1))
-    else:
-        _print_endpoints(Console(), document["endpoints"])
+        print_json(document)
+    elif output == "text":
+        _print_endpoints(document["endpoints"])
 
 
-def _print_endpoints(console: Console, endpoints: dict[str, str]) -> None:
+def _print_endpoints(endpoints: Mapping[str, str]) -> None:
     for name, address in endpoints.items():
         if address:
-            console.print(f"{name:12} {address}", markup=False, highlight=False, soft_wrap=True)
+            typer.echo(f"{name:12} {address}")
 
 
-def _process_table(processes: list[dict[str, Any]]) -> Table:
-    table = Table("process", "state", "pid", "restarts", "reason", box=None)
-    for row in processes:
-        colour = _COLOURS.get(row["state"], "yellow")
-        pid = str(row["pid"] or "")
-        table.add_row(row["name"], f"[{colour}]{row['state']}[/]", pid, str(row["restarts"]), row["reason"])
-    return table
-
-
-def _fail(message: str) -> None:
-    Console(stderr=True).print(message, markup=False, highlight=False, soft_wrap=True, style="red")
-    raise typer.Exit(1)
+def _state(name: str) -> Text:
+    text = cell(name)
+    text.stylize(_STYLES.get(name, ""))
+    return text

@@ -5,8 +5,8 @@ import logging
 import sys
 
 from luthier import telemetry
-from luthier.local.child import ChildError
-from luthier.local.home import Home, HomeInUseError
+from luthier.errors import LuthierError
+from luthier.local.home import Home
 from luthier.local.launcher import Launcher
 from luthier.settings import LocalSettings
 
@@ -19,7 +19,7 @@ def main() -> int:
     launcher = Launcher(Home(settings.home_dir), settings, watcher=lambda _: None, say=log.info)
     try:
         asyncio.run(launcher.run())
-    except (ChildError, HomeInUseError) as error:
+    except LuthierError as error:
         log.error("%s", error)
         return 1
     finally:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
+from luthier.errors import LuthierError
 from luthier.local import child_exec
 from luthier.local.state import ChildState, ProcessId, ProcessRecord
 
@@ -29,7 +30,7 @@ _TAIL_LINES = 15
 _MAX_LOG_BYTES = 32 << 20
 
 
-class ChildError(RuntimeError):
+class ChildError(LuthierError):
     """A child did not come up. The message ends with the last lines of its log."""
 
 
@@ -64,6 +65,7 @@ class Child:
         self.record = ProcessRecord(spec.name)
         self._changed = changed
         self._process: asyncio.subprocess.Process | None = None
+        self._log_start = 0
 
     async def start(self) -> None:
         """Starts the process and returns once it answers.
@@ -134,6 +136,7 @@ class Child:
         launcher = [sys.executable, "-I", child_exec.__file__]
         terms = [str(os.getpid()), str(int(self.spec.death_signal)), self.spec.user]
         with _open_log(self.spec.log) as log:
+            self._log_start = log.tell()
             return await asyncio.create_subprocess_exec(
                 *launcher,
                 *terms,
@@ -152,7 +155,9 @@ class Child:
 
     def _failed(self, what: str) -> ChildError:
         self._set(ChildState.FAILED, what)
-        return ChildError(f"{self.spec.name} {what}. The end of {self.spec.log}:\n{tail(self.spec.log)}")
+        return ChildError(
+            f"{self.spec.name} {what}. The end of {self.spec.log}:\n{tail(self.spec.log, self._log_start)}"
+        )
 
     def _set(self, state: ChildState, reason: str = "") -> None:
         self.record.state = state
@@ -160,10 +165,10 @@ class Child:
         self._changed()
 
 
-def tail(log: Path, num_lines: int = _TAIL_LINES) -> str:
-    """The last lines of a log file, indented."""
+def tail(log: Path, start: int = 0, num_lines: int = _TAIL_LINES) -> str:
+    """The last lines of what a log file has from byte `start` on, indented."""
     try:
-        text = log.read_bytes()[-16384:].decode(errors="replace")
+        text = log.read_bytes()[start:][-16384:].decode(errors="replace")
     except FileNotFoundError:
         text = ""
     return "\n".join(f"  {line}" for line in text.splitlines()[-num_lines:]) or "  (empty)"

@@ -14,8 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from luthier.errors import LuthierError
 
-class HomeInUseError(RuntimeError):
+
+class HomeInUseError(LuthierError):
     """Another launcher works in this home."""
 
 

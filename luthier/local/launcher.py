@@ -13,9 +13,8 @@ import os
 import signal
 from collections.abc import Callable
 
-from luthier.errors import LuthierError
 from luthier.local.access import ensure_api_key
-from luthier.local.child import Child, ChildError
+from luthier.local.child import Child
 from luthier.local.home import Home, write_json
 from luthier.local.leftovers import end_leftovers
 from luthier.local.ports import choose_ports
@@ -47,6 +46,7 @@ class Launcher:
         Raises:
             HomeInUseError: another launcher works in this home.
             ChildError: a child did not come up; everything else was stopped again.
+            LuthierError: the coordinator did not take the API key; the same.
         """
         self._home.create()
         with self._home.locked():
@@ -80,19 +80,13 @@ class Launcher:
             self._unavailable = [ProcessRecord("triton", ChildState.UNAVAILABLE, reason=reason)]
         for child in self._children:
             await child.start()
-        await self._register(stack.wiring.coordinator)
+        await ensure_api_key(self._home, stack.wiring.coordinator)
         write_json(self._home.endpoints_file, stack.endpoints)
         self._record.state = StackState.RUNNING
         self._changed()
         async with asyncio.TaskGroup() as supervision:
             for child in self._children:
                 supervision.create_task(child.supervise())
-
-    async def _register(self, coordinator: str) -> None:
-        try:
-            await ensure_api_key(self._home, coordinator)
-        except LuthierError as error:
-            raise ChildError(f"the coordinator did not accept the API key: {error}") from error
 
     async def _stop(self) -> None:
         failed = bool(self._record.error)
