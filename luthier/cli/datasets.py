@@ -1,0 +1,77 @@
+"""`luthier datasets`: the data report of a job, or of a file before any job."""
+
+import json
+import subprocess
+import sys
+import tempfile
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from luthier.artifacts import join, local_path
+from luthier.cli.output import Output, OutputOption, make_table, plain, print_json, printable, stderr, stdout
+from luthier.cli.session import connect
+from luthier.errors import ConflictError, InvalidRequestError
+
+app = typer.Typer(help="Look at datasets.", no_args_is_help=True)
+
+
+@app.callback()
+def datasets() -> None:
+    """Look at datasets."""
+
+
+@app.command()
+def report(
+    source: Annotated[str, typer.Argument(metavar="ID|FILE", help="Id of a job, or a dataset file.")],
+    base_model: Annotated[
+        str, typer.Option(help="For a FILE: the model whose tokenizer counts.")
+    ] = "smollm2-135m-instruct",
+    output: OutputOption = "text",
+) -> None:
+    """Report counts, lengths, dropped rows and why, of a job's data or of a file."""
+    if Path(source).is_file():
+        _report_file(Path(source), base_model, output)
+    else:
+        _report_job(source, output)
+
+
+def _report_job(job_id: str, output: Output) -> None:
+    with connect() as client:
+        job = client.get(job_id)
+    stage = job.stage("preprocess")
+    if stage.state != "SUCCEEDED" or stage.artifact is None:
+        raise ConflictError(f"the data of job {job_id} is not ready: preprocess is {stage.state}")
+    if output == "json":
+        print_json({"job_id": job_id, "artifact": plain(stage.artifact), **plain(stage.result)})
+        return
+    folder = local_path(stage.artifact.uri)
+    page = folder / "report.md" if folder else None
+    if page is not None and page.is_file():
+        typer.echo(printable(page.read_text("utf-8")))
+        return
+    stdout().print(make_table(("", ""), list(stage.result.items())))
+    stderr().print(f"the whole report: {join(stage.artifact.uri, 'report.md')}", markup=False)
+
+
+def _report_file(path: Path, base_model: str, output: Output) -> None:
+    """Runs the workers' own code in a process of its own, because this one stays light.
+
+    Raises:
+        InvalidRequestError: the worker's packages are not installed, or the file is unusable.
+    """
+    if find_spec("daft") is None:
+        raise InvalidRequestError("a report on a file needs the worker's packages: pip install 'luthier[worker]'")
+    with tempfile.TemporaryDirectory(prefix="luthier-report-") as folder:
+        arguments = [str(path), "--base-model", base_model, "--output", folder]
+        done = subprocess.run(  # noqa: S603 - our own module, arguments as a list
+            [sys.executable, "-m", "workers.data", *arguments], stdout=subprocess.DEVNULL, check=False
+        )
+        if done.returncode:
+            raise typer.Exit(1)
+        if output == "json":
+            print_json(json.loads((Path(folder) / "report.json").read_text("utf-8")))
+        else:
+            typer.echo(printable((Path(folder) / "report.md").read_text("utf-8")))
