@@ -62,6 +62,8 @@ class Platform(
     end_code: grpc.StatusCode = grpc.StatusCode.UNAVAILABLE
     refusals: list[tuple[grpc.StatusCode, str]] = field(default_factory=list)
     """Answers of the next unary calls."""
+    job: job_pb2.Job | None = None
+    """What GetJob and the end of WatchJob show; absent: a job that has succeeded."""
     chunks: list[inference_service_pb2.ChatResponse] = field(default_factory=list)
 
     def _note(self, request, context):
@@ -79,7 +81,7 @@ class Platform(
 
     def GetJob(self, request, context):
         self._note(request, context)
-        return job_service_pb2.GetJobResponse(job=self._job(job_pb2.Job.STATE_SUCCEEDED, request.job_id))
+        return job_service_pb2.GetJobResponse(job=self.job or self._job(job_pb2.Job.STATE_SUCCEEDED, request.job_id))
 
     def CancelJob(self, request, context):
         self._note(request, context)
@@ -115,7 +117,7 @@ class Platform(
         yield job_service_pb2.WatchJobResponse(job=self._job())
         for event in self._events(request, context):
             yield job_service_pb2.WatchJobResponse(event=event)
-        yield job_service_pb2.WatchJobResponse(job=self._job(job_pb2.Job.STATE_SUCCEEDED))
+        yield job_service_pb2.WatchJobResponse(job=self.job or self._job(job_pb2.Job.STATE_SUCCEEDED))
 
     def ListEvents(self, request, context):
         self._note(request, context)
