@@ -72,8 +72,9 @@ def _draw(split: npt.NDArray[np.int8], fingerprints: npt.NDArray[np.uint64], spe
     still_to_serve = [name for name, fraction in wanted.items() if fraction > 0]
     for name in list(still_to_serve):
         still_to_serve.remove(name)
-        # One text stays for training and one for the split that comes next, as far as there are any.
-        spare = len(ordered) - start - 1 - len(still_to_serve)
+        # One text stays for training, and then one for the split that comes next.
+        spare = len(ordered) - start - 1
+        spare -= min(len(still_to_serve), max(0, spare - 1))
         size = max(0, min(max(1, round(wanted[name] * len(ordered))), spare))
         chosen = ordered[start : start + size]
         start += size

@@ -41,4 +41,4 @@ def records(uri: str, wanted: Sequence[str]) -> Iterator[Record]:
                 yield Record(row, None, problems.NOT_UTF8, detail)
                 continue
             if not text.isspace():
-                yield Record(row, text)
+                yield Record(row, text.rstrip("\r\n"))

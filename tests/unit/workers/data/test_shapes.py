@@ -1,0 +1,109 @@
+from typing import Any
+
+import pytest
+
+from workers.data.problems import RowError
+from workers.data.shapes import SHAPES, convert, detect
+
+USER = {"role": "user", "content": "hello"}
+ANSWER = {"role": "assistant", "content": "world"}
+SYSTEM = {"role": "system", "content": "be brief"}
+
+
+@pytest.mark.parametrize(
+    ("columns", "shape"),
+    [
+        (["id", "messages"], "chat"),
+        (["prompt", "completion"], "prompt_completion"),
+        (["instruction", "input", "output"], "alpaca"),
+        (["instruction", "output"], "alpaca"),
+        (["text"], "text"),
+    ],
+)
+def test_shape_is_found_by_columns(columns: list[str], shape: str) -> None:
+    assert detect(columns) == shape
+
+
+def test_unknown_columns_are_listed_with_what_is_expected() -> None:
+    with pytest.raises(
+        ValueError, match=r"columns found: question, answer; expected one of: messages \(chat\); prompt"
+    ):
+        detect(["question", "answer"])
+
+
+def test_ambiguous_columns_ask_for_a_format() -> None:
+    with pytest.raises(ValueError, match=r"fit alpaca and text; set data\.format"):
+        detect(["instruction", "output", "text"])
+
+
+@pytest.mark.parametrize(
+    ("shape", "record", "expected"),
+    [
+        ("chat", {"messages": [USER, ANSWER], "id": 7}, [USER, ANSWER]),
+        ("chat", {"messages": [SYSTEM, USER, ANSWER, USER, ANSWER]}, [SYSTEM, USER, ANSWER, USER, ANSWER]),
+        ("chat", {"messages": [{**USER, "name": None}, ANSWER]}, [USER, ANSWER]),
+        ("prompt_completion", {"prompt": "hello", "completion": "world"}, [USER, ANSWER]),
+        ("alpaca", {"instruction": "hello", "output": "world"}, [USER, ANSWER]),
+        ("alpaca", {"instruction": "hello", "input": " ", "output": "world"}, [USER, ANSWER]),
+        (
+            "alpaca",
+            {"instruction": "add", "input": "1 2", "output": "3"},
+            [{"role": "user", "content": "add\n\n1 2"}, {"role": "assistant", "content": "3"}],
+        ),
+        ("text", {"text": " once "}, " once "),
+    ],
+)
+def test_every_shape_becomes_one_form(shape: str, record: dict[str, Any], expected: object) -> None:
+    assert convert(record, SHAPES[shape], None) == expected
+
+
+def test_system_prompt_is_put_first_unless_there_is_one() -> None:
+    row = {"messages": [USER, ANSWER]}
+    assert convert(row, SHAPES["chat"], "be kind") == [{"role": "system", "content": "be kind"}, USER, ANSWER]
+    assert convert({"messages": [SYSTEM, USER, ANSWER]}, SHAPES["chat"], "be kind") == [SYSTEM, USER, ANSWER]
+    assert convert({"text": "plain"}, SHAPES["text"], "be kind") == "plain"
+
+
+@pytest.mark.parametrize(
+    ("messages", "reason", "detail"),
+    [
+        ("hello", "wrong type", "messages is text"),
+        (None, "wrong type", "messages is null"),
+        ([], "wrong roles", "the last message is missing"),
+        (["hello"], "wrong type", "message 1 is text"),
+        ([USER], "wrong roles", "the last message is user"),
+        ([ANSWER], "wrong roles", "message 1 is assistant, expected user"),
+        ([USER, SYSTEM, ANSWER], "wrong roles", "message 2 is system, expected assistant"),
+        ([SYSTEM, USER, USER, ANSWER], "wrong roles", "message 3 is user, expected assistant"),
+        ([SYSTEM], "wrong roles", "the last message is system"),
+        ([{"role": "tool", "content": "x"}, ANSWER], "wrong roles", "role 'tool'"),
+        ([{"role": ["user"], "content": "x"}, ANSWER], "wrong roles", "role"),
+        ([{"content": "x"}, ANSWER], "wrong roles", "role None"),
+        ([{"role": "user"}, ANSWER], "wrong type", "message 1 (user): content is null"),
+        ([{"role": "user", "content": [1]}, ANSWER], "wrong type", "content is a list"),
+        ([USER, {"role": "assistant", "content": " \n"}], "empty", "message 2 (assistant): content is empty"),
+        ([USER, {**ANSWER, "weight": 0}], "wrong columns", "message 2 has 'weight'"),
+    ],
+)
+def test_bad_conversation_is_named_by_message(messages: object, reason: str, detail: str) -> None:
+    with pytest.raises(RowError) as caught:
+        convert({"messages": messages}, SHAPES["chat"], None)
+    assert caught.value.reason == reason
+    assert detail in caught.value.detail
+
+
+@pytest.mark.parametrize(
+    ("record", "reason", "detail"),
+    [
+        ({"prompt": "a"}, "wrong columns", "no completion; found 'prompt', expected prompt + completion"),
+        ({"prompt": "a", "completion": ""}, "empty", "completion is empty"),
+        ({"prompt": "a", "completion": 3}, "wrong type", "completion is a number"),
+        ({"prompt": None, "completion": "b"}, "wrong type", "prompt is null"),
+        ([1, 2], "wrong type", "a list; expected a JSON object"),
+    ],
+)
+def test_bad_pair_is_named_by_column(record: object, reason: str, detail: str) -> None:
+    with pytest.raises(RowError) as caught:
+        convert(record, SHAPES["prompt_completion"], None)
+    assert caught.value.reason == reason
+    assert detail in caught.value.detail

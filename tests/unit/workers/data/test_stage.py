@@ -1,0 +1,94 @@
+"""The stage kind and the command that reports on a local file."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from luthier.settings import WorkerSettings
+from luthier.spec import DataSpec, JobSpec
+from luthier.v1.stage_pb2 import Stage
+from luthier.v1.worker_service_pb2 import StageAssignment
+from workers.data.dataset import load_split
+from workers.data.report import load_report
+from workers.data.stage import run as run_stage
+from workers.failures import ConfigError
+from workers.task import Task
+
+ROWS = [{"prompt": f"hello {i}", "completion": f"world {i}"} for i in range(20)]
+
+
+def _task(tmp_path: Path, model: Path, data: DataSpec, roots: str) -> Task:
+    work = tmp_path / "work"
+    work.mkdir()
+    return Task(
+        assignment=StageAssignment(stage=Stage(stage_id="stg_1", name="preprocess", kind="preprocess", attempt=1)),
+        spec=JobSpec(name="job", base_model=str(model), data=data),
+        settings=WorkerSettings(data_roots=roots),
+        work_dir=work,
+    )
+
+
+def test_stage_leaves_the_dataset_and_says_how_big_it_is(
+    tmp_path: Path, tiny_model_dir: Path, write_rows: Callable[..., Path], recorder: Any
+) -> None:
+    path = write_rows([*ROWS, ROWS[0]])
+    task = _task(tmp_path, tiny_model_dir, DataSpec(path=str(path)), f"{tmp_path},{tiny_model_dir}")
+    result = run_stage(task, recorder)
+    assert result.folder is not None
+    assert sorted(file.name for file in result.folder.iterdir()) == [
+        "lengths.svg",
+        "report.json",
+        "report.md",
+        "test.parquet",
+        "train.parquet",
+        "validation.parquet",
+    ]
+    trained = sum(int(example.trainable.sum()) for example in load_split(result.folder, "train"))
+    assert result.result["num_rows"] == {"train": 16, "validation": 2, "test": 2}
+    assert result.result["num_trainable_tokens"] == trained == result.metrics["num_trainable_tokens"]
+    assert result.result["num_dropped"] == {"duplicate": 1}
+    json.dumps(result.result, allow_nan=False)
+    assert [folder.name for folder in task.work_dir.iterdir()] == ["output"]
+
+
+def test_stage_reads_only_where_the_worker_may(
+    tmp_path: Path, tiny_model_dir: Path, write_rows: Callable[..., Path], recorder: Any
+) -> None:
+    path = write_rows(ROWS)
+    allowed = tmp_path / "allowed"
+    allowed.mkdir()
+    (allowed / "rows.jsonl").symlink_to(path)
+    task = _task(tmp_path, tiny_model_dir, DataSpec(path=str(allowed)), f"{allowed},{tiny_model_dir}")
+    with pytest.raises(ConfigError, match=r"data\.path .*rows\.jsonl.* is outside the places"):
+        run_stage(task, recorder)
+
+
+def _command(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "workers.data", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+
+
+def test_command_prints_the_report_of_a_file(
+    tmp_path: Path, tiny_model_dir: Path, write_rows: Callable[..., Path]
+) -> None:
+    output = tmp_path / "report"
+    done = _command(str(write_rows(ROWS)), "--base-model", str(tiny_model_dir), "--output", str(output))
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == load_report(output)
+    assert json.loads(done.stdout)["num_rows_read"] == 20
+
+
+def test_command_reads_a_job_file_and_tells_what_is_wrong(tmp_path: Path, tiny_model_dir: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text('{"prompt": "a"}\n{"prompt": "b", "completion": "c"}\n')
+    job = tmp_path / "job.yaml"
+    job.write_text(f"name: job\nbase_model: {tiny_model_dir}\ndata:\n  path: rows.jsonl\n")
+    done = _command(str(job), "--output", str(tmp_path / "report"))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "rows.jsonl line 1: wrong columns: no completion" in done.stderr
+    assert "Traceback" not in done.stderr
