@@ -142,12 +142,14 @@ class ChatModel:
 class TextStream:
     """Token ids in, text out; the pieces joined are `tokenizer.decode` of all ids, special tokens left out.
 
-    A piece is held back while it ends within a character. Only the tokens since the last piece but one are decoded
-    again: that much context is what decoders look at for leading spaces.
+    A piece is held back while the next token may still change it: within a character, or within a run of byte tokens,
+    which is decoded as a whole. Only the tokens since the last piece but one are decoded again: that much context is
+    what decoders look at for leading spaces.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self._tokenizer = tokenizer
+        self._special_ids = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
         self._ids: list[int] = []
         self._num_sent = 0
         """Of `_ids`, how many have been turned into text; the rest is held back."""
@@ -156,7 +158,7 @@ class TextStream:
         """The text that `token_id` completes."""
         self._ids.append(token_id)
         piece = self._held()
-        if not piece or piece.endswith(_UNFINISHED) or self._in_byte_run(token_id):
+        if not piece or piece.endswith(_UNFINISHED) or self._is_open_ended(token_id):
             return ""
         del self._ids[: self._num_sent]
         self._num_sent = len(self._ids)
@@ -175,10 +177,10 @@ class TextStream:
     def _decode(self, ids: list[int]) -> str:
         return str(self._tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
-    def _in_byte_run(self, token_id: int) -> bool:
-        """Whether the next token may still change this one's text: a run of byte tokens is decoded as a whole."""
+    def _is_open_ended(self, token_id: int) -> bool:
+        """Whether a run of byte tokens may go on after this one. Special tokens are left out, so they end no run."""
         token = self._tokenizer.convert_ids_to_tokens(token_id)
-        return isinstance(token, str) and _BYTE_TOKEN.fullmatch(token) is not None
+        return token_id in self._special_ids or _BYTE_TOKEN.fullmatch(str(token)) is not None
 
 
 def _choose(logits: torch.Tensor, temperature: float, top_p: float, generator: torch.Generator) -> int:
