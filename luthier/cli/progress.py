@@ -3,9 +3,10 @@
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, ConsoleOptions, JustifyMethod, RenderableType, RenderResult
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -18,6 +19,29 @@ from luthier.client.types import Event, Job, Stage
 LINE_INTERVAL_SECONDS = 5.0
 """Least time between two lines about the progress of a stage, when piped."""
 _NUM_EVENTS = 6
+_WIDE_COLUMNS = 105
+
+
+@dataclass(frozen=True)
+class _Column:
+    name: str
+    justify: JustifyMethod = "right"
+    only_wide: bool = False
+    """Left out of a narrow terminal."""
+
+
+_COLUMNS = (
+    _Column("stage", "left"),
+    _Column("state", "left"),
+    _Column("try"),
+    _Column("progress", "left"),
+    _Column("step"),
+    _Column("loss"),
+    _Column("val. loss", only_wide=True),
+    _Column("ETA"),
+    _Column("time"),
+    _Column("doing", "left", only_wide=True),
+)
 # Too many to be news; their figures are in the table.
 _FREQUENT = frozenset({"metrics_reported"})
 
@@ -72,49 +96,46 @@ class JobView:
                     said[stage.name] = now, line
                     yield f"{datetime.now().astimezone():%H:%M:%S}  {line}"
 
-    def __rich__(self) -> RenderableType:
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         if self.job is None:
-            return Text("waiting for the job ...")
+            yield Text("waiting for the job ...")
+            return
         head = Text.assemble((printable(self.job.name), "bold"), f"  {self.job.id}  ", cell(self.job.state))
         elapsed = _elapsed(self.job.created_time, self.job.finished_time)
         if elapsed is not None:
             head.append(f"  {duration(elapsed)}")
-        events = [Text(line, style="dim", overflow="ellipsis", no_wrap=True) for line in self._events]
-        return Group(head, self._table(self.job), *events)
+        yield head
+        yield self._table(self.job, is_wide=options.max_width >= _WIDE_COLUMNS)
+        for line in self._events:
+            yield Text(line, style="dim", overflow="ellipsis", no_wrap=True)
 
-    def _table(self, job: Job) -> Table:
-        table = Table(box=None, pad_edge=False, header_style="bold", expand=False)
-        for name in ("stage", "state"):
-            table.add_column(name, no_wrap=True)
-        table.add_column("try", justify="right")
-        table.add_column("progress", width=24)
-        for name in ("step", "loss", "val. loss", "ETA", "time"):
-            table.add_column(name, justify="right", no_wrap=True)
-        table.add_column("doing", overflow="ellipsis", no_wrap=True, max_width=40)
+    def _table(self, job: Job, *, is_wide: bool) -> Table:
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for column in _COLUMNS:
+            if is_wide or not column.only_wide:
+                table.add_column(column.name, justify=column.justify, no_wrap=True, overflow="ellipsis")
         for stage in job.stages:
-            table.add_row(*self._row(stage))
+            cells = self._cells(stage, bar_width=24 if is_wide else 12)
+            table.add_row(*(cells[column.name] for column in _COLUMNS if is_wide or not column.only_wide))
         return table
 
-    def _row(self, stage: Stage) -> list[RenderableType]:
-        progress = stage.progress
-        is_running = stage.state == "RUNNING"
+    def _cells(self, stage: Stage, bar_width: int) -> dict[str, RenderableType]:
+        """One cell for every column."""
+        progress = stage.progress if stage.state == "RUNNING" else None
         loss, validation_loss = self._losses.get(stage.name, (None, None))
-        step = f"{progress.step}/{progress.num_steps}" if progress and progress.num_steps else ""
         doing = stage.failure.message if stage.failure else stage.gate_reason
-        if is_running and progress:
-            doing = progress.message
-        return [
-            cell(stage.name),
-            cell(stage.state),
-            cell(stage.attempt or None),
-            _bar(stage),
-            cell(step),
-            cell(loss),
-            cell(validation_loss),
-            cell(progress.eta if is_running and progress else None),
-            cell(_elapsed(stage.started_time, stage.finished_time)),
-            cell((doing or "").replace("\n", " ")),
-        ]
+        return {
+            "stage": cell(stage.name),
+            "state": cell(stage.state),
+            "try": cell(stage.attempt or None),
+            "progress": _bar(stage, bar_width),
+            "step": cell(f"{progress.step}/{progress.num_steps}" if progress and progress.num_steps else None),
+            "loss": cell(loss),
+            "val. loss": cell(validation_loss),
+            "ETA": cell(progress.eta if progress else None),
+            "time": cell(_elapsed(stage.started_time, stage.finished_time)),
+            "doing": cell((progress.message if progress else doing or "").replace("\n", " ")),
+        }
 
     def _progress_line(self, stage: Stage) -> str:
         progress = stage.progress
@@ -128,15 +149,15 @@ class JobView:
         return "  ".join(part for part in parts if part)
 
 
-def _bar(stage: Stage) -> RenderableType:
+def _bar(stage: Stage, width: int) -> RenderableType:
     if stage.state == "SUCCEEDED":
-        return ProgressBar(total=1, completed=1, width=24)
-    progress = stage.progress
+        return ProgressBar(total=1, completed=1, width=width)
     if stage.state != "RUNNING":
-        return Text("")
+        return Text(" " * width)
+    progress = stage.progress
     if progress is None or not progress.num_steps:
-        return ProgressBar(pulse=True, width=24)
-    return ProgressBar(total=progress.num_steps, completed=progress.step, width=24)
+        return ProgressBar(pulse=True, width=width)
+    return ProgressBar(total=progress.num_steps, completed=progress.step, width=width)
 
 
 def _elapsed(start: datetime | None, end: datetime | None) -> timedelta | None:
