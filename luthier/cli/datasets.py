@@ -16,6 +16,8 @@ from luthier.cli.session import connect
 from luthier.errors import ConflictError, InvalidRequestError
 
 app = typer.Typer(help="Look at datasets.", no_args_is_help=True)
+_BASE_MODEL = "smollm2-135m-instruct"
+_JOB_FILES = frozenset({".yaml", ".yml"})
 
 
 @app.callback()
@@ -25,10 +27,10 @@ def datasets() -> None:
 
 @app.command()
 def report(
-    source: Annotated[str, typer.Argument(metavar="ID|FILE", help="Id of a job, or a dataset file.")],
+    source: Annotated[str, typer.Argument(metavar="ID|FILE", help="Id of a job, a dataset file, or a job file.")],
     base_model: Annotated[
-        str, typer.Option(help="For a FILE: the model whose tokenizer counts.")
-    ] = "smollm2-135m-instruct",
+        str, typer.Option(help=f"For a FILE: whose tokenizer counts. Default: the job file's, else {_BASE_MODEL}.")
+    ] = "",
     output: OutputOption = "text",
 ) -> None:
     """Report counts, lengths, dropped rows and why, of a job's data or of a file."""
@@ -57,21 +59,23 @@ def _report_job(job_id: str, output: Output) -> None:
 
 
 def _report_file(path: Path, base_model: str, output: Output) -> None:
-    """Runs the workers' own code in a process of its own, because this one stays light.
+    """Runs the workers' own code in a process of its own, because this one stays light; that one says what is wrong.
 
     Raises:
-        InvalidRequestError: the worker's packages are not installed, or the file is unusable.
+        InvalidRequestError: the worker's packages are not installed.
     """
     if find_spec("daft") is None:
         raise InvalidRequestError("a report on a file needs the worker's packages: pip install 'luthier[worker]'")
-    with tempfile.TemporaryDirectory(prefix="luthier-report-") as folder:
-        arguments = [str(path), "--base-model", base_model, "--output", folder]
+    model = base_model or ("" if path.suffix in _JOB_FILES else _BASE_MODEL)
+    with tempfile.TemporaryDirectory(prefix="luthier-report-") as scratch:
+        folder = Path(scratch) / "report"
+        arguments = [str(path), "--base-model", model, "--output", str(folder)]
         done = subprocess.run(  # noqa: S603 - our own module, arguments as a list
             [sys.executable, "-m", "workers.data", *arguments], stdout=subprocess.DEVNULL, check=False
         )
         if done.returncode:
             raise typer.Exit(1)
         if output == "json":
-            print_json(json.loads((Path(folder) / "report.json").read_text("utf-8")))
+            print_json(json.loads((folder / "report.json").read_text("utf-8")))
         else:
-            typer.echo(printable((Path(folder) / "report.md").read_text("utf-8")))
+            typer.echo(printable((folder / "report.md").read_text("utf-8")))

@@ -169,6 +169,17 @@ def test_the_data_report_of_a_job_is_its_page(luthier, platform, tmp_path):
     assert document["num_rows"] == {"train": 12}
 
 
+@pytest.mark.slow
+def test_the_data_report_of_a_file_is_made_by_the_workers_code(luthier, tmp_path, tiny_model_dir):
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text("".join(f'{{"prompt": "say {n}", "completion": "it is {n}"}}\n' for n in range(20)))
+    result = luthier("datasets", "report", rows, "--base-model", tiny_model_dir, "-o", "json")
+    assert result.exit_code == 0
+    assert "num_rows" in result.stdout
+    rows.write_text("{broken\n")
+    assert luthier("datasets", "report", rows, "--base-model", tiny_model_dir).exit_code == 1
+
+
 def test_wrong_usage_exits_with_two(luthier):
     assert luthier("jobs", "get").exit_code == 2
     assert luthier("jobs", "list", "--limit", "0").exit_code == 2
