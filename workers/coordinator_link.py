@@ -67,6 +67,7 @@ class GrpcCoordinator:
         )
         self._stub = WorkerServiceStub(self._channel)
         self._metadata = (("authorization", f"Bearer {token}"),)
+        self._target = target
         self._timeout = timeout
 
     async def __aenter__(self) -> Self:
@@ -104,8 +105,11 @@ class GrpcCoordinator:
     async def _call(
         self, method: Callable[..., Awaitable[_Response]], request: Any, timeout: float | None = None
     ) -> _Response:
+        timeout = timeout or self._timeout
         try:
             # wait_for_ready: while the coordinator restarts, the call goes out as soon as the channel is up again.
-            return await method(request, timeout=timeout or self._timeout, metadata=self._metadata, wait_for_ready=True)
+            return await method(request, timeout=timeout, metadata=self._metadata, wait_for_ready=True)
         except grpc.aio.AioRpcError as error:
+            if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+                raise DeadlineError(f"no answer from the coordinator at {self._target} within {timeout:g} s") from error
             raise error_of(error.code(), error.details() or error.code().name) from error

@@ -85,12 +85,19 @@ def family(task: Task, report: Report) -> StageResult:
     return stubborn(task, report)
 
 
+def gated(task: Task, report: Report) -> StageResult:
+    """Ends once a file `go` lies beside the data."""
+    while not (Path(task.spec.data.path).parent / "go").exists():
+        time.sleep(0.02)
+    return echo(task, report)
+
+
 def by_job_name(task: Task, report: Report) -> StageResult:
-    """The real kinds: what they do depends on the job's name. Leaves a line in `runs.log` beside the data."""
+    """The real kinds: what the first of them does depends on the job's name. Leaves a line in `runs.log`."""
     stage = task.assignment.stage
     with (Path(task.spec.data.path).parent / "runs.log").open("a") as log:
-        log.write(f"{stage.name} {stage.attempt} {stage.fence} {os.getpid()} {os.getppid()}\n")
-    behaviours = {"echo": echo, "config": config, "polite": polite, "stubborn": stubborn}
-    if task.spec.name == "slow-once" and stage.attempt > 1:
+        log.write(f"{stage.name} {stage.attempt} {os.getpid()} {os.getppid()}\n")
+    behaviours = {"config": config, "polite": polite, "stubborn": stubborn, "gated": gated}
+    if stage.name != "preprocess" or stage.attempt > 1:
         return echo(task, report)
-    return behaviours.get(task.spec.name, polite)(task, report)
+    return behaviours.get(task.spec.name, echo)(task, report)

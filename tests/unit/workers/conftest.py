@@ -192,8 +192,8 @@ def tuned_task(teachable_model_dir: Path, adapter_dir: Path, tmp_path: Path) -> 
             root / "dataset", teachable_model_dir, {"train": (), "validation": validation, "test": test}
         )
         inputs = {
-            "preprocess": StageOutputs(artifact=_artifact(publish(dataset, str(root / "artifacts/preprocess")))),
-            "train": StageOutputs(artifact=_artifact(publish(_copy(adapter_dir, root), str(root / "artifacts/train")))),
+            "preprocess": _publish(dataset, root, num_rows={"train": 4}, num_trainable_tokens=40),
+            "train": _publish(_copy(adapter_dir, root), root, num_steps=100, precision="float32"),
             **(outputs or {}),
         }
         document = {"name": "Lights", "base_model": str(teachable_model_dir), "data": {"path": "/data.jsonl"}, **spec}
@@ -267,7 +267,6 @@ def _write_dataset(folder: Path, model: Path, splits: Mapping[str, Sequence[str]
             rows.append((1, "lights.txt", input_ids, [True] * len(input_ids), ""))
         columns = zip(*rows, strict=True) if rows else [[]] * len(SCHEMA)
         pq.write_table(pa.table([list(column) for column in columns], schema=SCHEMA), folder / f"{name}.parquet")
-    (folder / "report.json").write_text('{"num_rows": {"train": 4}}')
     return folder
 
 
@@ -275,5 +274,7 @@ def _copy(folder: Path, root: Path) -> Path:
     return Path(shutil.copytree(folder, root / f"copy-{folder.name}"))
 
 
-def _artifact(ref: ArtifactRef) -> Artifact:
-    return Artifact(uri=ref.uri, digest=ref.digest, num_bytes=ref.num_bytes)
+def _publish(folder: Path, root: Path, **result: Any) -> StageOutputs:
+    ref = publish(folder, str(root / "artifacts" / folder.name))
+    artifact = Artifact(uri=ref.uri, digest=ref.digest, num_bytes=ref.num_bytes)
+    return StageOutputs(artifact=artifact, result_json=json.dumps(result))
