@@ -4,8 +4,9 @@ Rows are resampled, not tokens, and both models see the same resample, because a
 the other. Nothing here knows what the numbers mean.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +36,12 @@ class Comparison:
     """Tuned minus base."""
     p_value: float
     """Two-sided, of the hypothesis that it makes no difference which model gave which answer."""
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> "Comparison":
+        """From a row of `metrics` in evaluation.json."""
+        estimates = {name: Estimate(**document[name]) for name in ("base", "tuned", "difference")}
+        return cls(**estimates, p_value=document["p_value"])
 
 
 def compare(

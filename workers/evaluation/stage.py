@@ -22,7 +22,8 @@ from workers.evaluation.plot import plot_comparisons
 from workers.evaluation.predict import num_steps, predict
 from workers.evaluation.report import write_report
 from workers.evaluation.steps import Steps
-from workers.models import choose_device, load_tokenizer, load_tuned, resolve_base_model
+from workers.models import choose_device, load_tokenizer, resolve_base_model
+from workers.models.tuned import load_tuned
 from workers.task import Report, StageResult, Task
 from workers.training.precision import choose_dtype
 

@@ -3,7 +3,7 @@
 Safetensors only; nothing that can run code (pickle weights, `auto_map` models) is ever downloaded or loaded.
 """
 
-from workers.models.load import choose_device, load_model, load_tokenizer, load_tuned, stop_token_ids
+from workers.models.load import choose_device, load_model, load_tokenizer, stop_token_ids
 from workers.models.resolve import resolve_base_model
 
-__all__ = ["choose_device", "load_model", "load_tokenizer", "load_tuned", "resolve_base_model", "stop_token_ids"]
+__all__ = ["choose_device", "load_model", "load_tokenizer", "resolve_base_model", "stop_token_ids"]

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import torch
-from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 
@@ -25,21 +24,7 @@ def load_model(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
     return model
 
 
-def load_tuned(base: Path, adapter: Path, dtype: torch.dtype) -> PeftModel:
-    """The base model with a trained adapter beside it, in evaluation mode, on the CPU.
-
-    Base and adapter get `dtype`: what autocast makes of the adapter's float32 weights in training. With
-    `model.disable_adapter()` it is the base model again.
-    """
-    model = PeftModel.from_pretrained(
-        load_model(base, dtype), str(adapter), autocast_adapter_dtype=False, local_files_only=True
-    )
-    model.to(dtype)
-    model.eval()
-    return model
-
-
-def stop_token_ids(model: PreTrainedModel | PeftModel, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
+def stop_token_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
     """Every token that ends an answer: those of the generation config, which may list several, and the tokenizer's."""
     found: set[int] = set()
     for ids in (model.generation_config.eos_token_id, model.config.eos_token_id, tokenizer.eos_token_id):

@@ -1,0 +1,182 @@
+"""The model card: README.md with YAML front matter, as model hubs read it.
+
+Everything in it comes from the job file and from what earlier stages recorded; nothing is made up.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from luthier.spec import JobSpec
+from workers.evaluation.compare import Comparison
+from workers.evaluation.report import comparison_table
+from workers.export.parity import Parity
+from workers.models.catalogue import CATALOGUE
+from workers.models.hub import HUB_ID
+from workers.models.wheel import SOURCE_FILE
+
+
+@dataclass(frozen=True)
+class BaseModel:
+    """What is known of the base model."""
+
+    name: str
+    """As others find it: a hub id, or the name of the directory."""
+    licence: str
+    """SPDX identifier; empty when not known."""
+    source: str
+    """Where its weights came from when that was not the place that `name` says; else empty."""
+
+    @classmethod
+    def of(cls, base_model: str, folder: Path) -> "BaseModel":
+        """From the job file's `base_model` and the folder that it resolved to."""
+        entry = CATALOGUE.get(base_model)
+        name = entry.hub_id if entry else Path(base_model).name if base_model.startswith("/") else base_model
+        source_file = folder / SOURCE_FILE
+        source = ""
+        if entry and source_file.is_file():
+            wheel = json.loads(source_file.read_text())
+            source = f"unpacked from the quantised file `{wheel['member']}` of the wheel `{wheel['requirement']}`"
+        return cls(name, entry.licence if entry else "", source)
+
+
+def write_card(
+    path: Path,
+    spec: JobSpec,
+    base: BaseModel,
+    triton_model: str,
+    results: Mapping[str, Mapping[str, Any]],
+    parity: Parity,
+) -> None:
+    """Writes the card.
+
+    Args:
+        path: README.md of the export.
+        spec: of the job.
+        base: the model that was tuned.
+        triton_model: name inside `triton/`; empty without that format.
+        results: typed results of the stages `preprocess`, `train` and `evaluate`.
+        parity: the proof.
+    """
+    sections = [
+        _front_matter(base),
+        f"# {spec.name}",
+        f"`{base.name}`, fine-tuned with LoRA on {_number(results['preprocess']['num_rows']['train'])} examples.",
+        _base(base),
+        "## Data\n\n" + _data(spec, results["preprocess"]),
+        "## Training\n\n" + _training(spec, results["train"]),
+        "## Evaluation\n\n" + _evaluation(results["evaluate"]),
+        "## Parity\n\n" + _parity(parity, spec),
+        "## Use\n\n" + _use(base, spec.export.formats, triton_model),
+    ]
+    path.write_text("\n\n".join(section for section in sections if section) + "\n", encoding="utf-8")
+
+
+def _front_matter(base: BaseModel) -> str:
+    fields: dict[str, Any] = {
+        "library_name": "transformers",
+        "pipeline_tag": "text-generation",
+        "tags": ["lora", "luthier"],
+    }
+    if HUB_ID.fullmatch(base.name):
+        fields |= {"base_model": base.name.partition("@")[0], "base_model_relation": "finetune"}
+    if base.licence:
+        fields["license"] = base.licence.lower()
+    # JSON values are YAML values.
+    return "---\n" + "\n".join(f"{key}: {json.dumps(value)}" for key, value in sorted(fields.items())) + "\n---"
+
+
+def _base(base: BaseModel) -> str:
+    licence = f"Licence of the base model: {base.licence}." if base.licence else "Licence: that of the base model."
+    source = f" The base weights were {base.source}." if base.source else ""
+    return licence + source
+
+
+def _data(spec: JobSpec, result: Mapping[str, Any]) -> str:
+    rows = [(f"rows for {name}", _number(count)) for name, count in result["num_rows"].items()]
+    rows.append(("tokens trained on, per epoch", _number(result["num_trainable_tokens"])))
+    dropped = sum(result.get("num_dropped", {}).values())
+    rows.append(("rows dropped", _number(dropped)))
+    rows.append(("longest example, tokens", _number(spec.data.max_length)))
+    if spec.data.system_prompt:
+        rows.append(("system prompt", _cell(spec.data.system_prompt)))
+    return _table(rows)
+
+
+def _training(spec: JobSpec, result: Mapping[str, Any]) -> str:
+    method, training = spec.method, spec.training
+    rows: list[tuple[str, object]] = [
+        ("method", f"LoRA, r = {method.r}, alpha = {method.lora_alpha:g}, dropout = {method.lora_dropout:g}"),
+        ("target modules", _cell(method.target_modules)),
+        ("learning rate", f"{training.learning_rate:g}, {training.lr_scheduler_type}"),
+        ("epochs", f"{training.num_train_epochs:g}" if training.max_steps is None else f"{training.max_steps} steps"),
+        ("packing", f"{training.pack_length} tokens" if training.packing else "no"),
+        ("seed", training.seed),
+    ]
+    rows += [
+        (key.replace("_", " "), _cell(value)) for key, value in result.items() if isinstance(value, int | float | str)
+    ]
+    return _table(rows)
+
+
+def _evaluation(result: Mapping[str, Any]) -> str:
+    comparisons = {name: Comparison.from_json(entry) for name, entry in result["metrics"].items()}
+    about = f"On {_number(result['num_rows'])} rows of the {result['split']} split, base model against this one."
+    return f"{about}\n\n{comparison_table(comparisons, result['confidence_level'])}"
+
+
+def _parity(parity: Parity, spec: JobSpec) -> str:
+    return (
+        f"{len(parity.prompts)} held-out prompts went through the trained model (base and adapter, float32) and the "
+        f"exported `{parity.subject}` ({spec.export.dtype}). Their token ids are equal. "
+        f"{parity.num_identical} of {len(parity.prompts)} greedy answers are identical; "
+        f"{parity.greedy_agreement:.1%} of the tokens come before the first difference. Largest difference of a logit: "
+        f"{parity.max_logit_difference:.3g}. Per prompt: `parity.json`."
+    )
+
+
+_USE = {
+    "merged": """With transformers:
+
+```python
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+model = AutoModelForCausalLM.from_pretrained("merged", dtype="auto")
+tokenizer = AutoTokenizer.from_pretrained("merged")
+```""",
+    "peft": """With PEFT, on top of the base model:
+
+```python
+from peft import PeftModel
+from transformers import AutoModelForCausalLM
+
+base = AutoModelForCausalLM.from_pretrained("{base}")
+model = PeftModel.from_pretrained(base, "peft")
+```""",
+    "triton": """With NVIDIA Triton, Python backend with torch and transformers:
+
+```sh
+tritonserver --model-repository=triton --model-control-mode=explicit --load-model={triton_model}
+```""",
+}
+"""How each format is loaded. A new format is one row here."""
+
+
+def _use(base: BaseModel, formats: Sequence[str], triton_model: str) -> str:
+    return "\n\n".join(_USE[name].format(base=base.name, triton_model=triton_model) for name in formats)
+
+
+def _table(rows: Sequence[tuple[str, object]]) -> str:
+    return "\n".join(["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows)])
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return _number(value)
+    return str(value).replace("|", "\\|").replace("\n", " ")
+
+
+def _number(value: float) -> str:
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.4g}"

@@ -1,0 +1,205 @@
+"""The parity proof: held-out prompts through the trained model and through what was exported.
+
+The trained model is base plus adapter, not merged, in float32: what differs then is what the export did. The exported
+model is the one that gets served, read back from its files by the code that was exported with it. Compared are the
+token ids of the rendered prompts, which have to be equal, and the greedy answers.
+"""
+
+import importlib.util
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from luthier.spec import ParitySpec
+from luthier.spec.export import ExportFormat
+from workers.data.dataset import Example
+from workers.data.render import render_prompt
+from workers.evaluation.batches import batches, pad_left, positions_of
+from workers.evaluation.generate import Decoding, greedy_answers
+
+_MAX_BATCH_TOKENS = 8192
+
+Render = Callable[[Example], list[int]]
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of the two models that are compared."""
+
+    model: Any
+    """A causal language model in evaluation mode."""
+    decoding: Decoding
+    render: Render
+    """From a held-out row to the token ids of its prompt."""
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What one side did with the prompts."""
+
+    prompts: list[list[int]]
+    """Token ids as this side renders them."""
+    answers: list[list[int]]
+    """Greedy continuations, up to and with the stop token."""
+    logits: torch.Tensor
+    """Of the first token of each answer, float32 [num_prompts, vocabulary], on the CPU."""
+
+
+@dataclass(frozen=True)
+class PromptParity:
+    """One prompt on both sides."""
+
+    source: str
+    row: int
+    num_prompt_tokens: int
+    rendered_equal: bool
+    num_tokens: int
+    """Length of the longer answer, its stop token counted."""
+    num_agreeing: int
+    """Tokens before the first difference; equal to `num_tokens` when there is none."""
+    max_logit_difference: float
+
+
+@dataclass(frozen=True)
+class Parity:
+    """The proof."""
+
+    subject: ExportFormat
+    """Which of the exported formats was compared."""
+    greedy_agreement: float
+    """Tokens before the first difference of their prompt, as a part of all tokens."""
+    num_identical: int
+    """Prompts with equal answers."""
+    max_logit_difference: float
+    """Largest one of any logit of the first token of any answer."""
+    prompts: list[PromptParity]
+
+    def to_json(self) -> dict[str, Any]:
+        """As `parity.json` has it."""
+        return asdict(self)
+
+
+def plain_side(model: Any, tokenizer: PreTrainedTokenizerBase, max_new_tokens: int) -> Side:
+    """A model loaded by transformers or PEFT, with its tokenizer."""
+
+    def render(example: Example) -> list[int]:
+        if example.messages:
+            return render_prompt(tokenizer, example.prompt)
+        return _plain_prompt(tokenizer, example)
+
+    return Side(model, Decoding.of(model, tokenizer, max_new_tokens), render)
+
+
+def chat_side(version: Path, device: torch.device, max_new_tokens: int) -> Side:
+    """The model as Triton will serve it: `generation.py` and `weights/` of the exported version folder.
+
+    Raises:
+        ValueError: the tokenizer has no chat template.
+    """
+    chat = _load_generation(version / "generation.py").ChatModel(version / "weights", str(device))
+
+    def render(example: Example) -> list[int]:
+        if example.messages:
+            return list(chat.render(example.prompt))
+        return _plain_prompt(chat.tokenizer, example)
+
+    pad_id = chat.tokenizer.pad_token_id
+    decoding = Decoding(chat.stop_ids, pad_id if pad_id is not None else 0, max_new_tokens)
+    return Side(chat.model, decoding, render)
+
+
+def observe(side: Side, examples: Sequence[Example], advance: Callable[[int], None]) -> Observation:
+    """Renders the prompts of `examples` and answers them; `advance` is called with the rows of each batch."""
+    prompts = [side.render(example) for example in examples]
+    answers = greedy_answers(side.model, prompts, side.decoding, advance)
+    return Observation(prompts, answers, _next_logits(side.model, prompts, side.decoding.pad_id))
+
+
+def compare_sides(
+    subject: ExportFormat, examples: Sequence[Example], trained: Observation, exported: Observation
+) -> Parity:
+    """The proof from what both sides did with the same rows."""
+    differences = (trained.logits - exported.logits).abs().amax(1).tolist()
+    rows = []
+    for number, example in enumerate(examples):
+        ours, theirs = trained.answers[number], exported.answers[number]
+        pairs = enumerate(zip(ours, theirs, strict=False))
+        shorter = min(len(ours), len(theirs))
+        rows.append(
+            PromptParity(
+                source=example.source,
+                row=example.row,
+                num_prompt_tokens=len(trained.prompts[number]),
+                rendered_equal=trained.prompts[number] == exported.prompts[number],
+                num_tokens=max(len(ours), len(theirs)),
+                num_agreeing=next((place for place, (our, their) in pairs if our != their), shorter),
+                max_logit_difference=differences[number],
+            )
+        )
+    return Parity(
+        subject=subject,
+        greedy_agreement=sum(row.num_agreeing for row in rows) / sum(row.num_tokens for row in rows),
+        num_identical=sum(row.num_agreeing == row.num_tokens for row in rows),
+        max_logit_difference=max(differences),
+        prompts=rows,
+    )
+
+
+def refusal(parity: Parity, spec: ParitySpec, dtype: str) -> str:
+    """Why the export does not pass, and what to do; empty when it does."""
+    unequal = next((row for row in parity.prompts if not row.rendered_equal), None)
+    if unequal is not None:
+        return (
+            f"the exported {parity.subject} model renders the prompt of {unequal.source}, row {unequal.row}, to other "
+            f"token ids than the training did; its tokenizer does not survive being saved: use another base_model"
+        )
+    # Written so that an agreement which is not a number does not pass.
+    if parity.greedy_agreement >= spec.min_greedy_agreement:
+        return ""
+    remedy = (
+        "set export.dtype: float32, which rounds nothing, or lower export.parity.min_greedy_agreement"
+        if dtype != "float32"
+        else "nothing was rounded, so the merge does not fit this model: export the peft format only"
+    )
+    return (
+        f"the exported {parity.subject} model agrees with the trained one on {parity.greedy_agreement:.1%} of the "
+        f"greedy tokens of {len(parity.prompts)} held-out prompts, below export.parity.min_greedy_agreement "
+        f"{spec.min_greedy_agreement:.1%} (largest logit difference {parity.max_logit_difference:.3g}); {remedy}"
+    )
+
+
+@torch.inference_mode()
+def _next_logits(model: Any, prompts: Sequence[Sequence[int]], pad_id: int) -> torch.Tensor:
+    rows: dict[int, torch.Tensor] = {}
+    for indices in batches([len(prompt) for prompt in prompts], _MAX_BATCH_TOKENS):
+        tokens, mask = pad_left([prompts[index] for index in indices], pad_id, model.device)
+        output = model(
+            input_ids=tokens,
+            attention_mask=mask,
+            position_ids=positions_of(mask),
+            use_cache=False,
+            logits_to_keep=1,
+        )
+        rows.update(zip(indices, output.logits[:, -1].float().cpu(), strict=True))
+    return torch.stack([rows[index] for index in range(len(prompts))])
+
+
+def _plain_prompt(tokenizer: PreTrainedTokenizerBase, example: Example) -> list[int]:
+    """The first half of a row of plain text, taken as text so that the tokenizer is part of the proof."""
+    half = example.input_ids[: max(1, len(example.input_ids) // 2)].tolist()
+    text = tokenizer.decode(half, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+    return list(tokenizer.encode(text, add_special_tokens=False))
+
+
+def _load_generation(path: Path) -> Any:
+    """The module in `path`, as Triton will import it: from the exported file, not from this package."""
+    spec = importlib.util.spec_from_file_location("luthier_exported_generation", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

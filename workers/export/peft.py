@@ -1,0 +1,23 @@
+"""The `peft` format: the adapter as plain PEFT loads it, free of the paths of the machine that trained it."""
+
+import json
+import shutil
+from pathlib import Path
+
+_FILES = ("adapter_config.json", "adapter_model.safetensors")
+
+
+def write_peft(adapter: Path, out: Path, base_model: str) -> None:
+    """Copies the adapter to the new folder `out`.
+
+    Args:
+        adapter: `adapter/` of the train stage.
+        out: made here.
+        base_model: how others find the base model; takes the place of our cache's path in the adapter's config.
+    """
+    out.mkdir()
+    for name in _FILES:
+        shutil.copyfile(adapter / name, out / name)
+    config = json.loads((out / "adapter_config.json").read_text())
+    config["base_model_name_or_path"] = base_model
+    (out / "adapter_config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
