@@ -136,12 +136,12 @@ async def edge() -> AsyncIterator[Edge]:
 
 
 @pytest.fixture
-def coordinator() -> Callable[..., AbstractAsyncContextManager[int]]:
+def start_coordinator() -> Callable[..., AbstractAsyncContextManager[int]]:
     """A function that serves a new backend: for tests that take the coordinator down."""
     return lambda backend=None, port=0: serve_backend(backend or Backend(), port)
 
 
 @pytest.fixture
-def gateway() -> Callable[[int], AbstractAsyncContextManager[Edge]]:
+def start_gateway() -> Callable[[int], AbstractAsyncContextManager[Edge]]:
     """A function that serves a gateway in front of a port."""
     return lambda coordinator_port: serve_edge(Backend(), coordinator_port)

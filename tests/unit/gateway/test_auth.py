@@ -86,9 +86,9 @@ async def test_health_is_open_and_reflection_is_not(edge):
     assert not {"luthier.v1.WorkerService", "luthier.v1.AccessService"} & listed
 
 
-async def test_a_key_is_asked_for_once_and_again_when_its_time_is_over(edge, coordinator):
+async def test_a_key_is_asked_for_once_and_again_when_its_time_is_over(edge, start_coordinator):
     now = 0.0
-    async with coordinator(edge.backend) as port, grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+    async with start_coordinator(edge.backend) as port, grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         keys = ApiKeys(channel, "internal-secret", keep_seconds=30, clock=lambda: now)
         header = edge.admin[0][1]
         for _ in range(3):
@@ -99,8 +99,8 @@ async def test_a_key_is_asked_for_once_and_again_when_its_time_is_over(edge, coo
         assert edge.backend.num_authentications == 2
 
 
-async def test_the_cache_of_keys_is_bounded(edge, coordinator):
-    async with coordinator(edge.backend) as port, grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+async def test_the_cache_of_keys_is_bounded(edge, start_coordinator):
+    async with start_coordinator(edge.backend) as port, grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         keys = ApiKeys(channel, "internal-secret", capacity=1)
         for header in (edge.admin[0][1], edge.reader[0][1], edge.admin[0][1]):
             await keys.authenticate(header)

@@ -64,10 +64,10 @@ async def test_a_request_over_four_mebibytes_is_refused(edge):
 
 
 async def test_without_a_coordinator_calls_are_unavailable_and_work_again_after_its_restart(
-    coordinator, gateway, free_port
+    start_coordinator, start_gateway, free_port
 ):
     port = free_port()
-    async with gateway(port) as edge:
+    async with start_gateway(port) as edge:
 
         async def get():
             return await edge.jobs.GetJob(GetJobRequest(job_id="j"), metadata=edge.reader, timeout=5)
@@ -80,7 +80,7 @@ async def test_without_a_coordinator_calls_are_unavailable_and_work_again_after_
             return refused.value.details()
 
         assert "key cannot be checked" in await refusal()
-        async with coordinator(port=port):
+        async with start_coordinator(port=port):
             async with asyncio.timeout(10):
                 while True:
                     try:
@@ -89,7 +89,7 @@ async def test_without_a_coordinator_calls_are_unavailable_and_work_again_after_
                         continue
                     break
         assert await refusal() == "the coordinator does not answer; try again"
-        async with coordinator(port=port), asyncio.timeout(10):
+        async with start_coordinator(port=port), asyncio.timeout(10):
             while True:
                 try:
                     await get()
@@ -98,9 +98,9 @@ async def test_without_a_coordinator_calls_are_unavailable_and_work_again_after_
                 break
 
 
-async def test_a_stop_ends_open_streams_at_once_with_unavailable(coordinator, gateway):
-    async with coordinator() as port:
-        async with gateway(port) as edge:
+async def test_a_stop_ends_open_streams_at_once_with_unavailable(start_coordinator, start_gateway):
+    async with start_coordinator() as port:
+        async with start_gateway(port) as edge:
             call = edge.jobs.WatchJob(WatchJobRequest(job_id="j"), metadata=edge.reader)
             await call.read()
             # Leaving the block stops the server within its grace of five seconds.
