@@ -1,7 +1,7 @@
 """`luthier jobs`: submit, look at, follow and cancel jobs."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -22,8 +22,10 @@ from luthier.cli.output import (
     stdout,
 )
 from luthier.cli.session import connect
-from luthier.client.sync import Client
 from luthier.client.types import Event, Job
+
+if TYPE_CHECKING:
+    from luthier.client import Client
 
 app = typer.Typer(help="Submit, look at, follow and cancel jobs.", no_args_is_help=True)
 
@@ -125,7 +127,7 @@ def print_event(event: Event, output: Output) -> None:
             typer.echo(line)
 
 
-def _follow(client: Client, job_id: str) -> Job:
+def _follow(client: "Client", job_id: str) -> Job:
     try:
         progress.show(client.watch(job_id), stderr())
     except KeyboardInterrupt:

@@ -2,19 +2,24 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-from luthier import telemetry
-from luthier.client.sync import Client
-from luthier.settings import ClientSettings
+if TYPE_CHECKING:
+    from luthier.client import Client
 
 
 @contextmanager
-def connect() -> Iterator[Client]:
+def connect() -> Iterator["Client"]:
     """A client for one command. Logging is quiet unless LUTHIER_LOG_LEVEL says otherwise.
 
     Raises:
         LuthierError: no gateway or no key is known.
     """
+    # Only now, so that `luthier --help` and its like answer at once.
+    from luthier import telemetry
+    from luthier.client import Client
+    from luthier.settings import ClientSettings
+
     settings = ClientSettings()
     chosen = settings.model_fields_set
     quiet = {

@@ -1,7 +1,10 @@
-"""The SDK: a blocking and an asyncio client with the same operations, and the types that they return."""
+"""The SDK: a blocking and an asyncio client with the same operations, and the types that they return.
 
-from luthier.client.aio import AsyncClient
-from luthier.client.sync import Client
+The clients are loaded on first use, because they bring gRPC and protobuf along and the types do not.
+"""
+
+from typing import TYPE_CHECKING, Any
+
 from luthier.client.types import (
     Artifact,
     ChatAnswer,
@@ -15,6 +18,10 @@ from luthier.client.types import (
     Progress,
     Stage,
 )
+
+if TYPE_CHECKING:
+    from luthier.client.aio import AsyncClient
+    from luthier.client.sync import Client
 
 __all__ = [
     "Artifact",
@@ -31,3 +38,13 @@ __all__ = [
     "Progress",
     "Stage",
 ]
+
+_CLIENTS = {"AsyncClient": "luthier.client.aio", "Client": "luthier.client.sync"}
+
+
+def __getattr__(name: str) -> Any:
+    from importlib import import_module
+
+    if name in _CLIENTS:
+        return getattr(import_module(_CLIENTS[name]), name)
+    raise AttributeError(f"module 'luthier.client' has no attribute {name!r}")
