@@ -46,6 +46,13 @@ def test_submit_prints_the_id_alone_or_the_job(luthier, job_file):
     assert json.loads(luthier("jobs", "submit", job_file, "-o", "json").stdout)["id"] == "job_1"
 
 
+def test_the_trace_of_a_job_begins_in_the_client(luthier, job_file, platform):
+    luthier("jobs", "submit", job_file)
+    _, trace_id, span_id, _ = platform.metadata["traceparent"].split("-")
+    assert int(trace_id, 16)
+    assert int(span_id, 16)
+
+
 def test_submit_of_a_bad_file_sends_nothing(luthier, job_file, platform):
     job_file.write_text("name: x\n")
     assert luthier("jobs", "submit", job_file).exit_code == 2
