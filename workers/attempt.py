@@ -68,7 +68,7 @@ class Attempts:
 
     async def _execute(self, assignment: StageAssignment, workspace: Workspace, lease: Lease) -> Outcome:
         try:
-            descriptor = workspace.create()
+            descriptor = await asyncio.to_thread(workspace.create)
             write_task(workspace.path, assignment)
             runner = await RunnerProcess.start(self.runner_argv, workspace.path, self.environment, keep_open=descriptor)
         except OSError as error:

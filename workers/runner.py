@@ -93,7 +93,6 @@ def run_attempt(
             return _outputs(result, _publish(result, assignment))
     # The border of the process: everything that can go wrong in a stage is told to the coordinator from here.
     except Exception as error:
-        logging.getLogger(__name__).warning("stage %s failed: %s", stage.name, error)
         return classify(error)
 
 

@@ -11,7 +11,7 @@ import asyncio
 import logging
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 
 from luthier import telemetry
@@ -36,6 +36,7 @@ from workers.workspace import remove_leftovers
 _log = logging.getLogger(__name__)
 
 _CLAIM_TRIES = 3
+_CANCEL_SECONDS = 1.0
 _FIRST_PAUSE_SECONDS = 0.2
 _LONGEST_PAUSE_SECONDS = 5.0
 
@@ -104,8 +105,7 @@ class Supervisor:
                 await self._work(self._attempts(heartbeats))
             finally:
                 self._queue.stop()
-            for task in background:
-                task.cancel()
+            await _end(background)
         await heartbeats.beat()
         _log.info("worker %s has left", self.worker_id)
 
@@ -181,3 +181,12 @@ class Supervisor:
             work_root=self._settings.work_path,
             drain_grace=self._settings.drain_grace.total_seconds(),
         )
+
+
+async def _end(tasks: Collection[asyncio.Task[None]]) -> None:
+    """Cancels until all have ended: on Python 3.11 a library can swallow a cancellation (cpython#86296)."""
+    pending = set(tasks)
+    while pending:
+        for task in pending:
+            task.cancel()
+        _, pending = await asyncio.wait(pending, timeout=_CANCEL_SECONDS)

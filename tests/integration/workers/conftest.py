@@ -56,6 +56,10 @@ class Platform:
         self._channel = grpc.aio.insecure_channel(f"127.0.0.1:{port}")
         self._jobs = JobServiceStub(self._channel)
 
+    def set(self, name: str, value: str) -> None:
+        """Sets an environment variable of every process started from now on."""
+        self._environment[name] = value
+
     def coordinator(self, lease: float = 2.0) -> subprocess.Popen[bytes]:
         """Starts a coordinator with a lease of so many seconds."""
         return self._start("coordinator", [], {"LUTHIER_LEASE": f"PT{lease}S"})
