@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 from jinja2 import TemplateError
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 
 ROLES = ("system", "user", "assistant")
 MAX_TEMPERATURE = 10.0
@@ -56,10 +56,16 @@ class ChatModel:
         self.tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         if not self.tokenizer.chat_template:
             raise ValueError(f"the tokenizer in {folder} has no chat template")
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        # The dtype is given here and not to `to`: that would round the rotary frequencies too, which stay in float32.
         model: Any = AutoModelForCausalLM.from_pretrained(
-            folder, dtype="auto", local_files_only=True, trust_remote_code=False, use_safetensors=True
+            folder,
+            dtype=_dtype(config.dtype or torch.float32, self.device),
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=True,
         )
-        self.model = model.to(self.device, _dtype(model.dtype, self.device)).eval()
+        self.model = model.to(self.device).eval()
         self.max_context: int | None = getattr(model.config.get_text_config(), "max_position_embeddings", None)
         self.stop_ids = _stop_ids(model, self.tokenizer)
 

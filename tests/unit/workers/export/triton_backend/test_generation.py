@@ -73,6 +73,12 @@ def test_greedy_answer_is_that_of_transformers(chat_model, tiny_model_dir):
     assert [chunk.num_completion_tokens for chunk in chunks] == [*range(1, 25), 24]
 
 
+def test_rotary_frequencies_are_not_rounded_with_the_weights(chat_model):
+    rotary = chat_model.model.model.rotary_emb.inv_freq
+    assert rotary.dtype == torch.float32
+    assert not torch.equal(rotary, rotary.bfloat16().float())
+
+
 def test_every_end_token_of_the_generation_config_ends_the_answer(chat_model, tiny_model_dir, tmp_path):
     answer = [chunk.token_ids[0] for chunk in chat_model.stream(HELLO, 40, temperature=1.5, seed=3) if chunk.token_ids]
     end = next(token for token in answer if token != answer[0])
