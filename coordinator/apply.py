@@ -153,7 +153,7 @@ class JobChange:
             .returning(col(ProjectRow.last_sequence))
             .execution_options(synchronize_session=False)
         )
-        last: int = (await self.session.execute(counter)).scalar_one()
+        last: int = (await self.session.exec(counter)).scalar_one()
         first = last - count + 1
         return [event_message(self.job, fact, first + i, self.moment) for i, fact in enumerate(self._facts)]
 

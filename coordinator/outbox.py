@@ -43,16 +43,18 @@ class Relay:
 
     async def run(self) -> None:
         """Publishes for ever."""
+        is_waiting = False  # says once, not every second, that something is away
         with self._notifications.subscribe(OUTBOX_TOPIC) as signal:
             while True:
                 try:
-                    if await self.step() == BATCH_SIZE:
+                    num_published = await self.step()
+                    is_waiting = False
+                    if num_published == BATCH_SIZE:
                         continue
-                except nats_errors.Error as error:
+                except (nats_errors.Error, *DATABASE_DOWN) as error:
                     self._streams_checked_at = float("-inf")
-                    log.warning("the outbox waits for NATS: %r", error)
-                except DATABASE_DOWN as error:
-                    log.warning("the outbox waits for PostgreSQL: %s", error)
+                    log.log(logging.DEBUG if is_waiting else logging.WARNING, "the outbox waits: %r", error)
+                    is_waiting = True
                 await signal.wait(POLL_SECONDS)
 
     async def step(self) -> int:
@@ -75,7 +77,7 @@ class Relay:
             published, error = await _publish(stream, rows)
             if published:
                 mark = update(OutboxRow).where(col(OutboxRow.message_id).in_(published))
-                await session.execute(mark.values(published_time=func.clock_timestamp()))
+                await session.exec(mark.values(published_time=func.clock_timestamp()))
         if error is not None:
             raise error
         return len(published)
@@ -95,7 +97,7 @@ async def _refill_events(database: Database) -> None:
         col(OutboxRow.create_time) > func.clock_timestamp() - EVENTS_REPLAYED,
     )
     async with database.transaction() as session:
-        await session.execute(query.values(published_time=None))
+        await session.exec(query.values(published_time=None))
 
 
 async def _refill_stages(database: Database) -> None:
@@ -103,7 +105,7 @@ async def _refill_stages(database: Database) -> None:
     query = update(StageRow).where(col(StageRow.state) == StageState.QUEUED)
     due = func.greatest(col(StageRow.claimable_time), func.clock_timestamp())
     async with database.transaction() as session:
-        await session.execute(query.values(wake_time=due))
+        await session.exec(query.values(wake_time=due))
 
 
 _REFILL: dict[str, Callable[[Database], Awaitable[None]]] = {
@@ -117,7 +119,7 @@ async def _prune(database: Database) -> None:
         col(OutboxRow.sequence).is_(None), col(OutboxRow.published_time) < func.clock_timestamp() - WAKE_UPS_KEPT
     )
     async with database.transaction() as session:
-        await session.execute(query)
+        await session.exec(query)
 
 
 async def _publish(stream: JetStreamContext, rows: Sequence[OutboxRow]) -> tuple[list[str], nats_errors.Error | None]:

@@ -72,7 +72,7 @@ class Reconciler:
         stuck = select(col(JobRow.job_id)).where(col(JobRow.state).in_([JobState.PENDING, JobState.RUNNING]), ~alive)
         found = union_all(overdue, stuck).subquery()
         async with self._database.transaction() as session:
-            return (await session.execute(select(found.c.job_id).distinct().limit(BATCH_SIZE))).scalars().all()
+            return (await session.exec(select(found.c.job_id).distinct().limit(BATCH_SIZE))).all()
 
     async def _reconcile(self, job_id: str) -> None:
         async with self._database.transaction() as session:
@@ -83,7 +83,8 @@ class Reconciler:
                 fact = overdue_fact(row, change.moment)
                 if fact is None:
                     continue
-                log.warning("job %s, stage %s, attempt %d: %s", job_id, row.name, row.attempt, type(fact).__name__)
+                level = logging.INFO if isinstance(fact, Overlooked) else logging.WARNING
+                log.log(level, "job %s, stage %s, attempt %d: %s", job_id, row.name, row.attempt, type(fact).__name__)
                 change.advance(row, fact)
             await change.finish()
 
@@ -93,7 +94,7 @@ class Reconciler:
             col(WorkerRow.heartbeat_time) < func.clock_timestamp() - self._lease,
         )
         async with self._database.transaction() as session:
-            lost = await session.execute(query.values(state=WorkerState.LOST).returning(col(WorkerRow.worker_id)))
+            lost = await session.exec(query.values(state=WorkerState.LOST).returning(col(WorkerRow.worker_id)))
             for worker_id in lost.scalars():
                 log.warning("worker %s has sent no heartbeat for %s", worker_id, self._lease)
 

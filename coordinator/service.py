@@ -10,7 +10,7 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from coordinator.api.health import Health
 from coordinator.api.server import SERVICES, make_server
@@ -21,10 +21,12 @@ from coordinator.store.engine import DATABASE_DOWN, OUR_FAULTS, Database
 from coordinator.store.migrate import migrate
 from coordinator.store.notifications import Notifications
 from luthier.settings import CoordinatorSettings
+from luthier.transport import is_loopback
 
 MAX_START_PAUSE_SECONDS = 5.0
 # Past `stop_grace`: for closing pools, and for libraries that swallow a cancellation.
 HARD_EXIT_SECONDS = 5.0
+CANCEL_AGAIN_SECONDS = 0.5
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +35,7 @@ def check_settings(settings: CoordinatorSettings) -> None:
     """Refuses settings that a coordinator cannot work with.
 
     Raises:
-        ValueError: naming the variable that is missing.
+        ValueError: naming the variable and what it should be.
     """
     values = {
         "LUTHIER_DATABASE_URL": settings.database_url.get_secret_value(),
@@ -43,13 +45,18 @@ def check_settings(settings: CoordinatorSettings) -> None:
     for name, value in values.items():
         if not value:
             raise ValueError(f"{name} is not set; the coordinator needs it")
+    if not is_loopback(settings.coordinator_listen):
+        raise ValueError(
+            f"LUTHIER_COORDINATOR_LISTEN is {settings.coordinator_listen!r}; without TLS the coordinator listens on "
+            f"a loopback address only, such as 127.0.0.1:7430"
+        )
 
 
 async def run(settings: CoordinatorSettings) -> None:
     """Serves until SIGTERM or SIGINT.
 
     Raises:
-        ValueError: a setting is missing.
+        ValueError: a setting is missing or wrong.
         ExceptionGroup: a part of the coordinator died.
     """
     stop = asyncio.Event()
@@ -89,19 +96,28 @@ async def serve(
             return
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(part(), name=part.__qualname__) for part in parts]
-            await server.start()
-            log.info("listening on port %d", port)
-            on_ready(port)
-            await stop.wait()
-            log.info("stopping")
-            await health.stop()
-            notifications.close()
-            await server.stop(settings.stop_grace.total_seconds())
-            for task in tasks:
-                task.cancel()
+            try:
+                await server.start()
+                log.info("listening on port %d", port)
+                on_ready(port)
+                await stop.wait()
+                log.info("stopping")
+                await health.stop()
+                notifications.close()
+                await server.stop(settings.stop_grace.total_seconds())
+            finally:
+                await _end(tasks)
     finally:
         await server.stop(None)
         await database.close()
+
+
+async def _end(tasks: Sequence[asyncio.Task[None]]) -> None:
+    """Cancels until everything has ended: on Python 3.11 a cancellation can be swallowed (python/cpython#86296)."""
+    while pending := [task for task in tasks if not task.done()]:
+        for task in pending:
+            task.cancel()
+        await asyncio.wait(pending, timeout=CANCEL_AGAIN_SECONDS)
 
 
 async def _migrate(database: Database, stop: asyncio.Event) -> bool:

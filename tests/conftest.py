@@ -8,10 +8,13 @@ import socket
 import subprocess
 import tempfile
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
+import grpc
 import pytest
+import pytest_asyncio
 
 REPOSITORY = Path(__file__).parent.parent
 
@@ -99,6 +102,54 @@ def wait_for_port(port: int, seconds: float = 20.0) -> None:
                     return
 
     asyncio.run(connect())
+
+
+@dataclass(frozen=True)
+class RunningCoordinator:
+    """A coordinator that answers, and how to call it."""
+
+    channel: grpc.aio.Channel
+    address: str
+    token: str
+    database_url: str
+    nats_url: str
+
+    @property
+    def metadata(self) -> tuple[tuple[str, str], ...]:
+        """What the gateway sends along for a caller of the project `default`."""
+        return (("authorization", f"Bearer {self.token}"), ("x-luthier-project", "default"))
+
+
+@pytest_asyncio.fixture
+async def coordinator(postgres_url: str, nats_url: str, tmp_path: Path) -> AsyncIterator[RunningCoordinator]:
+    """A whole coordinator on a free port, in this process; the lease is 2 s."""
+    from coordinator.service import serve
+    from luthier.settings import CoordinatorSettings
+
+    token = "internal-token-of-the-tests"
+    settings = CoordinatorSettings.model_validate(
+        {
+            "database_url": postgres_url,
+            "nats_url": nats_url,
+            "internal_token": token,
+            "coordinator_listen": "127.0.0.1:0",
+            "artifacts": str(tmp_path / "artifacts"),
+            "lease": 2.0,
+            "reconcile_interval": 0.1,
+            "stop_grace": 1.0,
+        }
+    )
+    stop = asyncio.Event()
+    port: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    serving = asyncio.create_task(serve(settings, stop, port.set_result))
+    serving.add_done_callback(lambda _: port.cancel())
+    try:
+        address = f"127.0.0.1:{await port}"
+        async with grpc.aio.insecure_channel(address) as channel:
+            yield RunningCoordinator(channel, address, token, postgres_url, nats_url)
+    finally:
+        stop.set()
+        await serving
 
 
 @pytest.fixture(scope="session")

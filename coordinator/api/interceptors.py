@@ -3,7 +3,7 @@
 import hmac
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeAlias
 
 import grpc
 
@@ -12,9 +12,12 @@ from luthier.errors import InternalError, LuthierError, UnauthenticatedError, Un
 
 # Probes carry no token, and learn nothing but "up" or "down".
 OPEN_PREFIX = "/grpc.health.v1.Health/"
+OUR_PREFIX = "/luthier.v1."
 
-Handler = grpc.RpcMethodHandler[Any, Any]
-Continuation = Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]]
+# As text, because the classes are generic for the type checker only.
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+Continuation: TypeAlias = "Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]]"
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +30,7 @@ class InternalToken(grpc.aio.ServerInterceptor):
 
     async def intercept_service(
         self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
-    ) -> Handler | None:
+    ) -> "Handler | None":
         """Lets the call through, or answers UNAUTHENTICATED."""
         given = dict(handler_call_details.invocation_metadata or ()).get("authorization", "")
         token = given if isinstance(given, bytes) else given.encode()
@@ -42,12 +45,12 @@ class Errors(grpc.aio.ServerInterceptor):
 
     async def intercept_service(
         self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
-    ) -> Handler | None:
-        """The same handler with its errors mapped. Reflection, which streams requests, passes as it is."""
+    ) -> "Handler | None":
+        """The same handler with its errors mapped; health and reflection, which are not ours, pass as they are."""
         handler = await continuation(handler_call_details)
-        if handler is None:
-            return None
         method = handler_call_details.method
+        if handler is None or not method.startswith(OUR_PREFIX):
+            return handler
         coders = {
             "request_deserializer": handler.request_deserializer,
             "response_serializer": handler.response_serializer,
@@ -60,7 +63,7 @@ class Errors(grpc.aio.ServerInterceptor):
 
 
 def _mapped_unary(call: Callable[..., Any], method: str) -> Callable[..., Any]:
-    async def mapped(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+    async def mapped(request: Any, context: Context) -> Any:
         try:
             return await call(request, context)
         except grpc.aio.AbortError:
@@ -72,7 +75,7 @@ def _mapped_unary(call: Callable[..., Any], method: str) -> Callable[..., Any]:
 
 
 def _mapped_stream(call: Callable[..., Any], method: str) -> Callable[..., Any]:
-    async def mapped(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
+    async def mapped(request: Any, context: Context) -> AsyncIterator[Any]:
         try:
             async for message in call(request, context):
                 yield message
@@ -84,7 +87,7 @@ def _mapped_stream(call: Callable[..., Any], method: str) -> Callable[..., Any]:
     return mapped
 
 
-async def _abort(context: grpc.aio.ServicerContext[Any, Any], error: Exception, method: str) -> NoReturn:
+async def _abort(context: Context, error: Exception, method: str) -> NoReturn:
     mapped = map_error(error)
     if isinstance(mapped, InternalError):
         log.error("%s failed", method, exc_info=error)
@@ -102,5 +105,5 @@ def map_error(error: Exception) -> LuthierError:
     return InternalError("a fault of the coordinator; its log has the details")
 
 
-async def _refuse(_: Any, context: grpc.aio.ServicerContext[Any, Any]) -> NoReturn:
+async def _refuse(_: Any, context: Context) -> NoReturn:
     await context.abort(status_of(UnauthenticatedError()), "")

@@ -3,16 +3,17 @@
 import base64
 import binascii
 import json
-from typing import Any
+from typing import Any, TypeAlias
 
-import grpc
+import grpc.aio
 
 from luthier.errors import InvalidRequestError, UnauthenticatedError
 from luthier.ids import check_id, is_id
 
 PROJECT = "x-luthier-project"
 
-Context = grpc.aio.ServicerContext[Any, Any]
+# As text, because the class is generic for the type checker only.
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
 
 def project_of(context: Context) -> str:

@@ -5,7 +5,7 @@ from datetime import timedelta
 import grpc
 from grpc_health.v1 import health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
-from opentelemetry.instrumentation.grpc import aio_server_interceptor
+from opentelemetry.instrumentation.grpc import aio_server_interceptor, filters
 
 from coordinator.api.access import AccessService
 from coordinator.api.deployments import DeploymentService
@@ -53,9 +53,9 @@ def make_server(
     artifacts: str,
 ) -> grpc.aio.Server:
     """A server with everything registered and no port yet."""
-    server = grpc.aio.server(
-        interceptors=[aio_server_interceptor(), InternalToken(token), Errors()], options=SERVER_OPTIONS
-    )
+    # Ours only: a probe every second is no trace, and the instrumentation cannot wrap Health.Watch.
+    traced = aio_server_interceptor(filter_=filters.any_of(*(filters.service_name(name) for name in SERVICES)))
+    server = grpc.aio.server(interceptors=[traced, InternalToken(token), Errors()], options=SERVER_OPTIONS)
     access_service_pb2_grpc.add_AccessServiceServicer_to_server(AccessService(database), server)
     deployment_service_pb2_grpc.add_DeploymentServiceServicer_to_server(DeploymentService(database), server)
     event_service_pb2_grpc.add_EventServiceServicer_to_server(EventService(database, notifications), server)

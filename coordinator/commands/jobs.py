@@ -75,7 +75,7 @@ async def _insert(session: AsyncSession, job: JobRow) -> bool:
     """False when the request id is taken; waits for a transaction that is just taking it."""
     query = insert(JobRow).values(job.model_dump(exclude_none=True))
     query = query.on_conflict_do_nothing(index_elements=["project_id", "request_id"])
-    return (await session.execute(query.returning(col(JobRow.job_id)))).first() is not None
+    return (await session.exec(query.returning(col(JobRow.job_id)))).first() is not None
 
 
 def _stages(job_id: str, spec: JobSpec) -> list[StageRow]:

@@ -123,9 +123,9 @@ async def _record_points(change: JobChange, row: StageRow, points: Iterable[Metr
     query = query.on_conflict_do_update(
         index_elements=["stage_id", "attempt", "step"],
         set_={"values": known.op("||")(new)},
-        where=not_(known.op("@>")(new)),
+        where=not_(known.op("@>", is_comparison=True)(new)),
     )
-    changed = (await change.session.execute(query.returning(col(MetricRow.step)))).scalars()
+    changed = (await change.session.exec(query.returning(col(MetricRow.step)))).scalars()
     return [by_step[step] for step in sorted(changed)]
 
 
@@ -145,7 +145,7 @@ async def _record_checkpoints(change: JobChange, row: StageRow, checkpoints: Seq
             digest=checkpoint.digest,
         )
         query = query.on_conflict_do_nothing(index_elements=["stage_id", "step", "fence"])
-        if (await change.session.execute(query.returning(col(CheckpointRow.step)))).first() is not None:
+        if (await change.session.exec(query.returning(col(CheckpointRow.step)))).first() is not None:
             new.append(checkpoint)
     return new
 

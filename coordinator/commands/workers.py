@@ -32,7 +32,7 @@ async def register_worker(
         }
         query = insert(WorkerRow).values(worker_id=worker_id, **row)
         query = query.on_conflict_do_update(index_elements=["worker_id"], set_=row)
-        await session.execute(query)
+        await session.exec(query)
         worker = await session.get_one(WorkerRow, worker_id)
     return worker_message(worker)
 
@@ -49,7 +49,7 @@ async def heartbeat(
     async with database.transaction() as session:
         query = update(WorkerRow).where(col(WorkerRow.worker_id) == worker_id)
         query = query.values(state=state, heartbeat_time=func.clock_timestamp())
-        found = await session.execute(query.returning(col(WorkerRow.worker_id)))
+        found = await session.exec(query.returning(col(WorkerRow.worker_id)))
         if found.first() is None:
             raise NotFoundError(f"worker {worker_id} is not known; call RegisterWorker first")
     return [await _renew(database, worker_id, stage, lease) for stage in stages]

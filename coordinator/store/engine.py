@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from datetime import datetime
 
 import asyncpg
-from sqlalchemy import exc, text
+from sqlalchemy import exc
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.ext.asyncio.session import async_sessionmaker
 from sqlmodel import func, select
@@ -93,4 +93,4 @@ async def now(session: AsyncSession) -> datetime:
 
 async def notify(session: AsyncSession, channel: str, payload: str) -> None:
     """Sends a notification when the transaction commits."""
-    await session.execute(text("SELECT pg_notify(:channel, :payload)"), {"channel": channel, "payload": payload})
+    await session.exec(select(func.pg_notify(channel, payload)))

@@ -1,0 +1,194 @@
+"""WorkerService through a real coordinator: claims, verdicts, results, and what a stale fence gets."""
+
+import json
+from typing import Any
+
+import grpc
+import pytest
+
+from luthier.v1 import worker_service_pb2 as pb
+from luthier.v1.failure_pb2 import Failure, FailureClass
+from luthier.v1.job_pb2 import Job
+from luthier.v1.job_service_pb2 import CancelJobRequest, ListJobMetricsRequest
+from luthier.v1.stage_pb2 import Checkpoint, MetricPoint, Progress, Stage
+from luthier.v1.worker_pb2 import Worker
+
+
+async def code_of(call: Any) -> grpc.StatusCode:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call
+    return caught.value.code()
+
+
+async def test_registering_tells_the_lease_and_is_repeatable(worker: Any) -> None:
+    first, again = await worker.register(), await worker.register()
+    assert first.worker.state == again.worker.state == Worker.STATE_READY
+    assert first.lease.ToTimedelta().total_seconds() == 2.0
+    assert first.heartbeat_interval.ToTimedelta() == first.lease.ToTimedelta() / 3
+
+
+async def test_an_assignment_says_everything_that_an_attempt_needs(worker: Any) -> None:
+    job = await worker.create_job()
+    assignment = await worker.run_until(job.job_id, "train")
+    assert assignment.stage.attempt == 1
+    assert assignment.stage.state == Stage.STATE_RUNNING
+    assert assignment.project_id == "default"
+    assert assignment.job_name == "tickets"
+    assert assignment.spec_json == job.spec_json
+    assert assignment.inputs["preprocess"].metrics["score"] == 0.5
+    assert assignment.output_uri.endswith(f"default/{job.job_id}/train/1-{assignment.stage.fence}")
+    assert (await worker.get_job(job.job_id)).state == Job.STATE_RUNNING
+
+
+async def test_a_repeated_claim_gets_the_same_assignment_and_another_one_gets_none(worker: Any) -> None:
+    job = await worker.create_job()
+    first = await worker.claim(job.job_id, "preprocess")
+    again = await worker.claim(job.job_id, "preprocess")
+    other = await worker.claim(job.job_id, "preprocess", request_id="claim-2")
+    assert first.assignment == again.assignment
+    assert not other.HasField("assignment")
+
+
+async def test_a_stage_that_still_waits_cannot_be_claimed(worker: Any) -> None:
+    job = await worker.create_job()
+    assert not (await worker.claim(job.job_id, "train")).HasField("assignment")
+
+
+async def test_only_a_registered_worker_that_can_run_it_may_claim(worker: Any) -> None:
+    job = await worker.create_job(resources={"worker_class": "gpu"})
+    assert await code_of(worker.claim(job.job_id, "preprocess", worker_id="w-2")) is grpc.StatusCode.NOT_FOUND
+    assert await code_of(worker.claim(job.job_id, "train")) is grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_a_draining_worker_gets_nothing_new(worker: Any) -> None:
+    job = await worker.create_job()
+    request = pb.HeartbeatRequest(worker_id=worker.worker_id, is_draining=True)
+    await worker.stub.Heartbeat(request, metadata=worker.metadata)
+    assert not (await worker.claim(job.job_id, "preprocess")).HasField("assignment")
+
+
+async def heartbeat(worker: Any, stage: Any, **progress: Any) -> Any:
+    pulse = pb.StageHeartbeat(stage_id=stage.stage_id, fence=stage.fence, progress=Progress(**progress))
+    request = pb.HeartbeatRequest(worker_id=worker.worker_id, stages=[pulse])
+    return (await worker.stub.Heartbeat(request, metadata=worker.metadata)).verdicts[0]
+
+
+async def test_a_heartbeat_renews_the_lease_and_shows_progress(worker: Any) -> None:
+    job = await worker.create_job()
+    stage = (await worker.claim(job.job_id, "preprocess")).assignment.stage
+    first = await heartbeat(worker, stage, step=1, num_steps=9, message="tokenize")
+    second = await heartbeat(worker, stage, step=2, num_steps=9, message="tokenize")
+    assert first.verdict == second.verdict == pb.StageVerdict.VERDICT_OK
+    assert second.lease_until.ToDatetime() > first.lease_until.ToDatetime()
+    assert (await worker.get_job(job.job_id)).stages[0].progress.step == 2
+
+
+async def test_a_heartbeat_is_told_of_cancellation_and_of_a_lost_lease(worker: Any) -> None:
+    job = await worker.create_job()
+    stage = (await worker.claim(job.job_id, "preprocess")).assignment.stage
+    stale = Stage(stage_id=stage.stage_id, fence=stage.fence - 1)
+    assert (await heartbeat(worker, stale)).verdict == pb.StageVerdict.VERDICT_LOST_LEASE
+    await worker.jobs.CancelJob(CancelJobRequest(job_id=job.job_id), metadata=worker.metadata)
+    assert (await heartbeat(worker, stage)).verdict == pb.StageVerdict.VERDICT_CANCEL
+
+
+async def test_an_unknown_worker_s_heartbeat_is_refused(worker: Any) -> None:
+    call = worker.stub.Heartbeat(pb.HeartbeatRequest(worker_id="w-2"), metadata=worker.metadata)
+    assert await code_of(call) is grpc.StatusCode.NOT_FOUND
+
+
+async def test_metrics_and_checkpoints_are_recorded_once(worker: Any) -> None:
+    job = await worker.create_job()
+    stage = (await worker.run_until(job.job_id, "train")).stage
+    points = [MetricPoint(step=step, values={"loss": 1.0 / step}) for step in (1, 2)]
+    points.append(MetricPoint(step=2, values={"validation_loss": float("nan")}))
+    checkpoint = Checkpoint(uri="file:///c/2", digest="sha256:11", step=2)
+    for _ in range(2):
+        request = pb.ReportStageRequest(
+            stage_id=stage.stage_id, fence=stage.fence, points=points, checkpoints=[checkpoint]
+        )
+        await worker.stub.ReportStage(request, metadata=worker.metadata)
+    reply = await worker.jobs.ListJobMetrics(
+        ListJobMetricsRequest(job_id=job.job_id, stage_name="train"), metadata=worker.metadata
+    )
+    assert [(row.stage_name, row.attempt, row.point.step) for row in reply.metrics] == [
+        ("train", 1, 1),
+        ("train", 1, 2),
+    ]
+    assert reply.metrics[1].point.values["loss"] == 0.5
+    assert reply.metrics[1].point.values["validation_loss"] != reply.metrics[1].point.values["validation_loss"]
+    failure = Failure(failure_class=FailureClass.FAILURE_CLASS_PREEMPTED, message="drained")
+    request = pb.FailStageRequest(stage_id=stage.stage_id, fence=stage.fence, failure=failure)
+    await worker.stub.FailStage(request, metadata=worker.metadata)
+    again = (await worker.claim(job.job_id, "train", request_id="claim-2")).assignment
+    assert [(found.step, found.attempt, found.fence) for found in again.checkpoints] == [(2, 1, stage.fence)]
+    stale = pb.ReportStageRequest(stage_id=stage.stage_id, fence=stage.fence, points=points)
+    call = worker.stub.ReportStage(stale, metadata=worker.metadata)
+    assert await code_of(call) is grpc.StatusCode.FAILED_PRECONDITION
+
+
+async def test_metrics_come_in_pages(worker: Any) -> None:
+    job = await worker.create_job()
+    stage = (await worker.claim(job.job_id, "preprocess")).assignment.stage
+    points = [MetricPoint(step=step, values={"rows": step}) for step in range(5)]
+    request = pb.ReportStageRequest(stage_id=stage.stage_id, fence=stage.fence, points=points)
+    await worker.stub.ReportStage(request, metadata=worker.metadata)
+    steps, token = [], ""
+    while token or not steps:
+        page = await worker.jobs.ListJobMetrics(
+            ListJobMetricsRequest(job_id=job.job_id, page_size=2, page_token=token), metadata=worker.metadata
+        )
+        steps += [row.point.step for row in page.metrics]
+        token = page.next_page_token
+    assert steps == [0, 1, 2, 3, 4]
+
+
+async def test_the_same_outputs_twice_are_one_result_and_others_are_refused(worker: Any) -> None:
+    job = await worker.create_job()
+    stage = (await worker.claim(job.job_id, "preprocess")).assignment.stage
+    first = await worker.complete(stage)
+    again = await worker.complete(stage)
+    assert first == again
+    assert first.stage.state == Stage.STATE_SUCCEEDED
+    code = await code_of(worker.complete(stage, result_json='{"num_rows": 1}'))
+    assert code is grpc.StatusCode.FAILED_PRECONDITION
+
+
+@pytest.mark.parametrize("result_json", ["[]", "{", json.dumps({"x": "y" * 300_000})])
+async def test_outputs_that_are_no_small_json_object_are_refused(worker: Any, result_json: str) -> None:
+    job = await worker.create_job()
+    stage = (await worker.claim(job.job_id, "preprocess")).assignment.stage
+    code = await code_of(worker.complete(stage, result_json=result_json))
+    assert code is grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_a_final_failure_ends_the_job_with_its_reason(worker: Any) -> None:
+    job = await worker.create_job()
+    stage = (await worker.claim(job.job_id, "preprocess")).assignment.stage
+    failure = Failure(failure_class=FailureClass.FAILURE_CLASS_DATA, message="line 3 of tickets.jsonl is not JSON")
+    for _ in range(2):
+        request = pb.FailStageRequest(stage_id=stage.stage_id, fence=stage.fence, failure=failure)
+        reply = await worker.stub.FailStage(request, metadata=worker.metadata)
+        assert reply.stage.state == Stage.STATE_FAILED
+    ended = await worker.get_job(job.job_id)
+    assert ended.state == Job.STATE_FAILED
+    assert ended.failure == failure
+    assert {other.state for other in ended.stages[1:]} == {Stage.STATE_SKIPPED}
+    cancel = worker.jobs.CancelJob(CancelJobRequest(job_id=job.job_id), metadata=worker.metadata)
+    assert await code_of(cancel) is grpc.StatusCode.FAILED_PRECONDITION
+
+
+async def test_a_refused_gate_fails_the_job_and_exports_nothing(worker: Any) -> None:
+    job = await worker.create_job()
+    stage = (await worker.run_until(job.job_id, "evaluate")).stage
+    await worker.complete(stage, gate_passed=False, gate_reason="exact_match 0.1 is below 0.5")
+    ended = await worker.get_job(job.job_id)
+    assert [other.state for other in ended.stages[2:]] == [
+        Stage.STATE_SUCCEEDED,
+        Stage.STATE_SKIPPED,
+        Stage.STATE_SKIPPED,
+    ]
+    assert ended.state == Job.STATE_FAILED
+    assert ended.failure.failure_class == FailureClass.FAILURE_CLASS_GATE_REFUSED
+    assert "exact_match 0.1 is below 0.5" in ended.failure.message
+    assert ended.model_id == ""
