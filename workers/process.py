@@ -41,7 +41,7 @@ class RunnerProcess:
     async def start(
         cls, argv: Sequence[str], work_dir: Path, environment: Mapping[str, str], *, keep_open: int
     ) -> "RunnerProcess":
-        """Runs `argv` with the arguments of workers/runner.py for `work_dir` added.
+        """Runs `argv`, the arguments of workers/runner.py for `work_dir` added, in our own current folder.
 
         It inherits the open file `keep_open`, which stands for the use of the work dir. Call it from the main thread:
         the kernel ends the runner together with the thread that started it.
@@ -58,7 +58,6 @@ class RunnerProcess:
                     stdin=asyncio.subprocess.DEVNULL,
                     stdout=log,
                     stderr=asyncio.subprocess.STDOUT,
-                    cwd=work_dir,
                     env=environment,
                     pass_fds=(sending, keep_open),
                     start_new_session=True,
