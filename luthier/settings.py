@@ -4,11 +4,24 @@ Each process builds the class it needs once, in its `__main__`, and hands the va
 """
 
 import os
+import re
 from datetime import timedelta
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import Field, SecretStr
+from pydantic import BeforeValidator, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "": 1.0}
+
+
+def _parse_duration(value: object) -> object:
+    """A number of seconds for `3`, `3s`, `500ms`, `2m` or `1h`; anything else is left to pydantic (ISO 8601)."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m|h|)", value.strip()) if isinstance(value, str) else None
+    return timedelta(seconds=float(match[1]) * _UNITS[match[2]]) if match else value
+
+
+Duration = Annotated[timedelta, BeforeValidator(_parse_duration)]
 
 
 class Settings(BaseSettings):
@@ -56,11 +69,11 @@ class CoordinatorSettings(BusSettings):
     """`host:port` of the internal gRPC."""
     artifacts: str = ""
     """fsspec URI of the artifact store."""
-    lease: timedelta = timedelta(seconds=15)
+    lease: Duration = timedelta(seconds=15)
     """How long an attempt lives without a heartbeat."""
-    reconcile_interval: timedelta = timedelta(seconds=2)
+    reconcile_interval: Duration = timedelta(seconds=2)
     """Pause between two looks for expired leases and lost events."""
-    stop_grace: timedelta = timedelta(seconds=10)
+    stop_grace: Duration = timedelta(seconds=10)
     """Time for calls in flight when asked to stop."""
 
 
@@ -75,7 +88,7 @@ class GatewaySettings(Settings):
     """`host:port` of the public gRPC."""
     triton_url: str = ""
     """`host:port` of Triton's gRPC; empty: no chat."""
-    stop_grace: timedelta = timedelta(seconds=10)
+    stop_grace: Duration = timedelta(seconds=10)
     """Time for calls in flight when asked to stop."""
 
 
@@ -110,9 +123,9 @@ class WorkerSettings(BusSettings):
     """Model repository that Triton reads."""
     checkpoint_key: SecretStr = SecretStr("")
     """Key of the HMAC in checkpoint manifests: only checkpoints that we wrote are resumed."""
-    heartbeat_timeout: timedelta = timedelta(seconds=5)
+    heartbeat_timeout: Duration = timedelta(seconds=5)
     """Deadline of one call to the coordinator."""
-    drain_grace: timedelta = timedelta(seconds=30)
+    drain_grace: Duration = timedelta(seconds=30)
     """Time to write a last checkpoint when asked to stop."""
 
     @property
@@ -131,6 +144,8 @@ class WorkerSettings(BusSettings):
         So a runner never sees the internal token or the NATS URL, and sees the same settings as its supervisor.
         """
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("LUTHIER_")}
+        # OpenMP threads that wait for each other asleep: spinning ones starve on a machine that does anything else.
+        inherited.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         for name in _RUNNER_FIELDS:
             value = getattr(self, name)
             inherited[f"LUTHIER_{name.upper()}"] = (
@@ -163,7 +178,7 @@ class LocalSettings(Settings):
     """Model repository of an external Triton."""
     serving_venv: Path = Path("")
     """Virtual environment with Triton; empty: `home`/serving."""
-    lease: timedelta = timedelta(seconds=15)
+    lease: Duration = timedelta(seconds=15)
     """How long an attempt lives without a heartbeat."""
 
 
