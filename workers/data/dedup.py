@@ -1,7 +1,7 @@
 """Which rows stay and in which split: exact duplicates, leaks between splits, and the split by seed.
 
-Works on fingerprints alone, 40 bytes per row. A text that occurs in the test rows leaves the validation and the
-training rows, one of the validation rows leaves the training rows, whatever `data.deduplicate` says.
+Works on fingerprints and places alone, some 60 bytes per row. A text that occurs in the test rows leaves the validation
+and the training rows, one of the validation rows leaves the training rows, whatever `data.deduplicate` says.
 """
 
 from dataclasses import dataclass
@@ -19,8 +19,12 @@ _ORDINAL_BITS = 48
 
 @dataclass(frozen=True)
 class Decisions:
-    """One entry per canonical row, in the order of the rows file."""
+    """One entry per canonical row, in the order of the rows."""
 
+    file: npt.NDArray[np.int32]
+    """Where the row is from: index of the source."""
+    row: npt.NDArray[np.int64]
+    """And the row in it."""
     split: npt.NDArray[np.int8]
     """Index into `SPLITS`, or -1 for a row that is dropped."""
     is_duplicate: npt.NDArray[np.bool_]
@@ -31,27 +35,29 @@ class Decisions:
     """Ordinal of the row that stays for this text; the row itself if it stays."""
 
 
-def decide(rows_file: Path, spec: DataSpec) -> Decisions:
-    """Decides on every row of `rows_file` (columns `ordinal`, `split`, `fingerprint`, `fingerprint_low`).
+def decide(rows: Path, spec: DataSpec) -> Decisions:
+    """Decides on every row of the Parquet files in the folder `rows`, whose `ordinal` counts from 0.
 
     The split takes as many distinct texts as the fractions say, in the order of their seeded fingerprints: it does
     not depend on the order of the rows, equal texts land on the same side, and rows that are added later move few
     others. From three texts on, no split that was asked for is empty.
     """
     column = daft.col
-    table = daft.read_parquet(str(rows_file)).select("ordinal", "split", "fingerprint", "fingerprint_low")
+    table = daft.read_parquet(f"{rows}/*.parquet")
     # Smallest first: the latest split owns a text, and in it the earliest row.
     rank = (len(SPLITS) - 1 - column("split").cast(daft.DataType.int64())) * (1 << _ORDINAL_BITS) + column("ordinal")
     same_text = daft.Window().partition_by("fingerprint", "fingerprint_low")
     table = table.with_column("rank", rank)
     table = table.with_column("owner", column("rank").min().over(same_text))
-    table = table.select("ordinal", "split", "fingerprint", "rank", "owner").sort("ordinal")
+    table = table.select("ordinal", "file", "row", "split", "fingerprint", "rank", "owner").sort("ordinal")
     index = table.to_arrow()
     split, own, owner = (index[name].to_numpy() for name in ("split", "rank", "owner"))
     is_leak = (own >> _ORDINAL_BITS) != (owner >> _ORDINAL_BITS)
     is_duplicate = (own != owner) & ~is_leak & spec.deduplicate
     kept = np.where(is_leak | is_duplicate, -1, split).astype(np.int8)
     return Decisions(
+        file=index["file"].to_numpy(),
+        row=index["row"].to_numpy(),
         split=_draw(kept, index["fingerprint"].to_numpy(), spec),
         is_duplicate=is_duplicate,
         is_leak=is_leak,

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from matplotlib import rc_context
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
@@ -34,6 +35,7 @@ def length_histogram(lengths: Mapping[str, npt.NDArray[np.int32]], max_length: i
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", color="#e6e6e6", linewidth=0.6)
     axes.set_axisbelow(True)
-    axes.legend(frameon=False)
-    # Without a date in it the same data gives the same file, and the artifact the same digest.
-    figure.savefig(path, format="svg", metadata={"Date": None})
+    axes.legend(frameon=False, loc="upper right")
+    # Without a date and random ids in it the same data gives the same file, and the artifact the same digest.
+    with rc_context({"svg.hashsalt": "luthier"}):
+        figure.savefig(path, format="svg", metadata={"Date": None})

@@ -16,7 +16,7 @@ from workers.models import load_tokenizer, resolve_base_model
 _log = logging.getLogger(__name__)
 
 
-class _LogReport:
+class LogReport:
     """A `workers.task.Report` that only logs."""
 
     def progress(self, step: int, num_steps: int, message: str, eta_seconds: float | None = None) -> None:
@@ -53,7 +53,7 @@ def local_report(path: Path, base_model: str, output: Path, settings: WorkerSett
         raise ConfigError("name the base model whose tokenizer is to be used (--base-model)")
     tokenizer = load_tokenizer(resolve_base_model(base_model, settings.model_copy(update={"data_roots": "/"})))
     output.mkdir(parents=True)
-    outcome = preprocess(data, tokenizer, output, _anything, _LogReport())
+    outcome = preprocess(data, tokenizer, output, _anything, LogReport())
     return write_report(outcome, data, tokenizer, output)
 
 

@@ -1,6 +1,6 @@
 """The stage from files to dataset artifact, step by step, without a job around it.
 
-Two passes, both streamed by Daft in batches: the first reads, checks and fingerprints every row into a scratch file,
+Two passes, both streamed by Daft in batches: the first reads, checks and fingerprints every row into scratch files,
 the second tokenises the rows that stay. In between only fingerprints are in memory.
 """
 
@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pyarrow as pa
 from pyarrow import compute as pc
-from pyarrow import parquet as pq
 from transformers import PreTrainedTokenizerBase
 
 from luthier.spec import DataSpec
@@ -26,7 +25,7 @@ from workers.data.problems import Fault, Ledger
 from workers.data.render import check_tokenizer
 from workers.data.sources import CheckReadable, SourceFile, describe, find_files
 from workers.data.statistics import SplitStatistics
-from workers.data.tables import open_table
+from workers.data.tables import open_parts, open_table
 from workers.data.tokenise import tokenise
 from workers.failures import ConfigError, DataError, PreemptedError
 from workers.task import Report
@@ -86,15 +85,15 @@ def preprocess(
     check_tokenizer(tokenizer, for_chat=any(file.shape != "text" for file in files))
     outcome = Outcome(files, [0] * len(files))
     with tempfile.TemporaryDirectory(dir=output.parent, prefix="rows-") as scratch:
-        rows_file = Path(scratch) / "rows.parquet"
-        _read(spec, rows_file, outcome, report)
+        rows = Path(scratch) / "rows"
+        _read(spec, rows, outcome, report)
         if outcome.num_rows == 0:
             raise DataError(f"data.path: {spec.path} holds no rows; expected at least one")
         _refuse_invalid(spec, outcome)
         report.progress(outcome.num_rows, 2 * outcome.num_rows, "looking for duplicates")
-        decisions = decide(rows_file, spec)
-        _note_duplicates(rows_file, decisions, outcome)
-        _tokenise(spec, rows_file, decisions, Encoder(tokenizer), output, outcome, report)
+        decisions = decide(rows, spec)
+        _note_duplicates(decisions, outcome)
+        _tokenise(spec, rows, decisions, Encoder(tokenizer), output, outcome, report)
     _refuse_invalid(spec, outcome)
     if outcome.splits["train"].num_rows == 0:
         raise DataError(
@@ -125,11 +124,11 @@ def find_sources(spec: DataSpec, check_readable: CheckReadable) -> list[SourceFi
     ]
 
 
-def _read(spec: DataSpec, rows_file: Path, outcome: Outcome, report: Report) -> None:
-    """Every good row into `rows_file`, every bad one into the ledger."""
+def _read(spec: DataSpec, rows: Path, outcome: Outcome, report: Report) -> None:
+    """Every good row into the folder `rows`, every bad one into the ledger."""
     splits = pa.array([SPLITS.index(file.split) for file in outcome.files], pa.int8())
     num_written = 0
-    with open_table(rows_file, _ROWS) as table:
+    with open_parts(rows, _ROWS) as table:
         for batch in read_rows(outcome.files, spec.system_prompt, spec.seed).to_arrow_iter():
             _check_stop(report)
             for entry in pc.value_counts(batch["file"]).to_pylist():
@@ -149,7 +148,7 @@ def _read(spec: DataSpec, rows_file: Path, outcome: Outcome, report: Report) -> 
 
 def _tokenise(
     spec: DataSpec,
-    rows_file: Path,
+    rows: Path,
     decisions: Decisions,
     encoder: Encoder,
     output: Path,
@@ -163,7 +162,7 @@ def _tokenise(
     started = time.monotonic()
     with ExitStack() as stack:
         tables = {name: stack.enter_context(open_table(split_path(output, name), SCHEMA)) for name in SPLITS}
-        for batch in tokenise(rows_file, decisions, encoder, spec).to_arrow_iter():
+        for batch in tokenise(rows, decisions.split, encoder, spec):
             _check_stop(report)
             faults = _faults(batch, outcome.files)
             outcome.ledger.add(faults)
@@ -187,11 +186,9 @@ def _tokenise(
             report.progress(done, outcome.num_rows + num_wanted, "applying the chat template and tokenising", eta)
 
 
-def _note_duplicates(rows_file: Path, decisions: Decisions, outcome: Outcome) -> None:
-    index = pq.read_table(rows_file, columns=["file", "row"])
-
+def _note_duplicates(decisions: Decisions, outcome: Outcome) -> None:
     def place(ordinal: int) -> tuple[str, int]:
-        return outcome.files[index["file"][ordinal].as_py()].name, index["row"][ordinal].as_py()
+        return outcome.files[decisions.file[ordinal]].name, int(decisions.row[ordinal])
 
     kinds = {problems.DUPLICATE: decisions.is_duplicate, problems.IN_OTHER_SPLIT: decisions.is_leak}
     for reason, chosen in kinds.items():

@@ -1,43 +1,62 @@
-"""Writes Parquet files row by row in order, which Daft's own writer does not promise."""
+"""Parquet files written in order and in pieces of bounded size, neither of which Daft's own writer promises."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 from pyarrow import parquet as pq
 
-_ROW_GROUP = 8192
+_MAX_ROWS = 16384
+_MAX_BYTES = 1 << 26
+_COMPRESSION = "zstd"
 
 
 class TableWriter:
-    """One Parquet file; batches are gathered into row groups of about 8,000 rows."""
+    """Gathers batches and hands them on in tables of about 16,000 rows or 64 MiB, whichever comes first."""
 
-    def __init__(self, writer: Any, schema: pa.Schema) -> None:
-        self._writer = writer
+    def __init__(self, sink: Callable[[pa.Table], None], schema: pa.Schema) -> None:
+        self._sink = sink
         self._schema = schema
         self._waiting: list[pa.Table] = []
-        self._num_waiting = 0
+        self._num_rows = 0
+        self._num_bytes = 0
 
     def write(self, table: pa.Table) -> None:
-        """Appends the rows; columns are chosen by name and cast to the file's schema."""
-        self._waiting.append(table.select(self._schema.names).cast(self._schema))
-        self._num_waiting += table.num_rows
-        if self._num_waiting >= _ROW_GROUP:
+        """Appends the rows; columns are chosen by name and cast to the schema."""
+        table = table.select(self._schema.names).cast(self._schema)
+        self._waiting.append(table)
+        self._num_rows += table.num_rows
+        self._num_bytes += table.nbytes
+        if self._num_rows >= _MAX_ROWS or self._num_bytes >= _MAX_BYTES:
             self.flush()
 
     def flush(self) -> None:
-        """Writes what waits."""
-        if self._num_waiting:
-            self._writer.write_table(pa.concat_tables(self._waiting).combine_chunks())
-        self._waiting, self._num_waiting = [], 0
+        """Hands on what waits."""
+        if self._num_rows:
+            self._sink(pa.concat_tables(self._waiting).combine_chunks())
+        self._waiting, self._num_rows, self._num_bytes = [], 0, 0
 
 
 @contextmanager
 def open_table(path: Path, schema: pa.Schema) -> Iterator[TableWriter]:
-    """A new file at `path`, complete when the block is left without an exception."""
-    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
-        table = TableWriter(writer, schema)
+    """One new file; each table is a row group. Complete when the block is left without an exception."""
+    with pq.ParquetWriter(path, schema, compression=_COMPRESSION) as writer:
+        table = TableWriter(writer.write_table, schema)
         yield table
         table.flush()
+
+
+@contextmanager
+def open_parts(folder: Path, schema: pa.Schema) -> Iterator[TableWriter]:
+    """A new folder; each table is a file, and the order of the files is that of their names."""
+    folder.mkdir()
+    numbers = count()
+
+    def write_part(table: pa.Table) -> None:
+        pq.write_table(table, folder / f"{next(numbers):08}.parquet", compression=_COMPRESSION)
+
+    parts = TableWriter(write_part, schema)
+    yield parts
+    parts.flush()

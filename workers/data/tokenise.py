@@ -1,16 +1,18 @@
-"""The rows that stay, as a Daft table of tokens: encoded in batches, in order, cut or dropped where too long."""
+"""The rows that stay, as tokens: encoded by Daft in batches, in order, cut or dropped where too long."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
+from pyarrow import parquet as pq
 
 from luthier.spec import DataSpec
 from workers.data import problems
 from workers.data.dataset import SPLITS
-from workers.data.dedup import Decisions
 from workers.data.encode import Encoded, Encoder
 from workers.data.engine import daft
 from workers.data.problems import RowError
@@ -31,14 +33,25 @@ TOKENS = pa.schema(
 """`reason` and `detail` are set on a row that is dropped; its lists are empty."""
 
 
-def tokenise(rows_file: Path, decisions: Decisions, encoder: Encoder, spec: DataSpec) -> Any:
-    """A lazy Daft table of the rows that `decisions` keep: `split`, `file`, `row`, `messages`, columns of `TOKENS`."""
-    splits = decisions.split
+def tokenise(rows: Path, splits: npt.NDArray[np.int8], encoder: Encoder, spec: DataSpec) -> Iterator[pa.RecordBatch]:
+    """The rows that stay, in order: `split`, `file`, `row`, `messages` and the columns of `TOKENS`.
+
+    `rows` is a folder of Parquet files; `splits` has one entry per row, negative for a row that is dropped. One Daft
+    plan per file, because a plan reads ahead as fast as it can, and tokenising is slow.
+    """
+    start = 0
+    for part in sorted(rows.iterdir()):
+        stop = start + pq.read_metadata(part).num_rows
+        yield from _plan(part, start, splits[start:stop], encoder, spec).to_arrow_iter()
+        start = stop
+
+
+def _plan(part: Path, start: int, splits: npt.NDArray[np.int8], encoder: Encoder, spec: DataSpec) -> Any:
     column = daft.col
 
     @daft.func.batch(return_dtype=daft.DataType.int8(), use_process=False)
     def split_of(ordinal: Any) -> pa.Array:
-        return pa.array(splits[ordinal.to_arrow().to_numpy(zero_copy_only=False)])
+        return pa.array(splits[ordinal.to_arrow().to_numpy(zero_copy_only=False) - start])
 
     dtype = daft.DataType.from_arrow_type(pa.struct(list(TOKENS)))
 
@@ -50,7 +63,7 @@ def tokenise(rows_file: Path, decisions: Decisions, encoder: Encoder, spec: Data
         encoded = [_fit(row, spec) for row in encoder.encode(rows)]
         return _struct(encoded, [encoder.has_control_text(row) for row in rows])
 
-    table = daft.read_parquet(str(rows_file)).select("ordinal", "file", "row", "messages", "text")
+    table = daft.read_parquet(str(part)).select("ordinal", "file", "row", "messages", "text")
     table = table.with_column("split", split_of(column("ordinal")))
     table = table.where(column("split").between(0, len(SPLITS) - 1))
     table = table.with_column("tokens", encode(column("messages"), column("text")))

@@ -232,6 +232,18 @@ def test_draining_worker_gets_the_stage_back_soon(write_rows: Write, run: Run, r
         run(write_rows(PAIRS))
 
 
+def test_rows_in_many_scratch_files_stay_in_order(write_rows: Write, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_rows([{"text": f"row {i % 1900}"} for i in range(2000)])
+    whole, _ = run(path)
+    monkeypatch.setattr("workers.data.tables._MAX_ROWS", 300)
+    pieces, outcome = run(path)
+    assert outcome.ledger.counts == {"duplicate": 100}
+    for name in SPLITS:
+        assert [(e.row, e.input_ids.tolist()) for e in load_split(pieces, name)] == [
+            (e.row, e.input_ids.tolist()) for e in load_split(whole, name)
+        ]
+
+
 def test_same_input_gives_the_same_bytes(write_rows: Write, run: Run) -> None:
     path = write_rows([{"text": f"row {i}"} for i in range(2000)])
     first, second = run(path)[0], run(path)[0]

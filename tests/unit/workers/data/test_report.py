@@ -10,6 +10,7 @@ from transformers import PreTrainedTokenizerBase
 
 from luthier.spec import DataSpec
 from workers.data.dataset import SPLITS, load_split
+from workers.data.histogram import length_histogram
 from workers.data.report import load_report, token_view, write_report
 from workers.data.statistics import Sample
 from workers.failures import DataError
@@ -87,6 +88,13 @@ def test_page_and_picture_are_made_for_people(reported: tuple[Path, dict[str, An
     assert report["samples"][0]["view"].splitlines()[0] in page
     assert "1 rows spell control tokens" in page
     assert ElementTree.parse(folder / "lengths.svg").getroot().tag.endswith("svg")
+
+
+def test_picture_of_the_same_data_is_the_same_file(tmp_path: Path) -> None:
+    lengths = {"train": np.array([3, 4, 4, 9], np.int32), "validation": np.zeros(0, np.int32)}
+    for name in ("a.svg", "b.svg"):
+        length_histogram(lengths, 10, tmp_path / name)
+    assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
 
 
 def test_view_marks_what_is_trained_on(tokenizer: PreTrainedTokenizerBase, reported: tuple[Path, Any]) -> None:
