@@ -155,7 +155,14 @@ class WorkerSettings(BusSettings):
 
 
 # What a stage may need to know; everything else stays with the supervisor.
-_RUNNER_FIELDS = ("home", "log_level", "log_format", "artifacts", "data_roots", "model_cache", "hub_url") + (
+_RUNNER_FIELDS = (
+    "home",
+    "log_level",
+    "log_format",
+    "artifacts",
+    "data_roots",
+    "model_cache",
+    "hub_url",
     "triton_url",
     "triton_unavailable_reason",
     "triton_repository",
