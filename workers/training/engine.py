@@ -26,7 +26,7 @@ from workers.training.optimizer import (
     rng_tensors,
     trainable_parameters,
 )
-from workers.training.packing import Batch, Example, make_batch, pack_validation
+from workers.training.packing import Batch, Example, make_batch, pack_validation, shared_prefix
 from workers.training.sampler import Sampler
 from workers.training.schedule import learning_rate
 from workers.training.state import Best, Progress
@@ -93,7 +93,9 @@ class Engine:
         self._parameters = trainable_parameters(model)
         check_trainable(self._parameters, train, validation, spec)
         self._optimizer = make_optimizer(self._parameters, spec)
-        self._sampler = Sampler([len(example.input_ids) for example in train], spec)
+        self._prefix_length = shared_prefix(train)
+        lengths = [len(example.input_ids) - self._prefix_length for example in train]
+        self._sampler = Sampler(lengths, spec.pack_length - self._prefix_length, spec)
         self._validation = [batch.to(self._device) for batch in pack_validation(validation, spec)]
         self._num_steps = self._sampler.num_steps
         self._eval_steps = spec.eval_steps or max(1, math.ceil(self._num_steps / _VALIDATIONS_PER_RUN))
@@ -131,7 +133,7 @@ class Engine:
         started = time.perf_counter()
         step = self._progress.step
         batches = [
-            make_batch([self._train[index] for index in documents]).to(self._device)
+            make_batch([self._train[index] for index in documents], self._prefix_length).to(self._device)
             for documents in self._sampler.micro_batches(step)
         ]
         num_targets = sum(batch.num_targets for batch in batches)

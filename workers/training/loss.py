@@ -30,7 +30,7 @@ def summed_loss(model: nn.Module, batch: Batch, compute: torch.dtype) -> torch.T
         logits = model(
             input_ids=batch.input_ids,
             position_ids=batch.position_ids,
-            documents=layout(batch.lengths, device),
+            documents=layout(batch.lengths, batch.prefix_length, device),
             logits_to_keep=batch.predicting,
             use_cache=False,
         ).logits

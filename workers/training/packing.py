@@ -1,11 +1,12 @@
 """Several documents in one row: which ones go together, and the tensors that the model gets.
 
-Nothing is padded. Documents lie end to end in one flat row; their boundaries travel beside it, attention stays inside
-them (attention.py) and positions restart at zero with each.
+Nothing is padded. Documents lie end to end in one flat row; their boundaries travel beside it, and attention stays
+inside them (attention.py). What all documents begin with, usually the system prompt, stands in the row once: a causal
+model computes the same for it whatever follows, so every document continues it, at the position where it would be.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -27,25 +28,31 @@ class Example(Protocol):
         """Whether the token is a target of the loss, shape [length]."""
 
 
+# A shorter common beginning is not worth the extra attention group.
+_MIN_SHARED_PREFIX = 8
+
+
 @dataclass(frozen=True)
 class Batch:
-    """Documents end to end. T tokens in all, of which N are targets."""
+    """The shared prefix, then what is left of each document, end to end. T tokens in all, of which N are targets."""
 
     input_ids: torch.Tensor
     """int64 [1, T]"""
     position_ids: torch.Tensor
-    """int64 [1, T]; zero at the start of each document."""
+    """int64 [1, T]; where the token stands in its own document."""
+    prefix_length: int
+    """Tokens that all documents share; 0: none."""
     lengths: tuple[int, ...]
-    """Tokens of each document; they sum to T."""
+    """Tokens of each document after the prefix; with it they sum to T."""
     predicting: torch.Tensor
-    """int64 [N]: positions whose next token is a target."""
+    """int64 [N]: where in the row each target is predicted from."""
     targets: torch.Tensor
-    """int64 [N]: those next tokens."""
+    """int64 [N]: token ids."""
 
     @property
     def num_tokens(self) -> int:
-        """T"""
-        return sum(self.lengths)
+        """Tokens of the documents; the prefix counts once for each, as it would without sharing."""
+        return sum(self.lengths) + self.prefix_length * len(self.lengths)
 
     @property
     def num_targets(self) -> int:
@@ -54,12 +61,13 @@ class Batch:
 
     def to(self, device: torch.device) -> "Batch":
         """The same batch on `device`."""
-        moved = (
-            tensor.to(device, non_blocking=True)
-            for tensor in (self.input_ids, self.position_ids, self.predicting, self.targets)
+        return replace(
+            self,
+            input_ids=self.input_ids.to(device),
+            position_ids=self.position_ids.to(device),
+            predicting=self.predicting.to(device),
+            targets=self.targets.to(device),
         )
-        input_ids, position_ids, predicting, targets = moved
-        return Batch(input_ids, position_ids, self.lengths, predicting, targets)
 
 
 def pack(lengths: Sequence[int], capacity: int, order: Sequence[int]) -> list[list[int]]:
@@ -89,17 +97,35 @@ def pack(lengths: Sequence[int], capacity: int, order: Sequence[int]) -> list[li
     return rows
 
 
-def make_batch(examples: Sequence[Example]) -> Batch:
-    """Joins `examples` into one batch. The first token of a document is never a target: nothing precedes it."""
-    ids = np.concatenate([example.input_ids for example in examples]).astype(np.int64)
-    positions = np.concatenate([np.arange(len(example.input_ids)) for example in examples])
-    trainable = np.concatenate([example.trainable for example in examples]) & (positions > 0)
-    (targets,) = np.nonzero(trainable)
+def shared_prefix(examples: Sequence[Example]) -> int:
+    """How many tokens all documents begin with, none of them a target and none the last of its document."""
+    first = examples[0].input_ids
+    length = min(len(example.input_ids) - 1 for example in examples)
+    for example in examples:
+        differs = (example.input_ids[:length] != first[:length]) | example.trainable[:length]
+        length = int(differs.argmax()) if differs.any() else length
+    return length if length >= _MIN_SHARED_PREFIX else 0
+
+
+def make_batch(examples: Sequence[Example], prefix_length: int = 0) -> Batch:
+    """Joins `examples`, which share their first `prefix_length` tokens. A document's first token is never a target."""
+    rests = [example.input_ids[prefix_length:] for example in examples]
+    lengths = [len(rest) for rest in rests]
+    starts = prefix_length + np.cumsum([0, *lengths[:-1]])
+    ids = np.concatenate([examples[0].input_ids[:prefix_length], *rests]).astype(np.int64)
+    positions = np.concatenate([np.arange(prefix_length), *(prefix_length + np.arange(length) for length in lengths)])
+    trainable = np.concatenate(
+        [np.zeros(prefix_length, bool), *(example.trainable[prefix_length:] for example in examples)]
+    )
+    before = np.arange(len(ids)) - 1
+    before[starts] = prefix_length - 1
+    (targets,) = np.nonzero(trainable & (positions > 0))
     return Batch(
         input_ids=torch.from_numpy(ids)[None],
         position_ids=torch.from_numpy(positions)[None],
-        lengths=tuple(len(example.input_ids) for example in examples),
-        predicting=torch.from_numpy(targets - 1),
+        prefix_length=prefix_length,
+        lengths=tuple(lengths),
+        predicting=torch.from_numpy(before[targets]),
         targets=torch.from_numpy(ids[targets]),
     )
 
@@ -107,6 +133,10 @@ def make_batch(examples: Sequence[Example]) -> Batch:
 def pack_validation(examples: Sequence[Example], spec: TrainingSpec) -> list[Batch]:
     """Batches of all documents with a target, in a fixed order, as large as those of training."""
     useful = [example for example in examples if example.trainable[1:].any()]
-    lengths = [len(example.input_ids) for example in useful]
-    capacity = max([spec.pack_length * spec.per_device_train_batch_size, *lengths])
-    return [make_batch([useful[index] for index in row]) for row in pack(lengths, capacity, range(len(useful)))]
+    if not useful:
+        return []
+    prefix_length = shared_prefix(useful)
+    lengths = [len(example.input_ids) - prefix_length for example in useful]
+    capacity = max([spec.pack_length * spec.per_device_train_batch_size - prefix_length, *lengths])
+    rows = pack(lengths, capacity, range(len(useful)))
+    return [make_batch([useful[index] for index in row], prefix_length) for row in rows]

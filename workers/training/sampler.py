@@ -23,8 +23,9 @@ class Position:
 class Sampler:
     """Deals the rows (packs, or single documents) of each epoch in an order of its own."""
 
-    def __init__(self, lengths: Sequence[int], spec: TrainingSpec) -> None:
+    def __init__(self, lengths: Sequence[int], pack_length: int, spec: TrainingSpec) -> None:
         self._lengths = lengths
+        self._pack_length = pack_length
         self._spec = spec
         self._rows_per_step = spec.per_device_train_batch_size * spec.gradient_accumulation_steps
         self._dealt: tuple[int, list[list[int]]] = (0, self._deal(0))
@@ -55,5 +56,5 @@ class Sampler:
         order = [int(index) for index in rng.permutation(len(self._lengths))]
         if not self._spec.packing:
             return [[document] for document in order]
-        rows = pack(self._lengths, self._spec.pack_length, order)
+        rows = pack(self._lengths, self._pack_length, order)
         return [rows[index] for index in rng.permutation(len(rows))]

@@ -46,7 +46,8 @@ def run(task: Task, report: Report) -> StageResult:
 
 
 def _prepare_model(task: Task, dtype: torch.dtype, device: torch.device) -> PeftModel:
-    base = load_model(resolve_base_model(task.spec.base_model, task.settings), dtype).to(device)
+    base = load_model(resolve_base_model(task.spec.base_model, task.settings), dtype)
+    base.to(device)  # type: ignore[arg-type]  # the wrapper of transformers hides the signature
     base.set_attn_implementation(register())
     return METHODS[task.spec.method.type](base, task.spec.method)
 
@@ -64,7 +65,7 @@ def _checkpoints(task: Task) -> CheckpointStore:
 
 def _write_outputs(folder: Path, model: PeftModel, summary: Summary, dtype: torch.dtype) -> dict[str, object]:
     """Writes the artifact's files; returns what `summary.json` says."""
-    model.save_pretrained(folder / "adapter", safe_serialization=True)
+    model.save_pretrained(str(folder / "adapter"), safe_serialization=True)
     figures = {key: value for key, value in asdict(summary).items() if key != "history"}
     figures["precision"] = str(dtype).removeprefix("torch.")
     (folder / "summary.json").write_text(json.dumps(figures, indent=1) + "\n")

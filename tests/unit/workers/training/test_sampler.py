@@ -1,0 +1,53 @@
+"""The order of the data is a function of seed, epoch and step alone."""
+
+from luthier.spec import TrainingSpec
+from workers.training.sampler import Position, Sampler
+
+LENGTHS = [5 + (7 * index) % 11 for index in range(50)]
+
+
+def make_sampler(seed: int = 1, *, packing: bool = True, rows: int = 2, accumulation: int = 2) -> Sampler:
+    spec = TrainingSpec(
+        seed=seed,
+        packing=packing,
+        pack_length=32,
+        per_device_train_batch_size=rows,
+        gradient_accumulation_steps=accumulation,
+        num_train_epochs=2.5,
+    )
+    return Sampler(LENGTHS, 32, spec)
+
+
+def epoch_of(sampler: Sampler, epoch: int) -> list[int]:
+    steps = range(epoch * sampler.steps_per_epoch, (epoch + 1) * sampler.steps_per_epoch)
+    return [document for step in steps for batch in sampler.micro_batches(step) for document in batch]
+
+
+def test_every_document_once_per_epoch_in_another_order() -> None:
+    sampler = make_sampler()
+    first, second = epoch_of(sampler, 0), epoch_of(sampler, 1)
+    assert sorted(first) == sorted(second) == list(range(50))
+    assert first != second
+
+
+def test_a_step_deals_the_same_whatever_was_asked_before() -> None:
+    straight, jumping = make_sampler(), make_sampler()
+    late = 2 * straight.steps_per_epoch + 1
+    expected = [straight.micro_batches(step) for step in range(late + 1)]
+    assert jumping.micro_batches(late) == expected[late]
+    assert jumping.micro_batches(1) == expected[1]
+    assert make_sampler(seed=2).micro_batches(0) != expected[0]
+
+
+def test_without_packing_each_document_is_a_row() -> None:
+    sampler = make_sampler(packing=False, rows=3, accumulation=2)
+    assert [len(batch) for batch in sampler.micro_batches(0)] == [3, 3]
+    assert [len(batch) for batch in sampler.micro_batches(8)] == [2]
+    assert sampler.steps_per_epoch == 9
+    assert sampler.num_steps == 23
+
+
+def test_position_counts_epochs_and_rows() -> None:
+    sampler = make_sampler(packing=False, rows=3, accumulation=2)
+    assert sampler.position(8) == Position(epoch=0, row=48)
+    assert sampler.position(9) == Position(epoch=1, row=0)
