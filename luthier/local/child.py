@@ -145,6 +145,8 @@ class Child:
                 stdout=log,
                 stderr=log,
                 env=dict(self.spec.environment),
+                # Python and Triton's backend import from the working directory; there is nothing to import among logs.
+                cwd=self.spec.log.parent,
                 start_new_session=True,
             )
 

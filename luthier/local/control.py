@@ -38,11 +38,11 @@ def up_detached(home: Home, watcher: Callable[[StackRecord], None]) -> StackReco
         return _wait_until_up(home, watcher, None, asked_at)
     with home.log("launcher").open("ab") as log:
         launcher = subprocess.Popen(
-            [sys.executable, "-m", "luthier.local"],
+            [sys.executable, "-P", "-m", "luthier.local"],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            cwd=home.path,
+            cwd=home.logs,
             start_new_session=True,
         )
     return _wait_until_up(home, watcher, launcher, asked_at)

@@ -85,7 +85,7 @@ def worker_child(home: Home, wiring: Wiring, worker_class: str, worker_id: str) 
 
     return ChildSpec(
         name=f"worker-{worker_class}",
-        argv=(sys.executable, "-m", "workers"),
+        argv=(sys.executable, "-P", "-m", "workers"),
         log=home.log(f"worker-{worker_class}"),
         answers=answers,
         environment=environment,
@@ -132,7 +132,7 @@ def _service(home: Home, name: str, own: Mapping[str, str], address: str) -> Chi
 
     return ChildSpec(
         name=name,
-        argv=(sys.executable, "-m", name),
+        argv=(sys.executable, "-P", "-m", name),
         log=home.log(name),
         answers=answers,
         environment={**_common(home), **own},
