@@ -3,8 +3,8 @@
     check configuration -> install files -> load -> ask once -> done
                                       any failure: unload, remove the files
 
-Doing it again is safe at every point: files of the same export are kept, Triton loads what is loaded only when it
-changed, and a failed attempt leaves nothing behind.
+Doing it again is safe at every point: files of the same export are kept, a model that is loaded serves on until its
+successor has been loaded, and a failed attempt leaves nothing behind.
 """
 
 import json

@@ -57,7 +57,7 @@ class Triton:
             self._client.is_server_live(client_timeout=_SHORT_SECONDS)
 
     def load(self, model: str, timeout_seconds: float) -> None:
-        """Loads `model` from the repository, again if its files changed, and returns once it takes requests.
+        """Loads `model` from the repository, in place of what is loaded, and returns once it takes requests.
 
         Raises:
             DependencyError: the server does not answer, or not in time.

@@ -44,9 +44,7 @@ def test_deployed_model_says_what_the_exported_one_says_and_a_repeat_changes_not
     assert (answer.text, answer.num_completion_tokens) == (expected, 40)
 
     files = (clean_triton.repository / "demo-1").stat().st_ino
-    repeated = run(task, Reported())
-    assert repeated.result == result.result
-    assert repeated.metrics["load_seconds"] < result.metrics["load_seconds"] / 2
+    assert run(task, Reported()).result == result.result
     assert (clean_triton.repository / "demo-1").stat().st_ino == files
 
 
