@@ -8,7 +8,7 @@ import pytest
 from luthier.v1 import worker_service_pb2 as pb
 from luthier.v1.job_service_pb2 import CreateJobRequest, GetJobRequest
 from luthier.v1.job_service_pb2_grpc import JobServiceStub
-from luthier.v1.stage_pb2 import Artifact, StageOutputs
+from luthier.v1.stage_pb2 import Artifact, Progress, StageOutputs
 from luthier.v1.worker_pb2 import WorkerCapabilities
 from luthier.v1.worker_service_pb2_grpc import WorkerServiceStub
 
@@ -48,6 +48,12 @@ class PlayedWorker:
         stage_id = next(stage.stage_id for stage in job.stages if stage.name == name)
         request = pb.ClaimStageRequest(stage_id=stage_id, worker_id=worker_id, request_id=request_id)
         return await self.stub.ClaimStage(request, metadata=self.metadata)
+
+    async def heartbeat(self, stage: Any, **progress: Any) -> Any:
+        """The verdict on one attempt."""
+        pulse = pb.StageHeartbeat(stage_id=stage.stage_id, fence=stage.fence, progress=Progress(**progress))
+        request = pb.HeartbeatRequest(worker_id=self.worker_id, stages=[pulse])
+        return (await self.stub.Heartbeat(request, metadata=self.metadata)).verdicts[0]
 
     async def complete(self, stage: Any, **changes: Any) -> Any:
         outputs = StageOutputs(

@@ -141,6 +141,20 @@ async def test_watch_begins_and_ends_with_a_snapshot_and_gives_every_event_in_or
     assert again == [events[-1].sequence]
 
 
+async def test_watch_shows_progress_that_no_event_tells_of(coordinator: Any, jobs: Any, worker: Any) -> None:
+    job = await worker.create_job()
+    stage = (await worker.claim(job.job_id, "preprocess")).assignment.stage
+    steps = []
+    async for update in jobs.WatchJob(pb.WatchJobRequest(job_id=job.job_id), metadata=coordinator.metadata):
+        if not update.HasField("job"):
+            continue
+        steps.append(update.job.stages[0].progress.step)
+        if steps[-1] == 3:
+            break
+        await worker.heartbeat(stage, step=steps[-1] + 1)
+    assert steps == [0, 1, 2, 3]
+
+
 async def test_watching_a_job_that_is_not_there_is_refused(coordinator: Any, jobs: Any) -> None:
     stream = jobs.WatchJob(pb.WatchJobRequest(job_id="job_none"), metadata=coordinator.metadata)
     code, _ = await refusal(stream.read())

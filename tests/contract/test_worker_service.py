@@ -10,7 +10,7 @@ from luthier.v1 import worker_service_pb2 as pb
 from luthier.v1.failure_pb2 import Failure, FailureClass
 from luthier.v1.job_pb2 import Job
 from luthier.v1.job_service_pb2 import CancelJobRequest, ListJobMetricsRequest
-from luthier.v1.stage_pb2 import Checkpoint, MetricPoint, Progress, Stage
+from luthier.v1.stage_pb2 import Checkpoint, MetricPoint, Stage
 from luthier.v1.worker_pb2 import Worker
 
 
@@ -67,17 +67,11 @@ async def test_a_draining_worker_gets_nothing_new(worker: Any) -> None:
     assert not (await worker.claim(job.job_id, "preprocess")).HasField("assignment")
 
 
-async def heartbeat(worker: Any, stage: Any, **progress: Any) -> Any:
-    pulse = pb.StageHeartbeat(stage_id=stage.stage_id, fence=stage.fence, progress=Progress(**progress))
-    request = pb.HeartbeatRequest(worker_id=worker.worker_id, stages=[pulse])
-    return (await worker.stub.Heartbeat(request, metadata=worker.metadata)).verdicts[0]
-
-
 async def test_a_heartbeat_renews_the_lease_and_shows_progress(worker: Any) -> None:
     job = await worker.create_job()
     stage = (await worker.claim(job.job_id, "preprocess")).assignment.stage
-    first = await heartbeat(worker, stage, step=1, num_steps=9, message="tokenize")
-    second = await heartbeat(worker, stage, step=2, num_steps=9, message="tokenize")
+    first = await worker.heartbeat(stage, step=1, num_steps=9, message="tokenize")
+    second = await worker.heartbeat(stage, step=2, num_steps=9, message="tokenize")
     assert first.verdict == second.verdict == pb.StageVerdict.VERDICT_OK
     assert second.lease_until.ToDatetime() > first.lease_until.ToDatetime()
     assert (await worker.get_job(job.job_id)).stages[0].progress.step == 2
@@ -87,9 +81,9 @@ async def test_a_heartbeat_is_told_of_cancellation_and_of_a_lost_lease(worker: A
     job = await worker.create_job()
     stage = (await worker.claim(job.job_id, "preprocess")).assignment.stage
     stale = Stage(stage_id=stage.stage_id, fence=stage.fence - 1)
-    assert (await heartbeat(worker, stale)).verdict == pb.StageVerdict.VERDICT_LOST_LEASE
+    assert (await worker.heartbeat(stale)).verdict == pb.StageVerdict.VERDICT_LOST_LEASE
     await worker.jobs.CancelJob(CancelJobRequest(job_id=job.job_id), metadata=worker.metadata)
-    assert (await heartbeat(worker, stage)).verdict == pb.StageVerdict.VERDICT_CANCEL
+    assert (await worker.heartbeat(stage)).verdict == pb.StageVerdict.VERDICT_CANCEL
 
 
 async def test_an_unknown_worker_s_heartbeat_is_refused(worker: Any) -> None:
