@@ -5,6 +5,7 @@ inside them (attention.py). What all documents begin with, usually the system pr
 model computes the same for it whatever follows, so every document continues it, at the position where it would be.
 """
 
+import bisect
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -81,19 +82,19 @@ def pack(lengths: Sequence[int], capacity: int, order: Sequence[int]) -> list[li
         ValueError: a document is longer than `capacity`.
     """
     rows: list[list[int]] = []
-    rows_by_room: dict[int, list[int]] = {}
+    rooms: list[tuple[int, int]] = []  # (tokens left, row), sorted
     for document in sorted(order, key=lambda index: -lengths[index]):
         need = lengths[document]
         if need > capacity:
             raise ValueError(f"a document of {need} tokens does not fit into a row of {capacity}; raise pack_length")
-        room = min((room for room, members in rows_by_room.items() if members and room >= need), default=None)
-        if room is None:
+        best = bisect.bisect_left(rooms, (need, 0))
+        if best == len(rooms):
             rows.append([])
             room, row = capacity, len(rows) - 1
         else:
-            row = rows_by_room[room].pop()
+            room, row = rooms.pop(best)
         rows[row].append(document)
-        rows_by_room.setdefault(room - need, []).append(row)
+        bisect.insort(rooms, (room - need, row))
     return rows
 
 

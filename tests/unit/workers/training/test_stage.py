@@ -1,0 +1,121 @@
+"""The stage: dataset and model in; a plain PEFT adapter, figures and the curve out; resumed across attempts."""
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from peft import PeftModel
+from pyarrow import parquet as pq
+
+from luthier.artifacts import ArtifactRef, publish
+from luthier.settings import WorkerSettings
+from luthier.spec import JobSpec
+from luthier.v1.stage_pb2 import Artifact, Checkpoint, Stage, StageOutputs
+from luthier.v1.worker_service_pb2 import StageAssignment
+from workers.data.dataset import SCHEMA
+from workers.failures import PreemptedError
+from workers.models import load_model, load_tokenizer
+from workers.task import Task
+from workers.training import stage
+
+TRAINING = {"max_steps": 4, "eval_steps": 2, "pack_length": 128, "precision": "fp32", "learning_rate": 0.01}
+
+
+class Recorder:
+    """Remembers checkpoints; asks to stop after a number of steps."""
+
+    def __init__(self, stop_after: int | None = None) -> None:
+        self.num_steps = 0
+        self.checkpoints: list[Checkpoint] = []
+        self._stop_after = stop_after
+
+    def progress(self, step: int, num_steps: int, message: str, eta_seconds: float | None = None) -> None:
+        """Not asked for here."""
+
+    def metrics(self, step: int, values: Mapping[str, float]) -> None:
+        self.num_steps += 1
+
+    def checkpoint(self, ref: ArtifactRef, step: int) -> None:
+        self.checkpoints.insert(0, Checkpoint(uri=ref.uri, digest=ref.digest, step=step))
+
+    def should_stop(self) -> bool:
+        return self.num_steps == self._stop_after
+
+
+@pytest.fixture
+def make_task(tiny_model_dir: Path, tmp_path: Path) -> Callable[..., Task]:
+    """A function that makes the task of the given attempt."""
+    ref = publish(_write_dataset(tmp_path / "new", tiny_model_dir), str(tmp_path / "dataset"))
+    dataset = StageOutputs(artifact=Artifact(uri=ref.uri, digest=ref.digest))
+
+    def make(attempt: int, checkpoints: list[Checkpoint] | None = None) -> Task:
+        document: dict[str, Any] = {
+            "name": "job",
+            "base_model": str(tiny_model_dir),
+            "data": {"path": "/data.jsonl", "max_length": 128},
+            "method": {"r": 4, "lora_dropout": 0.1},
+            "training": TRAINING,
+        }
+        assignment = StageAssignment(
+            stage=Stage(stage_id="s", job_id="j", name="train", kind="train", attempt=attempt, fence=attempt),
+            inputs={"preprocess": dataset},
+            output_uri=str(tmp_path / f"attempt-{attempt}"),
+            checkpoints=checkpoints or [],
+        )
+        work_dir = tmp_path / f"work-{attempt}"
+        work_dir.mkdir()
+        settings = WorkerSettings.model_validate(
+            {"data_roots": str(tiny_model_dir.parent), "checkpoint_key": "key of the test"}
+        )
+        return Task(assignment, JobSpec.model_validate(document), settings, work_dir)
+
+    return make
+
+
+def _write_dataset(folder: Path, model: Path) -> Path:
+    tokenizer = load_tokenizer(model)
+    folder.mkdir()
+    for name, num_rows in {"train": 30, "validation": 4, "test": 0}.items():
+        rows = []
+        for number in range(num_rows):
+            ids = tokenizer.encode(f"question {number} of {name}")
+            answer = tokenizer.encode(f"answer {number % 3}")
+            rows.append((number + 1, "rows.jsonl", [*ids, *answer], [False] * len(ids) + [True] * len(answer), ""))
+        columns = zip(*rows, strict=True) if rows else [[]] * len(SCHEMA)
+        pq.write_table(pa.table([list(column) for column in columns], schema=SCHEMA), folder / f"{name}.parquet")
+    return folder
+
+
+def test_the_artifact_is_complete_and_plain(make_task: Callable[..., Task], tiny_model_dir: Path) -> None:
+    report = Recorder()
+    result = stage.run(make_task(1), report)
+    folder = result.folder
+    assert folder is not None
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == [1, 2, 3, 4]
+    assert json.loads((folder / "summary.json").read_text()) == result.result
+    assert result.result["precision"] == "float32"
+    assert result.result["resumed_from_step"] is None
+    assert set(result.metrics) == {"validation_loss", "train_loss", "tokens_per_second", "num_steps"}
+    assert (folder / "loss.svg").read_text().lstrip().startswith("<?xml")
+    adapter = json.loads((folder / "adapter" / "adapter_config.json").read_text())
+    assert adapter["base_model_name_or_path"] == str(tiny_model_dir)
+    model = PeftModel.from_pretrained(load_model(tiny_model_dir, stage.torch.float32), str(folder / "adapter"))
+    assert any("lora_B" in name and tensor.abs().sum() > 0 for name, tensor in model.named_parameters())
+
+
+def test_a_second_attempt_ends_where_one_alone_would(make_task: Callable[..., Task]) -> None:
+    whole = stage.run(make_task(1), Recorder())
+    stopped = Recorder(stop_after=3)
+    with pytest.raises(PreemptedError):
+        stage.run(make_task(2), stopped)
+    assert [Path(checkpoint.uri).name for checkpoint in stopped.checkpoints] == ["3.2", "2.2"]
+    second = stage.run(make_task(3, stopped.checkpoints), Recorder())
+    assert whole.folder is not None
+    assert second.folder is not None
+    assert second.result["resumed_from_step"] == 3
+    weights = [result.folder / "adapter" / "adapter_model.safetensors" for result in (whole, second) if result.folder]
+    assert weights[0].read_bytes() == weights[1].read_bytes()
