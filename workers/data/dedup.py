@@ -44,6 +44,8 @@ def decide(rows: Path, spec: DataSpec) -> Decisions:
     """
     column = daft.col
     table = daft.read_parquet(f"{rows}/*.parquet")
+    # Said here, because nothing prunes columns through a window: the texts would come along.
+    table = table.select("ordinal", "file", "row", "split", "fingerprint", "fingerprint_low")
     # Smallest first: the latest split owns a text, and in it the earliest row.
     rank = (len(SPLITS) - 1 - column("split").cast(daft.DataType.int64())) * (1 << _ORDINAL_BITS) + column("ordinal")
     same_text = daft.Window().partition_by("fingerprint", "fingerprint_low")
