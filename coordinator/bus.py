@@ -87,14 +87,18 @@ class Bus:
             await client.close()
 
 
-async def ensure_stream(stream: JetStreamContext, name: str) -> bool:
-    """Makes the stream if it is not there (True), or gives it our configuration; what an operator added stays."""
-    wanted = STREAMS[name]
+async def find_stream(stream: JetStreamContext, name: str) -> StreamConfig | None:
+    """How the stream is configured; None when it is not there."""
     try:
-        present = (await stream.stream_info(name)).config
+        return (await stream.stream_info(name)).config
     except NotFoundError:
+        return None
+
+
+async def put_stream(stream: JetStreamContext, name: str, present: StreamConfig | None) -> None:
+    """Makes the stream, or gives the one that is `present` our configuration; what an operator added stays."""
+    wanted = STREAMS[name]
+    if present is None:
         await stream.add_stream(StreamConfig(name=name, **wanted))
-        return True
-    if any(getattr(present, key) != value for key, value in wanted.items()):
+    elif any(getattr(present, key) != value for key, value in wanted.items()):
         await stream.update_stream(present.evolve(**wanted))
-    return False

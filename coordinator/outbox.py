@@ -14,9 +14,9 @@ from nats import errors as nats_errors
 from nats.js import JetStreamContext
 from sqlmodel import col, delete, func, select, update
 
-from coordinator.bus import Bus, ensure_stream
+from coordinator.bus import Bus, find_stream, put_stream
 from coordinator.lifecycle import StageState
-from coordinator.store.engine import DATABASE_DOWN, Database
+from coordinator.store.engine import DATABASE_DOWN, OUR_FAULTS, Database
 from coordinator.store.notifications import OUTBOX_TOPIC, Notifications
 from coordinator.store.tables import OutboxRow, StageRow
 from luthier.subjects import EVENTS_STREAM, STAGES_STREAM, STREAMS
@@ -43,7 +43,7 @@ class Relay:
 
     async def run(self) -> None:
         """Publishes for ever."""
-        is_waiting = False  # says once, not every second, that something is away
+        is_waiting = True  # says once that something is away; not at the start, when NATS is still being connected
         with self._notifications.subscribe(OUTBOX_TOPIC) as signal:
             while True:
                 try:
@@ -51,6 +51,8 @@ class Relay:
                     is_waiting = False
                     if num_published == BATCH_SIZE:
                         continue
+                except OUR_FAULTS:
+                    raise
                 except (nats_errors.Error, *DATABASE_DOWN) as error:
                     self._streams_checked_at = float("-inf")
                     log.log(logging.DEBUG if is_waiting else logging.WARNING, "the outbox waits: %r", error)
@@ -83,11 +85,13 @@ class Relay:
         return len(published)
 
     async def ensure_streams(self, stream: JetStreamContext) -> None:
-        """Makes the streams that are missing, and has what was in them published again."""
+        """Makes the streams that are missing, and has what belongs into them published again."""
         for name in STREAMS:
-            if await ensure_stream(stream, name):
-                log.warning("stream %s was made; what belongs into it is published again", name)
-                await _REFILL[name](self._database)
+            present = await find_stream(stream, name)
+            if present is None:
+                log.warning("there is no stream %s; it is made, and filled again", name)
+                await _REFILL[name](self._database)  # first: a crash before the next line repeats both
+            await put_stream(stream, name, present)
 
 
 async def _refill_events(database: Database) -> None:

@@ -15,7 +15,7 @@ from coordinator.apply import JobChange
 from coordinator.facts import Fact, Failed, LeaseExpired, Overlooked
 from coordinator.graph import JobState
 from coordinator.lifecycle import StageState
-from coordinator.store.engine import DATABASE_DOWN, Database
+from coordinator.store.engine import DATABASE_DOWN, OUR_FAULTS, Database
 from coordinator.store.tables import JobRow, OutboxRow, StageRow, WorkerRow, WorkerState
 from luthier.v1.failure_pb2 import Failure, FailureClass
 
@@ -38,8 +38,10 @@ class Reconciler:
             try:
                 if await self.step() == BATCH_SIZE:
                     continue
+            except OUR_FAULTS:
+                raise
             except DATABASE_DOWN as error:
-                log.warning("reconciling waits for PostgreSQL: %s", error)
+                log.warning("reconciling waits for PostgreSQL: %r", error)
             await asyncio.sleep(self._interval.total_seconds())
 
     async def step(self) -> int:

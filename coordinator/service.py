@@ -129,7 +129,7 @@ async def _migrate(database: Database, stop: asyncio.Event) -> bool:
         except OUR_FAULTS:
             raise
         except DATABASE_DOWN as error:
-            log.warning("PostgreSQL does not answer yet: %s", error)
+            log.warning("PostgreSQL does not answer yet: %r", error)
             await asyncio.sleep(pause)
             pause = min(2 * pause, MAX_START_PAUSE_SECONDS)
         else:

@@ -21,24 +21,30 @@ class Health:
         self._database = database
         self._bus = bus
         self._services = ("", *services)
-        self._is_serving: bool | None = None
+        self._obstacle_told: str | None = None
         self.servicer = aio.HealthServicer()
 
     async def run(self) -> None:
         """Looks every second, for ever."""
         while True:
-            await self._set(self._bus.is_connected and await self._database.answers())
+            await self._set(await self._obstacle())
             await asyncio.sleep(CHECK_SECONDS)
 
     async def stop(self) -> None:
         """NOT_SERVING from now on, whatever else is found."""
         await self.servicer.enter_graceful_shutdown()
 
-    async def _set(self, is_serving: bool) -> None:
-        if is_serving is self._is_serving:
+    async def _obstacle(self) -> str:
+        """Why we cannot do our work; empty when we can."""
+        if not await self._database.answers():
+            return "PostgreSQL does not answer"
+        return "" if self._bus.is_connected else "NATS is not connected"
+
+    async def _set(self, obstacle: str) -> None:
+        if obstacle == self._obstacle_told:
             return
-        self._is_serving = is_serving
-        log.info("now %s", "serving" if is_serving else "not serving")
+        self._obstacle_told = obstacle
+        log.log(logging.WARNING if obstacle else logging.INFO, "health: %s", obstacle or "serving")
         response = health_pb2.HealthCheckResponse
         for service in self._services:
-            await self.servicer.set(service, response.SERVING if is_serving else response.NOT_SERVING)
+            await self.servicer.set(service, response.NOT_SERVING if obstacle else response.SERVING)

@@ -30,7 +30,8 @@ RECYCLE_SECONDS = 1800
 
 # A statement that failed for one of these reasons is our fault and stays so when tried again.
 OUR_FAULTS = (exc.IntegrityError, exc.ProgrammingError, exc.DataError)
-# Raised when the database does not answer, or gave up on a transaction; the same call may work later.
+# Raised when the database does not answer, or gave up on a transaction; the same call may work later. It is wider than
+# OUR_FAULTS, so catch those first.
 DATABASE_DOWN = (exc.DBAPIError, exc.TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
 
 
@@ -76,6 +77,8 @@ class Database:
         try:
             async with self.transaction() as session:
                 await session.exec(select(1))
+        except OUR_FAULTS:
+            raise
         except DATABASE_DOWN:
             return False
         return True

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 import asyncpg
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from coordinator.store.engine import DATABASE_DOWN, Database, notify
+from coordinator.store.engine import DATABASE_DOWN, OUR_FAULTS, Database, notify
 
 # A change that wrote events, and one that only moved the progress of a stage. Payload: `<project> <job>`.
 EVENTS_CHANNEL = "luthier_events"
@@ -90,8 +90,10 @@ class Notifications:
         while True:
             try:
                 await self._listen()
+            except OUR_FAULTS:
+                raise
             except DATABASE_DOWN as error:
-                log.warning("notifications are off until PostgreSQL answers: %s", error)
+                log.warning("notifications are off until PostgreSQL answers: %r", error)
             await asyncio.sleep(RECONNECT_SECONDS)
 
     async def _listen(self) -> None:
