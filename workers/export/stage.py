@@ -67,7 +67,8 @@ def run(task: Task, report: Report) -> StageResult:
         write_merged(merge(tuned), tokenizer, out / "merged", DTYPES[spec.dtype])
     if "triton" in spec.formats:
         deploy = task.spec.deploy or DeploySpec()
-        write_repository(out / "merged", out / "triton", triton_model, deploy.max_new_tokens)
+        system_prompt = task.spec.data.system_prompt or ""
+        write_repository(out / "merged", out / "triton", triton_model, deploy.max_new_tokens, system_prompt)
 
     subject = next(name for name in _PROVED_FIRST if name in spec.formats)
     exported = observe(

@@ -3,6 +3,7 @@
 <out>/<name>/config.pbtxt
 <out>/<name>/1/model.py, generation.py     copies of triton_backend/
 <out>/<name>/1/weights/                    the merged model, as hard links where the disk allows
+<out>/<name>/1/system_prompt.txt           what the model was trained with, if anything
 """
 
 import os
@@ -27,7 +28,7 @@ parameters {{ key: "max_new_tokens" value: {{ string_value: "{max_new_tokens}" }
 """
 
 
-def write_repository(merged: Path, out: Path, name: str, max_new_tokens: int) -> Path:
+def write_repository(merged: Path, out: Path, name: str, max_new_tokens: int, system_prompt: str = "") -> Path:
     """Makes the model `name` in the repository `out` and returns its folder `out/name`.
 
     Args:
@@ -35,6 +36,7 @@ def write_repository(merged: Path, out: Path, name: str, max_new_tokens: int) ->
         out: the repository; made when missing.
         name: id of the model inside Triton.
         max_new_tokens: length of an answer when a request does not say.
+        system_prompt: put before a conversation that has no system message, as in training; empty: nothing is.
 
     Raises:
         ValueError: `name` is not an id.
@@ -46,6 +48,8 @@ def write_repository(merged: Path, out: Path, name: str, max_new_tokens: int) ->
     (folder / "config.pbtxt").write_text(_CONFIG.format(name=name, max_new_tokens=max_new_tokens))
     for file in _CODE:
         shutil.copyfile(_BACKEND / file, version / file)
+    if system_prompt:
+        (version / "system_prompt.txt").write_text(system_prompt, encoding="utf-8")
     shutil.copytree(merged, version / "weights", copy_function=link_or_copy)
     return folder
 

@@ -36,8 +36,10 @@ class TritonPythonModel:
         self._max_new_tokens = int(parameters["max_new_tokens"]["string_value"])
         on_gpu = args["model_instance_kind"] == "GPU" and torch.cuda.is_available()
         device = f"cuda:{args['model_instance_device_id']}" if on_gpu else "cpu"
-        folder = Path(args["model_repository"]) / args["model_version"] / "weights"
-        self._model = ChatModel(folder, device)
+        version = Path(args["model_repository"]) / args["model_version"]
+        self._model = ChatModel(version / "weights", device)
+        prompt = version / "system_prompt.txt"
+        self._system_prompt = prompt.read_text(encoding="utf-8") if prompt.is_file() else ""
         for _ in self._model.stream([{"role": "user", "content": "Hello"}], max_new_tokens=2):
             pass
         self._arrived: queue.SimpleQueue[Any] = queue.SimpleQueue()
@@ -63,7 +65,7 @@ class TritonPythonModel:
                 if request is None:
                     stopping = True
                 else:
-                    open_answers.append(_Answer(self._model, request, self._max_new_tokens))
+                    open_answers.append(_Answer(self._model, request, self._max_new_tokens, self._system_prompt))
             if open_answers:
                 answer = open_answers.popleft()
                 if answer.advance():
@@ -73,9 +75,9 @@ class TritonPythonModel:
 class _Answer:
     """One open request and where its responses go."""
 
-    def __init__(self, model: ChatModel, request: Any, max_new_tokens: int) -> None:
+    def __init__(self, model: ChatModel, request: Any, max_new_tokens: int, system_prompt: str) -> None:
         self._sender = request.get_response_sender()
-        self._chunks = _answer(model, request, max_new_tokens)
+        self._chunks = _answer(model, request, max_new_tokens, system_prompt)
 
     def advance(self) -> bool:
         """Sends the next chunk, or the error that ends the answer. Whether there is more to come."""
@@ -104,7 +106,7 @@ class _Answer:
         return False
 
 
-def _answer(model: ChatModel, request: Any, max_new_tokens: int) -> Iterator[Chunk]:
+def _answer(model: ChatModel, request: Any, max_new_tokens: int, system_prompt: str) -> Iterator[Chunk]:
     """The chunks that answer `request`; nothing is read or checked before the first one is asked for."""
     tensor = triton.get_input_tensor_by_name(request, "REQUEST").as_numpy()
     try:
@@ -113,6 +115,16 @@ def _answer(model: ChatModel, request: Any, max_new_tokens: int) -> Iterator[Chu
         raise RequestError(f"REQUEST is not JSON: {error}") from error
     if not isinstance(document, dict):
         raise RequestError("REQUEST must be a JSON object")
-    messages: Any = document.get("messages")
+    messages = _with_system(document.get("messages"), system_prompt)
     options = {name: document[name] for name in _OPTIONS if document.get(name) is not None}
     yield from model.stream(messages, **{"max_new_tokens": max_new_tokens, **options})
+
+
+def _with_system(messages: Any, system_prompt: str) -> Any:
+    """The conversation as the model saw it in training; what is not one is left to be refused."""
+    if not system_prompt or not isinstance(messages, list) or not messages:
+        return messages
+    first = messages[0]
+    if isinstance(first, dict) and first.get("role") == "system":
+        return messages
+    return [{"role": "system", "content": system_prompt}, *messages]
