@@ -79,7 +79,8 @@ def check_readable(path: str, what: str, data_roots: str) -> None:
     """
     roots = [root.strip() for root in data_roots.split(",") if root.strip()]
     if "://" in path:
-        allowed = ".." not in path.split("/") and any(path.startswith(root) for root in roots if "://" in root)
+        below = [root.rstrip("/") + "/" for root in roots if "://" in root]
+        allowed = ".." not in path.split("/") and any(f"{path}/".startswith(root) for root in below)
     else:
         real = Path(path).resolve()
         allowed = any(real.is_relative_to(Path(root).resolve()) for root in roots if "://" not in root)

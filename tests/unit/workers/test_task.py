@@ -47,7 +47,7 @@ def test_what_lies_below_a_root_may_be_read(tmp_path: Path, roots: str, path: st
 )
 def test_everything_else_is_refused_with_the_remedy(tmp_path: Path, roots: str, path: str) -> None:
     task = _task(roots.format(folder=tmp_path), tmp_path)
-    with pytest.raises(ConfigError, match="data.path .* LUTHIER_DATA_ROOTS"):
+    with pytest.raises(ConfigError, match=r"data\.path .* LUTHIER_DATA_ROOTS"):
         task.check_readable(path.format(folder=tmp_path), "data.path")
 
 
