@@ -8,14 +8,14 @@ from sqlmodel import col
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from coordinator.apply import JobChange, change_job
-from coordinator.planner import plan
+from coordinator.planner import stage_rows
 from coordinator.store.engine import Database, now
 from coordinator.store.queries import find_job_of_request
 from coordinator.store.render import job_message
-from coordinator.store.tables import JobRow, ProjectRow, StageRow
+from coordinator.store.tables import JobRow, ProjectRow
 from luthier.errors import AlreadyExistsError, NotFoundError
 from luthier.ids import new_id
-from luthier.spec import JobSpec, canonical_json, parse_spec
+from luthier.spec import canonical_json, parse_spec
 from luthier.v1.event_pb2 import JobCreated
 from luthier.v1.job_pb2 import Job
 
@@ -48,7 +48,7 @@ async def create_job(database: Database, project_id: str, spec_json: str, reques
             if found[0].spec_json != resolved:
                 raise AlreadyExistsError(f"request {request_id} has made job {found[0].job_id} of another job file")
             return job_message(*found)
-        session.add_all(_stages(job.job_id, spec))
+        session.add_all(stage_rows(job.job_id, spec))
         await session.flush()
         change = await JobChange.lock(session, job.job_id)
         assert change is not None, "we have just written it"
@@ -76,20 +76,3 @@ async def _insert(session: AsyncSession, job: JobRow) -> bool:
     query = insert(JobRow).values(job.model_dump(exclude_none=True))
     query = query.on_conflict_do_nothing(index_elements=["project_id", "request_id"])
     return (await session.exec(query.returning(col(JobRow.job_id)))).first() is not None
-
-
-def _stages(job_id: str, spec: JobSpec) -> list[StageRow]:
-    return [
-        StageRow(
-            stage_id=new_id("stage"),
-            job_id=job_id,
-            position=position,
-            name=stage.name,
-            kind=stage.kind,
-            worker_class=stage.worker_class,
-            needs=list(stage.needs),
-            max_attempts=spec.resources.max_attempts,
-            progress_timeout_seconds=spec.resources.progress_timeout_seconds,
-        )
-        for position, stage in enumerate(plan(spec))
-    ]

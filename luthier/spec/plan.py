@@ -8,7 +8,7 @@ from luthier.spec.job import JobSpec
 _CPU_KINDS = frozenset({"preprocess", "deploy"})
 
 # What each kind reads, in the order of the pipeline. A stage is named as its kind.
-_NEEDS: dict[str, tuple[str, ...]] = {
+NEEDS: dict[str, tuple[str, ...]] = {
     "preprocess": (),
     "train": ("preprocess",),
     "evaluate": ("preprocess", "train"),
@@ -30,13 +30,13 @@ class PlannedStage:
 
 def plan(spec: JobSpec) -> tuple[PlannedStage, ...]:
     """The stages of a job, every one after those that it needs."""
-    kinds = [kind for kind in _NEEDS if kind != "deploy" or spec.deploy is not None]
+    kinds = [kind for kind in NEEDS if kind != "deploy" or spec.deploy is not None]
     return tuple(
         PlannedStage(
             name=kind,
             kind=kind,
             worker_class="cpu" if kind in _CPU_KINDS else spec.resources.worker_class,
-            needs=_NEEDS[kind],
+            needs=NEEDS[kind],
         )
         for kind in kinds
     )

@@ -7,8 +7,8 @@ import pytest
 from coordinator.facts import NeedsMet, UpstreamFailed
 from coordinator.graph import JobState, cancel, follow, job_event, job_failure, job_state
 from coordinator.lifecycle import Stage, StageState, advance
-from coordinator.planner.graph import NEEDS
 from luthier.errors import ConflictError
+from luthier.spec.plan import NEEDS
 from luthier.v1.failure_pb2 import Failure, FailureClass
 from luthier.v1.stage_pb2 import StageOutputs
 

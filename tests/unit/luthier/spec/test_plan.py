@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from coordinator.planner import plan
 from luthier.spec import JobSpec, parse_spec
+from luthier.spec.plan import plan
 
 
 def spec(**changes: object) -> JobSpec:

@@ -1,0 +1,24 @@
+"""Makes a job's graph of stages into rows. The graph itself is `luthier.spec.plan`, shown by `luthier plan` too."""
+
+from coordinator.store.tables import StageRow
+from luthier.ids import new_id
+from luthier.spec import JobSpec
+from luthier.spec.plan import plan
+
+
+def stage_rows(job_id: str, spec: JobSpec) -> list[StageRow]:
+    """New rows for every stage of a job, each after those that it needs; all of them PENDING."""
+    return [
+        StageRow(
+            stage_id=new_id("stage"),
+            job_id=job_id,
+            position=position,
+            name=stage.name,
+            kind=stage.kind,
+            worker_class=stage.worker_class,
+            needs=list(stage.needs),
+            max_attempts=spec.resources.max_attempts,
+            progress_timeout_seconds=spec.resources.progress_timeout_seconds,
+        )
+        for position, stage in enumerate(plan(spec))
+    ]
