@@ -1,6 +1,5 @@
 """`luthier demo`: from nothing to a fine-tuned model that answers, on this machine."""
 
-import json
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -47,7 +46,7 @@ def show(console: Console, result: "Demo") -> None:
     console.print(_comparison(result.comparison))
     console.print(f"In brackets: {result.confidence_level:.0%} confidence intervals.", style="dim")
     _head(console, "Parity proof", "the exported files answer as the trained model does")
-    console.print(_pairs(result.parity))
+    console.print(_pairs(_parity(result.parity)))
     _head(console, "One ticket, answered by Triton", "not in the training data")
     ticket = result.ticket
     console.print(_pairs({"ticket": ticket.text, "expected": ticket.expected, "answer": ticket.answer}))
@@ -80,6 +79,18 @@ def _comparison(metrics: Mapping[str, Mapping[str, Any]]) -> Table:
     return make_table(("metric", "base", "tuned", "difference", "p"), rows)
 
 
+def _parity(parity: Mapping[str, Any]) -> dict[str, str]:
+    """`parity.json` in four lines."""
+    prompts = parity["prompts"]
+    return {
+        "compared": f"the {parity['subject']} export, read back from its files, with the trained adapter",
+        "rendered prompts": f"{sum(prompt['rendered_equal'] for prompt in prompts)} of {len(prompts)} equal",
+        "greedy answers": f"{parity['num_identical']} of {len(prompts)} identical, "
+        f"{parity['greedy_agreement']:.1%} of the tokens agree",
+        "logits": f"largest difference {parity['max_logit_difference']:.2g}",
+    }
+
+
 def _interval(estimate: Mapping[str, float]) -> str:
     return f"{estimate['value']:.3f} [{estimate['low']:.3f}, {estimate['high']:.3f}]"
 
@@ -89,8 +100,7 @@ def _pairs(values: Mapping[str, Any]) -> Table:
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in values.items():
-        shown = json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else value
-        table.add_row(name.replace("_", " "), cell(shown))
+        table.add_row(name, cell(value))
     return table
 
 
