@@ -9,6 +9,7 @@ import pytest
 
 from luthier.client import Client, Job
 from luthier.errors import UnauthenticatedError
+from luthier.local.demo import tell
 from tests.e2e.harness import Collector, Platform
 
 SYSTEM_PROMPT = "the quick fox"
@@ -91,6 +92,16 @@ def test_what_was_exported_is_a_model_of_the_project(stack: Platform, finished: 
     model = stack.json("models", "get", finished["model_id"])
     assert model["formats"] == ["peft", "merged", "triton"]
     assert (Path(model["artifact"]["uri"]) / "merged" / "config.json").is_file()
+
+
+def test_the_demo_finds_everything_that_it_shows(client: Client, finished: dict[str, Any]) -> None:
+    shown = tell(client, client.get(finished["id"]))
+    assert shown.comparison.keys() >= {"perplexity", "exact_match"}
+    assert shown.parity["greedy_agreement"] > 0
+    assert shown.ticket.text.startswith("say ")
+    assert shown.ticket.expected.endswith("the fox")
+    assert shown.stage_seconds.keys() == set(STAGES)
+    assert [Path(report).is_file() for report in shown.reports] == [True] * 4
 
 
 def test_one_trace_spans_the_client_and_every_stage(collector: Collector, finished: dict[str, Any]) -> None:
