@@ -84,6 +84,8 @@ def start(*, detach: bool, output: Output | None) -> None:
         announcer.announce(record)
         if record.state is StackState.RUNNING and announcer.is_new("the result"):
             _print_result(control.status(home), output)
+            if not detach:
+                announcer.say("everything runs; Ctrl-C stops it")
 
     running = read_state(home)
     if running.is_alive() and running.state is StackState.RUNNING:
