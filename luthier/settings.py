@@ -185,8 +185,6 @@ class LocalSettings(Settings):
     """Model repository of an external Triton."""
     serving_venv: Path = Path("")
     """Virtual environment with Triton; empty: `home`/serving."""
-    lease: Duration = timedelta(seconds=15)
-    """How long an attempt lives without a heartbeat."""
 
 
 class TelemetrySettings(BaseSettings):

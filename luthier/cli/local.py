@@ -94,7 +94,7 @@ def start(*, detach: bool, output: Output | None) -> None:
     elif detach:
         control.up_detached(home, watch)
     else:
-        asyncio.run(Launcher(home, settings, watch, announcer.say).run())
+        asyncio.run(Launcher(home, settings, watch).run())
 
 
 @contextmanager
@@ -117,6 +117,9 @@ class Announcer:
 
     def announce(self, record: "StackRecord") -> None:
         """Takes in the state of the stack."""
+        for message in record.messages:
+            if self.is_new(message):
+                self.say(message)
         for row in record.processes:
             restarts = f" (restart {row.restarts})" if row.restarts else ""
             reason = f": {row.reason}" if row.reason else ""

@@ -16,7 +16,7 @@ def main() -> int:
     settings = LocalSettings()
     telemetry.start("launcher", settings)
     log = logging.getLogger("luthier.local")
-    launcher = Launcher(Home(settings.home_dir), settings, watcher=lambda _: None, say=log.info)
+    launcher = Launcher(Home(settings.home_dir), settings, watcher=lambda _: None)
     try:
         asyncio.run(launcher.run())
     except LuthierError as error:

@@ -30,12 +30,11 @@ Watcher = Callable[[StackRecord], None]
 class Launcher:
     """One run of the stack in `home`."""
 
-    def __init__(self, home: Home, settings: LocalSettings, watcher: Watcher, say: Callable[[str], None]) -> None:
-        """`watcher` sees every change of the state; `say` gets lines for people."""
+    def __init__(self, home: Home, settings: LocalSettings, watcher: Watcher) -> None:
+        """`watcher` sees every change of the state."""
         self._home = home
         self._settings = settings
         self._watcher = watcher
-        self._say = say
         self._children: list[Child] = []
         self._unavailable: list[ProcessRecord] = []
         self._record = StackRecord()
@@ -72,11 +71,11 @@ class Launcher:
 
     async def _work(self) -> None:
         """Starts everything, then supervises it; ends by being cancelled, or by an error."""
-        stack = await build_stack(self._home, self._settings, self._record.ports, self._say)
+        stack = await build_stack(self._home, self._settings, self._record.ports, self._tell)
         self._children = [Child(spec, self._changed) for spec in stack.children]
         if stack.triton_unavailable_reason:
-            self._say(f"no Triton, so models cannot be deployed: {stack.triton_unavailable_reason}")
             reason = stack.triton_unavailable_reason
+            self._tell(f"no Triton, so models cannot be deployed: {reason}")
             self._unavailable = [ProcessRecord("triton", ChildState.UNAVAILABLE, reason=reason)]
         for child in self._children:
             await child.start()
@@ -97,6 +96,11 @@ class Launcher:
             await child.stop()
         self._record.state = StackState.FAILED if failed else StackState.STOPPED
         self._record.launcher = None
+        self._changed()
+
+    def _tell(self, text: str) -> None:
+        _log.info("%s", text)
+        self._record.messages.append(text)
         self._changed()
 
     def _changed(self) -> None:

@@ -76,8 +76,13 @@ async def _embedded_triton(
     home: Home, settings: LocalSettings, ports: Mapping[str, int], say: Callable[[str], None]
 ) -> tuple[ChildSpec | None, str]:
     folder = settings.serving_venv if settings.serving_venv != Path() else home.path / "serving"
+    loop = asyncio.get_running_loop()
+
+    def say_from_thread(text: str) -> None:
+        loop.call_soon_threadsafe(say, text)
+
     try:
-        venv = await asyncio.to_thread(ensure_serving_venv, folder, say)
+        venv = await asyncio.to_thread(ensure_serving_venv, folder, say_from_thread)
     except ServingUnavailableError as error:
         return None, str(error)
     listen = TritonPorts(grpc=ports["triton_grpc"], http=ports["triton_http"], metrics=ports["triton_metrics"])

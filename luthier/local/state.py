@@ -85,6 +85,8 @@ class StackRecord:
     launcher: ProcessId | None = None
     error: str = ""
     """Why the stack did not come up."""
+    messages: list[str] = field(default_factory=list)
+    """What else the launcher has to tell a person."""
     ports: dict[str, int] = field(default_factory=dict)
     """Loopback ports by role, kept from one `up` to the next."""
     processes: list[ProcessRecord] = field(default_factory=list)
@@ -105,6 +107,7 @@ def read_state(home: Home) -> StackRecord:
         state=StackState(document["state"]),
         launcher=_process_id(document["launcher"]),
         error=document["error"],
+        messages=document.get("messages", []),
         ports=document["ports"],
         processes=[
             ProcessRecord(
