@@ -13,6 +13,7 @@ from tests.e2e.harness import Platform
 NUM_STEPS = 120
 
 
+@pytest.mark.slow
 @pytest.mark.chaos
 def test_training_goes_on_from_the_checkpoint_after_its_worker_was_killed(
     stack: Platform, tmp_path: Path, tiny_model_dir: Path

@@ -10,6 +10,8 @@ import pytest
 from luthier.errors import UnavailableError
 from tests.e2e.harness import Platform, platform
 
+pytestmark = pytest.mark.slow
+
 CHILDREN = ["postgres", "nats", "coordinator", "gateway", "worker-cpu"]
 
 

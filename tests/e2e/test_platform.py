@@ -15,6 +15,8 @@ from tests.e2e.harness import Collector, Platform
 SYSTEM_PROMPT = "the quick fox"
 STAGES = ["preprocess", "train", "evaluate", "export", "deploy"]
 
+pytestmark = pytest.mark.slow
+
 
 @dataclass(frozen=True)
 class Folder:
