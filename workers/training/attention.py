@@ -9,6 +9,7 @@ Up to `_MATMUL_LENGTH` tokens, on a CPU, explicit matrix products beat the fused
 The layout is made once per batch and handed to every layer as the keyword argument `documents`.
 """
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,17 +25,15 @@ _MATMUL_LENGTH = 256
 
 @dataclass(frozen=True)
 class Group:
-    """Documents of similar length, side by side."""
+    """Documents of similar length, side by side. Their tokens are one stretch of the row."""
 
     num_documents: int
     length: int
     """Tokens of the longest one; the others are padded to it."""
-    tokens: torch.Tensor
-    """int64 [tokens of this group]: where they are in the row."""
     slots: torch.Tensor
-    """int64, same shape: where they go in the padded batch [num_documents * length]."""
-    prefix_length: int
-    """Tokens at the beginning of the row that each document sees before its own."""
+    """int64 [tokens of this group]: where they go in the padded batch [num_documents * length]."""
+    sees_prefix: bool
+    """Whether its documents continue the shared prefix; only the prefix itself does not."""
 
 
 @dataclass(frozen=True)
@@ -42,31 +41,29 @@ class Documents:
     """The layout of one row."""
 
     groups: tuple[Group, ...]
-    restore: torch.Tensor
-    """int64 [T]: puts the groups' outputs, one after the other, back into the order of the row."""
+    """In the order of the row. The prefix, when there is one, is the first."""
+    sizes: tuple[int, ...]
+    """Tokens of each group; they sum to T."""
+
+
+def length_class(length: int) -> int:
+    """Documents of one class are padded together: one class per power of two, so less than half is padding."""
+    return (length - 1).bit_length()
 
 
 def layout(lengths: Sequence[int], prefix_length: int, device: torch.device) -> Documents:
-    """The layout of a row: the shared prefix, then documents of these lengths.
-
-    One group per power of two of the length, so that less than half of it is padding.
-    """
-    starts = [prefix_length]
-    members: dict[int, list[int]] = {}
-    for index, length in enumerate(lengths):
-        starts.append(starts[-1] + length)
-        members.setdefault((length - 1).bit_length(), []).append(index)
-    groups = []
-    if prefix_length:
-        whole = torch.arange(prefix_length, device=device)
-        groups.append(Group(1, prefix_length, tokens=whole, slots=whole, prefix_length=0))
-    for indices in members.values():
-        longest = max(lengths[index] for index in indices)
-        tokens = torch.cat([torch.arange(starts[index], starts[index + 1]) for index in indices]).to(device)
-        slots = torch.cat([torch.arange(lengths[index]) + place * longest for place, index in enumerate(indices)])
-        groups.append(Group(len(indices), longest, tokens, slots.to(device), prefix_length))
-    restore = torch.argsort(torch.cat([group.tokens for group in groups]))
-    return Documents(tuple(groups), restore)
+    """The layout of a row: the shared prefix, then documents of these lengths, those of one class together."""
+    members = [(1, [prefix_length], False)] if prefix_length else []
+    for _, group in itertools.groupby(lengths, key=length_class):
+        group_lengths = list(group)
+        members.append((len(group_lengths), group_lengths, prefix_length > 0))
+    groups, sizes = [], []
+    for num_documents, group_lengths, sees_prefix in members:
+        longest = max(group_lengths)
+        slots = torch.cat([torch.arange(length) + place * longest for place, length in enumerate(group_lengths)])
+        groups.append(Group(num_documents, longest, slots.to(device), sees_prefix))
+        sizes.append(sum(group_lengths))
+    return Documents(tuple(groups), tuple(sizes))
 
 
 def register() -> str:
@@ -106,26 +103,28 @@ def document_attention(
     assert attention_mask is None, "the layout of documents replaces the mask"
     assert dropout == 0.0, "attention dropout is not implemented"
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    queries, keys, values = (torch.split(tensor, list(documents.sizes), dim=2) for tensor in (query, key, value))
     outputs = []
-    for group in documents.groups:
-        keys, values = (_after_prefix(tensor, group) for tensor in (key, value))
+    for index, group in enumerate(documents.groups):
+        padded_keys, padded_values = _pad(keys[index], group), _pad(values[index], group)
+        if group.sees_prefix:
+            padded_keys, padded_values = _prepend(keys[0], padded_keys), _prepend(values[0], padded_values)
         attend = _by_matmul if query.device.type == "cpu" and group.length <= _MATMUL_LENGTH else _by_kernel
-        output = attend(_pad(query, group), keys, values, scale)
+        output = attend(_pad(queries[index], group), padded_keys, padded_values, scale)
         outputs.append(output.transpose(1, 2).flatten(0, 1).index_select(0, group.slots))
-    return torch.cat(outputs).index_select(0, documents.restore)[None], None
+    return torch.cat(outputs)[None], None
 
 
 def _pad(tensor: torch.Tensor, group: Group) -> torch.Tensor:
-    """[1, heads, T, head_dim] -> [documents, heads, length, head_dim]; the padding is zero."""
-    rows = tensor[0].transpose(0, 1).index_select(0, group.tokens)
+    """[1, heads, tokens of the group, head_dim] -> [documents, heads, length, head_dim]; the padding is zero."""
+    rows = tensor[0].transpose(0, 1)
     padded = rows.new_zeros(group.num_documents * group.length, *rows.shape[1:]).index_copy(0, group.slots, rows)
     return padded.view(group.num_documents, group.length, *rows.shape[1:]).transpose(1, 2)
 
 
-def _after_prefix(tensor: torch.Tensor, group: Group) -> torch.Tensor:
-    """Like `_pad`, with the shared prefix before each document: [documents, heads, prefix + length, head_dim]."""
-    prefix = tensor[:, :, : group.prefix_length].expand(group.num_documents, -1, -1, -1)
-    return torch.cat([prefix, _pad(tensor, group)], dim=2)
+def _prepend(prefix: torch.Tensor, padded: torch.Tensor) -> torch.Tensor:
+    """The prefix [1, heads, prefix, head_dim] before each document: [documents, heads, prefix + length, head_dim]."""
+    return torch.cat([prefix.expand(len(padded), -1, -1, -1), padded], dim=2)
 
 
 def _visible(query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from luthier.spec import TrainingSpec
+from workers.training.attention import length_class
 
 
 class Example(Protocol):
@@ -109,7 +110,11 @@ def shared_prefix(examples: Sequence[Example]) -> int:
 
 
 def make_batch(examples: Sequence[Example], prefix_length: int = 0) -> Batch:
-    """Joins `examples`, which share their first `prefix_length` tokens. A document's first token is never a target."""
+    """Joins `examples`, which share their first `prefix_length` tokens. A document's first token is never a target.
+
+    Documents of one length class come to lie together, as attention wants them; their order means nothing.
+    """
+    examples = sorted(examples, key=lambda example: -length_class(len(example.input_ids) - prefix_length))
     rests = [example.input_ids[prefix_length:] for example in examples]
     lengths = [len(rest) for rest in rests]
     starts = prefix_length + np.cumsum([0, *lengths[:-1]])

@@ -110,9 +110,9 @@ def test_packed_loss_and_gradients_equal_those_of_single_documents(
 
 def test_other_documents_change_nothing() -> None:
     model = make_model(attention.register())
-    one, *others = documents(5, [], (14, 20, 11))
-    different = documents(6, [], (14, 20, 11))[1:]
-    logits = [_logits(model, make_batch([one, *rest]))[:14] for rest in (others, different)]
+    one, *others = documents(5, [], (30, 20, 11))
+    different = documents(6, [], (30, 20, 11))[1:]
+    logits = [_logits(model, make_batch([one, *rest]))[:30] for rest in (others, different)]
     assert torch.equal(logits[0], logits[1])
 
 
