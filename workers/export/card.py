@@ -99,7 +99,7 @@ def _data(spec: JobSpec, result: Mapping[str, Any]) -> str:
     rows.append(("tokens trained on, per epoch", _number(result["num_trainable_tokens"])))
     dropped = sum(result.get("num_dropped", {}).values())
     rows.append(("rows dropped", _number(dropped)))
-    rows.append(("longest example, tokens", _number(spec.data.max_length)))
+    rows.append(("longest allowed example, tokens", _number(spec.data.max_length)))
     if spec.data.system_prompt:
         rows.append(("system prompt", _cell(spec.data.system_prompt)))
     return _table(rows)
