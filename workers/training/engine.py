@@ -111,14 +111,13 @@ class Engine:
             ConfigError: the adapter does not learn at all.
             PreemptedError: the worker drains; a checkpoint was committed.
             OSError: a checkpoint could not be written.
+            ArtifactError: the checkpoint of the best step was changed while the run went on.
         """
         resumed_from_step = self._resume()
         self._model.train()
-        first = True
         stopped_early = self._out_of_patience()
         while self._progress.step < self._num_steps and not stopped_early:
-            metrics = self._step(is_first=first)
-            first = False
+            metrics = self._step()
             improved = self._due(self._eval_steps) and self._validate(metrics)
             self._tell(metrics)
             stopped_early = self._out_of_patience()
@@ -128,7 +127,7 @@ class Engine:
         self._restore_best()
         return self._summary(resumed_from_step, stopped_early)
 
-    def _step(self, *, is_first: bool) -> dict[str, float]:
+    def _step(self) -> dict[str, float]:
         """One optimizer step. The loss is the mean over all targets of the step, however they fall into batches."""
         started = time.perf_counter()
         step = self._progress.step
@@ -143,7 +142,7 @@ class Engine:
         loss = sum(self._backward(batch, num_targets) for batch in batches)
         norm = float(torch.nn.utils.clip_grad_norm_(self._parameters.values(), self._spec.max_grad_norm))
         check_finite(step + 1, loss, norm)
-        before = fingerprint(self._parameters) if is_first else None
+        before = fingerprint(self._parameters) if step == 0 else None
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
         if before is not None:

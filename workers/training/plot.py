@@ -47,8 +47,10 @@ def write_loss_plot(history: Sequence[dict[str, float]], best_step: int, path: P
     figure.savefig(path)
 
 
-def _running_mean(values: Sequence[float], keep: float = 0.9) -> list[float]:
-    """Exponential mean, corrected for its start at zero (Kingma & Ba, 2014, arXiv:1412.6980, section 3)."""
+def _running_mean(values: Sequence[float]) -> list[float]:
+    """Exponential mean over about a twentieth of the run, corrected for its start at zero (Kingma & Ba, 2014,
+    arXiv:1412.6980, section 3)."""
+    keep = 1 - 1 / max(5.0, len(values) / 20)
     means, total = [], 0.0
     for count, value in enumerate(values, start=1):
         total = keep * total + (1 - keep) * value
