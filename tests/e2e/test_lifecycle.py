@@ -79,9 +79,11 @@ def test_a_killed_launcher_leaves_nothing_and_the_next_up_goes_on(small: Platfor
 
 
 def test_a_child_that_cannot_start_is_named_with_its_last_words() -> None:
-    with platform(LUTHIER_TRITON_URL="127.0.0.1:1", LUTHIER_NATS_URL="nats://127.0.0.1:1") as made:
+    with platform(LUTHIER_TRITON_URL="127.0.0.1:1", LUTHIER_RECONCILE_INTERVAL="often") as made:
         done = made.luthier("up", "--detach")
         assert done.returncode == 1
-        assert "coordinator" in done.stderr
-        assert "coordinator.log" in done.stderr
+        assert "coordinator exited with status" in done.stderr
+        assert "reconcile_interval" in done.stderr
+        failed = [row["name"] for row in made.json("status")["processes"] if row["state"] == "failed"]
+        assert failed == ["coordinator"]
         assert made.processes() == []
