@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import os
 import shutil
 import socket
@@ -201,3 +202,13 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
         if name.startswith(("LUTHIER_", "OTEL_")) and name != "LUTHIER_SERVING_VENV":
             monkeypatch.delenv(name)
     monkeypatch.setenv("LUTHIER_HOME", str(tmp_path / "luthier-home"))
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_it_was() -> Iterator[None]:
+    """What a test does to the root logger, such as running a command in this process, ends with the test."""
+    root = logging.getLogger()
+    level, handlers = root.level, root.handlers[:]
+    yield
+    root.setLevel(level)
+    root.handlers[:] = handlers

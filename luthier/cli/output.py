@@ -115,5 +115,5 @@ def duration(value: timedelta) -> str:
 
 
 def figures(values: Mapping[str, Any]) -> str:
-    """`loss 0.51  step 3`: names and values on one line."""
-    return "  ".join(f"{name} {cell(value).plain}" for name, value in values.items())
+    """`loss 0.51  step 3`: names and values on one line, by name."""
+    return "  ".join(f"{name} {cell(value).plain}" for name, value in sorted(values.items()))

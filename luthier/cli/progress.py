@@ -139,7 +139,7 @@ class JobView:
 
     def _progress_line(self, stage: Stage) -> str:
         progress = stage.progress
-        if stage.state != "RUNNING" or progress is None:
+        if stage.state != "RUNNING" or progress is None or not (progress.message or progress.num_steps):
             return ""
         parts = [stage.name, printable(progress.message).replace("\n", " ")]
         if progress.num_steps:

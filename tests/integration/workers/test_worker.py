@@ -4,6 +4,8 @@ import signal
 
 import nats
 import pytest
+from nats.js import JetStreamContext
+from nats.js.errors import NotFoundError
 
 from luthier.subjects import STAGES_STREAM, stage_consumer, stage_subject
 from luthier.v1.event_pb2 import StageReady
@@ -67,9 +69,11 @@ async def test_a_wake_up_that_comes_thrice_runs_its_stage_once(platform):
 async def test_a_job_survives_the_loss_of_its_consumers_and_of_the_stream(platform):
     platform.coordinator()
     platform.worker()
+    client = await nats.connect(platform.nats_url)
+    # A worker that is busy makes no consumers, so the job waits for them.
+    await _made(client.jetstream(), stage_consumer("train", "cpu"))
     job_id = await platform.submit("gated")
     await platform.until(platform.runs)
-    client = await nats.connect(platform.nats_url)
     await client.jetstream().delete_consumer(STAGES_STREAM, stage_consumer("train", "cpu"))
     await client.jetstream().delete_stream(STAGES_STREAM)
     await client.close()
@@ -182,3 +186,15 @@ async def test_a_worker_set_up_for_unknown_kinds_says_so_and_leaves(platform):
     worker = platform.worker(worker_kinds="train,telepathy")
     assert await asyncio.to_thread(worker.wait, 30) == 1
     assert "LUTHIER_WORKER_KINDS names ['telepathy']" in platform.logs("workers")
+
+
+async def _made(stream: JetStreamContext, consumer: str, seconds: float = 30.0) -> None:
+    """Returns once a worker has made its consumer."""
+    async with asyncio.timeout(seconds):
+        while True:
+            try:
+                await stream.consumer_info(STAGES_STREAM, consumer)
+            except NotFoundError:
+                await asyncio.sleep(0.02)
+            else:
+                return

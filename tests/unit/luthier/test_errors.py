@@ -11,7 +11,19 @@ def _tree(kind: type[errors.LuthierError]) -> set[type[errors.LuthierError]]:
 
 
 def test_every_error_has_a_row() -> None:
-    assert _tree(errors.LuthierError) - {errors.LuthierError} == set(errors.STATUS)
+    ours = {kind for kind in _tree(errors.LuthierError) if kind.__module__ == errors.__name__}
+    assert ours - {errors.LuthierError} == set(errors.STATUS)
+
+
+def test_a_kind_of_its_own_travels_as_what_it_is_or_as_internal() -> None:
+    class ChildError(errors.ConflictError):
+        pass
+
+    class OtherError(errors.LuthierError):
+        pass
+
+    assert errors.status_of(ChildError("")) is grpc.StatusCode.FAILED_PRECONDITION
+    assert errors.status_of(OtherError("")) is grpc.StatusCode.INTERNAL
 
 
 @pytest.mark.parametrize("kind", list(errors.STATUS), ids=lambda kind: kind.__name__)
