@@ -6,6 +6,7 @@ import traceback
 from luthier.v1.failure_pb2 import Failure, FailureClass
 
 _MAX_DETAIL = 8000
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class StageError(Exception):
@@ -56,11 +57,19 @@ def classify(error: BaseException) -> Failure:
     detail = "".join(traceback.format_exception(error))[-_MAX_DETAIL:]
     if isinstance(error, StageError):
         return Failure(failure_class=error.failure_class, message=str(error), detail=detail)
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        message = f"no space left while writing {error.filename or 'an artifact'}; free space, then the stage goes on"
+    if _is_full_disk(error):
+        what = getattr(error, "filename", None) or "an artifact"
+        message = f"no space left while writing {what}; free space, then the stage goes on"
         return Failure(failure_class=FailureClass.FAILURE_CLASS_STORAGE_FULL, message=message, detail=detail)
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         message = "out of memory; lower training.per_device_train_batch_size or training.pack_length"
         return Failure(failure_class=FailureClass.FAILURE_CLASS_OUT_OF_MEMORY, message=message, detail=detail)
     message = f"{type(error).__name__}: {error}"
     return Failure(failure_class=FailureClass.FAILURE_CLASS_INTERNAL, message=message, detail=detail)
+
+
+def _is_full_disk(error: BaseException) -> bool:
+    """Whether the system said so. Libraries written in Rust, safetensors among them, only quote its error number."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno in _FULL
+    return any(f"(os error {number})" in str(error) for number in _FULL)

@@ -74,7 +74,7 @@ class CheckpointStore:
         """Commits `snapshot`, then removes this attempt's oldest ones beyond the limit, but never the best.
 
         Raises:
-            OSError: the store cannot be written, ENOSPC when it is full; older checkpoints are untouched.
+            OSError, SafetensorError: the store cannot be written or is full; older checkpoints are untouched.
         """
         progress = snapshot.progress
         folder = self._scratch / f"checkpoint-{uuid.uuid4().hex[:8]}"

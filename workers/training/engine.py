@@ -110,7 +110,7 @@ class Engine:
             DivergedError: loss or gradient became NaN or infinite.
             ConfigError: the adapter does not learn at all.
             PreemptedError: the worker drains; a checkpoint was committed.
-            OSError: a checkpoint could not be written.
+            OSError, SafetensorError: a checkpoint could not be written.
             ArtifactError: the checkpoint of the best step was changed while the run went on.
         """
         resumed_from_step = self._resume()

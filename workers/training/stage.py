@@ -26,7 +26,7 @@ def run(task: Task, report: Report) -> StageResult:
 
     Raises:
         StageError: see `Engine`, `resolve_base_model` and the methods.
-        OSError: no space left for a checkpoint or the output.
+        OSError, SafetensorError: no space left for a checkpoint or the output.
     """
     spec = task.spec
     report.progress(0, 0, "loading the model")
