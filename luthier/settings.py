@@ -144,9 +144,7 @@ class WorkerSettings(BusSettings):
         So a runner never sees the internal token or the NATS URL, and sees the same settings as its supervisor.
         """
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("LUTHIER_")}
-        # Threads of GNU OpenMP that wait for each other spin for some 10 us, then sleep. Its default is to spin for
-        # milliseconds, which costs five sixths of the speed as soon as something else wants one of the cores.
-        inherited.setdefault("GOMP_SPINCOUNT", "1000")
+        inherited.setdefault("GOMP_SPINCOUNT", _SPIN_COUNT)
         for name in _RUNNER_FIELDS:
             value = getattr(self, name)
             inherited[f"LUTHIER_{name.upper()}"] = (
@@ -154,6 +152,10 @@ class WorkerSettings(BusSettings):
             )
         return inherited
 
+
+# Threads of GNU OpenMP that wait for each other spin for some 10 us, then sleep. Its default is to spin for
+# milliseconds, which costs five sixths of the speed as soon as something else wants one of the cores.
+_SPIN_COUNT = "1000"
 
 # What a stage may need to know; everything else stays with the supervisor.
 _RUNNER_FIELDS = (
@@ -214,7 +216,8 @@ _KEPT_BACK = frozenset(
 
 def system_environment() -> dict[str, str]:
     """The part of this process's environment that a program which is not ours gets from `luthier up`."""
-    return {name: value for name, value in os.environ.items() if name in _SYSTEM_NAMES}
+    passed = {name: value for name, value in os.environ.items() if name in _SYSTEM_NAMES}
+    return {"GOMP_SPINCOUNT": _SPIN_COUNT} | passed
 
 
 def service_environment() -> dict[str, str]:
