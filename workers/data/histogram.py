@@ -35,7 +35,7 @@ def length_histogram(lengths: Mapping[str, npt.NDArray[np.int32]], max_length: i
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", color="#e6e6e6", linewidth=0.6)
     axes.set_axisbelow(True)
-    axes.legend(frameon=False, loc="upper right")
+    figure.legend(frameon=False, loc="outside upper center", ncols=4)
     # Without a date and random ids in it the same data gives the same file, and the artifact the same digest.
     with rc_context({"svg.hashsalt": "luthier"}):
         figure.savefig(path, format="svg", metadata={"Date": None})
