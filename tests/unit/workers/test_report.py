@@ -47,6 +47,7 @@ def test_a_supervisor_that_is_gone_does_not_disturb_the_stage():
     report = PipeReport(sending, attempt=1, fence=2)
     report.progress(1, 2, "into the void")
     report.close()
+    assert not report.should_stop()
 
 
 def test_an_estimate_is_optional():
