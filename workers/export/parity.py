@@ -8,6 +8,7 @@ token ids of the rendered prompts, which have to be equal, and the greedy answer
 import importlib.util
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from typing import Any
 
@@ -197,9 +198,17 @@ def _plain_prompt(tokenizer: PreTrainedTokenizerBase, example: Example) -> list[
 
 def _load_generation(path: Path) -> Any:
     """The module in `path`, as Triton will import it: from the exported file, not from this package."""
-    spec = importlib.util.spec_from_file_location("luthier_exported_generation", path)
+    name = "luthier_exported_generation"
+    spec = importlib.util.spec_from_file_location(name, path, loader=_CleanLoader(name, str(path)))
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+class _CleanLoader(SourceFileLoader):
+    """Leaves no bytecode beside the file: it would become part of the export."""
+
+    def set_data(self, path: str, data: Any, *, _mode: int = 0o666) -> None:
+        """Writes nothing."""
