@@ -14,6 +14,9 @@ from luthier.errors import ConflictError
 from luthier.v1 import event_pb2 as events
 from luthier.v1.failure_pb2 import Failure, FailureClass
 
+# How a stage that its dependants waited for has ended, in words.
+_ENDS = {StageState.FAILED: "failed", StageState.CANCELLED: "was cancelled", StageState.SKIPPED: "was skipped"}
+
 # Kinds whose outputs carry the gate's verdict.
 GATED_KINDS = frozenset({"evaluate"})
 
@@ -109,7 +112,7 @@ def _blocks(need: Stage) -> bool:
 
 
 def _reason(need: Stage) -> str:
-    return _refusal(need) if is_refused(need) else f"stage {need.name} was {need.state.lower()}"
+    return _refusal(need) if is_refused(need) else f"stage {need.name} {_ENDS[need.state]}"
 
 
 def _refusal(stage: Stage) -> str:

@@ -17,7 +17,7 @@ class ParitySpec(Section):
     max_new_tokens: int = Field(default=64, ge=1, le=4096)
     """Tokens generated greedily per prompt."""
     min_greedy_agreement: float = Field(default=0.95, ge=0.0, le=1.0)
-    """Part of the generated tokens, up to the first difference of each prompt, that must be equal."""
+    """Part of the trained model's greedy tokens that the exported one must find likeliest too, given what precedes."""
 
 
 class ExportSpec(Section):

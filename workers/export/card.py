@@ -131,9 +131,9 @@ def _parity(parity: Parity, spec: JobSpec) -> str:
     return (
         f"{len(parity.prompts)} held-out prompts went through the trained model (base and adapter, float32) and the "
         f"exported `{parity.subject}` ({spec.export.dtype}). Their token ids are equal. "
-        f"{parity.num_identical} of {len(parity.prompts)} greedy answers are identical; "
-        f"{parity.greedy_agreement:.1%} of the tokens come before the first difference. Largest difference of a logit: "
-        f"{parity.max_logit_difference:.3g}. Per prompt: `parity.json`."
+        f"{parity.num_identical} of {len(parity.prompts)} greedy answers are identical; both find the same token "
+        f"likeliest at {parity.greedy_agreement:.1%} of their positions. Largest difference of a logit of a first "
+        f"token: {parity.max_logit_difference:.3g}. Per prompt: `parity.json`."
     )
 
 

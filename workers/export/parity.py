@@ -1,8 +1,12 @@
 """The parity proof: held-out prompts through the trained model and through what was exported.
 
 The trained model is base plus adapter, not merged, in float32: what differs then is what the export did. The exported
-model is the one that gets served, read back from its files by the code that was exported with it. Compared are the
-token ids of the rendered prompts, which have to be equal, and the greedy answers.
+model is the one that gets served, read back from its files by the code that was exported with it.
+
+Compared are the token ids of the rendered prompts, which have to be equal, and the likeliest token at every position
+of the trained model's greedy answers. Position by position, because two answers that part at one near tie differ in
+everything after it: that would measure the luck of the tie, and the longer the answers, the more so. Whether the
+exported model's own answers are identical is reported beside it.
 """
 
 import importlib.util
@@ -22,7 +26,7 @@ from workers.data.render import render_prompt
 from workers.evaluation.batches import batches, pad_left, positions_of
 from workers.evaluation.generate import Decoding, greedy_answers
 
-_MAX_BATCH_TOKENS = 8192
+_MAX_BATCH_TOKENS = 2048  # logits of a whole answer are kept: with a large vocabulary they are most of the memory
 
 Render = Callable[[Example], list[int]]
 
@@ -46,6 +50,8 @@ class Observation:
     """Token ids as this side renders them."""
     answers: list[list[int]]
     """Greedy continuations, up to and with the stop token."""
+    choices: list[list[int]]
+    """The likeliest token at each position of the answers that are followed, given everything before it."""
     logits: torch.Tensor
     """Of the first token of each answer, float32 [num_prompts, vocabulary], on the CPU."""
 
@@ -59,9 +65,11 @@ class PromptParity:
     num_prompt_tokens: int
     rendered_equal: bool
     num_tokens: int
-    """Length of the longer answer, its stop token counted."""
+    """Length of the trained model's answer, its stop token counted."""
     num_agreeing: int
-    """Tokens before the first difference; equal to `num_tokens` when there is none."""
+    """Positions of that answer at which the exported model finds the same token likeliest."""
+    is_identical: bool
+    """Whether the exported model, left to itself, gives the same answer."""
     max_logit_difference: float
 
 
@@ -72,9 +80,9 @@ class Parity:
     subject: ExportFormat
     """Which of the exported formats was compared."""
     greedy_agreement: float
-    """Tokens before the first difference of their prompt, as a part of all tokens."""
+    """Agreeing positions as a part of all."""
     num_identical: int
-    """Prompts with equal answers."""
+    """Prompts with identical answers."""
     max_logit_difference: float
     """Largest one of any logit of the first token of any answer."""
     prompts: list[PromptParity]
@@ -113,38 +121,46 @@ def chat_side(version: Path, device: torch.device, max_new_tokens: int) -> Side:
     return Side(chat.model, decoding, render)
 
 
-def observe(side: Side, examples: Sequence[Example], advance: Callable[[int], None]) -> Observation:
-    """Renders the prompts of `examples` and answers them; `advance` is called with the rows of each batch."""
+def observe(
+    side: Side,
+    examples: Sequence[Example],
+    advance: Callable[[int], None],
+    follow: Sequence[Sequence[int]] | None = None,
+) -> Observation:
+    """Renders the prompts of `examples`, answers them, and follows the answers `follow`, or its own when None.
+
+    `advance` is called with the number of rows of each batch that was answered.
+    """
     prompts = [side.render(example) for example in examples]
     answers = greedy_answers(side.model, prompts, side.decoding, advance)
-    return Observation(prompts, answers, _next_logits(side.model, prompts, side.decoding.pad_id))
+    choices, logits = _follow(side.model, prompts, answers if follow is None else follow, side.decoding.pad_id)
+    return Observation(prompts, answers, choices, logits)
 
 
 def compare_sides(
     subject: ExportFormat, examples: Sequence[Example], trained: Observation, exported: Observation
 ) -> Parity:
-    """The proof from what both sides did with the same rows."""
+    """The proof from what both sides did with the same rows; `exported` followed the answers of `trained`."""
     differences = (trained.logits - exported.logits).abs().amax(1).tolist()
-    rows = []
-    for number, example in enumerate(examples):
-        ours, theirs = trained.answers[number], exported.answers[number]
-        pairs = enumerate(zip(ours, theirs, strict=False))
-        shorter = min(len(ours), len(theirs))
-        rows.append(
-            PromptParity(
-                source=example.source,
-                row=example.row,
-                num_prompt_tokens=len(trained.prompts[number]),
-                rendered_equal=trained.prompts[number] == exported.prompts[number],
-                num_tokens=max(len(ours), len(theirs)),
-                num_agreeing=next((place for place, (our, their) in pairs if our != their), shorter),
-                max_logit_difference=differences[number],
-            )
+    rows = [
+        PromptParity(
+            source=example.source,
+            row=example.row,
+            num_prompt_tokens=len(trained.prompts[number]),
+            rendered_equal=trained.prompts[number] == exported.prompts[number],
+            num_tokens=len(trained.answers[number]),
+            num_agreeing=sum(
+                our == their for our, their in zip(trained.answers[number], exported.choices[number], strict=True)
+            ),
+            is_identical=trained.answers[number] == exported.answers[number],
+            max_logit_difference=differences[number],
         )
+        for number, example in enumerate(examples)
+    ]
     return Parity(
         subject=subject,
         greedy_agreement=sum(row.num_agreeing for row in rows) / sum(row.num_tokens for row in rows),
-        num_identical=sum(row.num_agreeing == row.num_tokens for row in rows),
+        num_identical=sum(row.is_identical for row in rows),
         max_logit_difference=max(differences),
         prompts=rows,
     )
@@ -174,19 +190,28 @@ def refusal(parity: Parity, spec: ParitySpec, dtype: str) -> str:
 
 
 @torch.inference_mode()
-def _next_logits(model: Any, prompts: Sequence[Sequence[int]], pad_id: int) -> torch.Tensor:
-    rows: dict[int, torch.Tensor] = {}
-    for indices in batches([len(prompt) for prompt in prompts], _MAX_BATCH_TOKENS):
-        tokens, mask = pad_left([prompts[index] for index in indices], pad_id, model.device)
+def _follow(
+    model: Any, prompts: Sequence[Sequence[int]], answers: Sequence[Sequence[int]], pad_id: int
+) -> tuple[list[list[int]], torch.Tensor]:
+    """The likeliest token at each position of `answers`, and the logits of the first, [num_prompts, vocabulary]."""
+    choices: dict[int, list[int]] = {}
+    logits: dict[int, torch.Tensor] = {}
+    rows = [[*prompt, *answer[:-1]] for prompt, answer in zip(prompts, answers, strict=True)]
+    for indices in batches([len(row) for row in rows], _MAX_BATCH_TOKENS):
+        tokens, mask = pad_left([rows[index] for index in indices], pad_id, model.device)
         output = model(
             input_ids=tokens,
             attention_mask=mask,
             position_ids=positions_of(mask),
             use_cache=False,
-            logits_to_keep=1,
+            logits_to_keep=max(len(answers[index]) for index in indices),
         )
-        rows.update(zip(indices, output.logits[:, -1].float().cpu(), strict=True))
-    return torch.stack([rows[index] for index in range(len(prompts))])
+        for row, index in zip(output.logits, indices, strict=True):
+            predicting = row[-len(answers[index]) :]
+            choices[index] = predicting.argmax(-1).tolist()
+            logits[index] = predicting[0].float().cpu()
+    numbers = range(len(prompts))
+    return [choices[number] for number in numbers], torch.stack([logits[number] for number in numbers])
 
 
 def _plain_prompt(tokenizer: PreTrainedTokenizerBase, example: Example) -> list[int]:

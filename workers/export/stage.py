@@ -75,6 +75,7 @@ def run(task: Task, report: Report) -> StageResult:
         _open(subject, out, base_folder, triton_model, spec, device),
         examples,
         lambda rows: steps.advance(rows, "exported model answers held-out prompts"),
+        follow=trained.answers,
     )
     parity = compare_sides(subject, examples, trained, exported)
     if reason := refusal(parity, spec.parity, spec.dtype):

@@ -1,34 +1,58 @@
 """What counts as agreement, on observations made by hand."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
 from luthier.spec import ParitySpec
 from workers.data.dataset import Example
-from workers.export.parity import Observation, compare_sides, refusal
+from workers.export.parity import Observation, compare_sides, observe, plain_side, refusal
+from workers.models import load_model, load_tokenizer
 
 EXAMPLES = [Example(row, "f.jsonl", np.array([1], np.int32), np.array([True]), None) for row in (1, 2)]
 
 
-def _observation(*answers: list[int], logits: float = 0.0, prompts: list[list[int]] | None = None) -> Observation:
-    return Observation(prompts or [[1], [2]], list(answers), torch.tensor([[0.0, 1.0], [2.0, logits]]))
+def _observation(
+    *answers: list[int],
+    choices: list[list[int]] | None = None,
+    logits: float = 0.0,
+    prompts: list[list[int]] | None = None,
+) -> Observation:
+    first = torch.tensor([[0.0, 1.0], [2.0, logits]])
+    return Observation(prompts or [[1], [2]], list(answers), choices or list(answers), first)
 
 
-def test_tokens_after_the_first_difference_do_not_count() -> None:
-    trained, exported = _observation([5, 6, 7, 8], [9]), _observation([5, 0, 7, 8], [9])
+def test_every_position_of_the_trained_models_answer_counts_for_itself() -> None:
+    trained = _observation([5, 6, 7, 8], [9])
+    exported = _observation([5, 0, 1], [9], choices=[[5, 0, 7, 8], [9]])
     parity = compare_sides("merged", EXAMPLES, trained, exported)
-    assert [row.num_agreeing for row in parity.prompts] == [1, 1]
-    assert parity.greedy_agreement == pytest.approx(2 / 5)
+    assert [(row.num_agreeing, row.num_tokens) for row in parity.prompts] == [(3, 4), (1, 1)]
+    assert parity.greedy_agreement == pytest.approx(4 / 5)
+    assert [row.is_identical for row in parity.prompts] == [False, True]
     assert parity.num_identical == 1
 
 
 @pytest.mark.parametrize(("ours", "theirs"), [([5, 6], [5, 6, 7]), ([5, 6, 7], [5, 6])])
 def test_an_answer_that_ends_elsewhere_is_another_answer(ours: list[int], theirs: list[int]) -> None:
-    parity = compare_sides("merged", EXAMPLES, _observation(ours, [9]), _observation(theirs, [9]))
-    assert parity.prompts[0].num_agreeing == 2
-    assert parity.prompts[0].num_tokens == 3
+    exported = _observation(theirs, [9], choices=[ours, [9]])
+    parity = compare_sides("merged", EXAMPLES, _observation(ours, [9]), exported)
+    assert parity.greedy_agreement == 1.0
     assert parity.num_identical == 1
+
+
+def test_a_model_that_follows_its_own_answers_agrees_with_itself(tiny_model_dir: Path) -> None:
+    side = plain_side(load_model(tiny_model_dir, torch.float32), load_tokenizer(tiny_model_dir), max_new_tokens=12)
+    turns = [[{"role": "user", "content": text}, {"role": "assistant", "content": "?"}] for text in ("hello", "a b c")]
+    examples = [Example(1, "f.jsonl", np.array([1], np.int32), np.array([True]), messages) for messages in turns]
+    own = observe(side, examples, lambda rows: None)
+    assert own.choices == own.answers
+    assert [len(prompt) for prompt in own.prompts] != [len(own.prompts[0])] * 2, "padding is part of the test"
+    other = observe(side, examples, lambda rows: None, follow=[[7, 8, 9], [3]])
+    assert [len(choices) for choices in other.choices] == [3, 1]
+    assert [choices[0] for choices in other.choices] == [answer[0] for answer in own.answers]
+    assert torch.allclose(own.logits, other.logits, atol=1e-4)
 
 
 def test_the_largest_logit_difference_is_found() -> None:
