@@ -67,7 +67,7 @@ def fact_for(kind: type[Fact], stage: Stage, failure_class: int = FailureClass.F
         LeaseExpired: LeaseExpired(stage.fence),
         Overlooked: Overlooked(),
         Cancelled: Cancelled(),
-        UpstreamFailed: UpstreamFailed("stage preprocess was failed"),
+        UpstreamFailed: UpstreamFailed("stage preprocess failed"),
     }
     return made[kind]
 
