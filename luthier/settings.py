@@ -154,7 +154,7 @@ class WorkerSettings(BusSettings):
 
 
 # Threads of GNU OpenMP that wait for each other spin for some 10 us, then sleep. Its default is to spin for
-# milliseconds, which costs five sixths of the speed as soon as something else wants one of the cores.
+# milliseconds, which costs most of the speed as soon as something else wants one of the cores.
 _SPIN_COUNT = "1000"
 
 # What a stage may need to know; everything else stays with the supervisor.
