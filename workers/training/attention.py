@@ -19,6 +19,8 @@ from torch.nn import functional
 from transformers import AttentionInterface
 from transformers.masking_utils import AttentionMaskInterface
 
+from workers.failures import ConfigError
+
 IMPLEMENTATION = "luthier_documents"
 _MATMUL_LENGTH = 256
 
@@ -44,6 +46,8 @@ class Documents:
     """In the order of the row. The prefix, when there is one, is the first."""
     sizes: tuple[int, ...]
     """Tokens of each group; they sum to T."""
+    longest: int
+    """Tokens of the longest document, the shared prefix included."""
 
 
 def length_class(length: int) -> int:
@@ -63,7 +67,7 @@ def layout(lengths: Sequence[int], prefix_length: int, device: torch.device) -> 
         slots = torch.cat([torch.arange(length) + place * longest for place, length in enumerate(group_lengths)])
         groups.append(Group(num_documents, longest, slots.to(device), sees_prefix))
         sizes.append(sum(group_lengths))
-    return Documents(tuple(groups), tuple(sizes))
+    return Documents(tuple(groups), tuple(sizes), prefix_length + max(lengths))
 
 
 def register() -> str:
@@ -83,6 +87,9 @@ def document_attention(
     documents: Documents,
     scaling: float | None = None,
     dropout: float = 0.0,
+    sliding_window: int | None = None,
+    softcap: float | None = None,
+    s_aux: torch.Tensor | None = None,
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
     """Causal attention within each document.
@@ -96,12 +103,26 @@ def document_attention(
         documents: the row's layout.
         scaling: of the scores; None: 1 / sqrt(head_dim).
         dropout: must be zero; frozen models are trained without attention dropout.
+        sliding_window: how far back a token of this layer looks; must hold the longest document.
+        softcap: bound of the scores; not implemented.
+        s_aux: attention sinks; not implemented.
 
     Returns:
         [1, T, heads, head_dim] and None for the weights.
+
+    Raises:
+        ConfigError: this model attends in a way that this function does not compute.
     """
     assert attention_mask is None, "the layout of documents replaces the mask"
     assert dropout == 0.0, "attention dropout is not implemented"
+    if softcap is not None or s_aux is not None:
+        kind = "soft-capped scores" if softcap is not None else "attention sinks"
+        raise ConfigError(f"base_model attends with {kind}, which the training does not know; use another base_model")
+    if sliding_window is not None and documents.longest > sliding_window:
+        raise ConfigError(
+            f"base_model looks back {sliding_window} tokens, and a row has {documents.longest}; "
+            f"set data.max_length: {sliding_window} or less, or use another base_model"
+        )
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     queries, keys, values = (torch.split(tensor, list(documents.sizes), dim=2) for tensor in (query, key, value))
     outputs = []
