@@ -59,9 +59,10 @@ async def test_a_checkpoint_is_reported_at_once_with_what_came_before_it(lease):
 
 async def test_what_arrives_while_a_report_is_under_way_goes_with_the_next(lease):
     sent = []
-    may_go = asyncio.Event()
+    is_under_way, may_go = asyncio.Event(), asyncio.Event()
 
     async def send(request):
+        is_under_way.set()
         await may_go.wait()
         sent.append([point.step for point in request.points])
 
@@ -69,7 +70,7 @@ async def test_what_arrives_while_a_report_is_under_way_goes_with_the_next(lease
     task = asyncio.create_task(relay.run())
     relay.take(MetricPoint(step=1))
     relay.take(Checkpoint(uri="u", step=1))
-    await asyncio.sleep(0.01)
+    await is_under_way.wait()
     relay.take(MetricPoint(step=2))
     relay.close()
     may_go.set()
