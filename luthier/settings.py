@@ -71,6 +71,8 @@ class CoordinatorSettings(BusSettings):
     """fsspec URI of the artifact store."""
     lease: Duration = timedelta(seconds=15)
     """How long an attempt lives without a heartbeat."""
+    quarantine: Duration = timedelta(seconds=60)
+    """How long a worker gets nothing after its third failure in a row; doubles with every further one, up to 1 h."""
     reconcile_interval: Duration = timedelta(seconds=2)
     """Pause between two looks for expired leases and lost events."""
     stop_grace: Duration = timedelta(seconds=10)

@@ -73,6 +73,8 @@ def stage_message(stage: StageRow) -> Stage:
         progress=stage.progress,
         failure=stage.failure,
         outputs=stage.outputs,
+        refit=stage.refit,
+        pause_requested=stage.pause_requested,
     )
 
 
@@ -130,6 +132,8 @@ def worker_message(row: WorkerRow) -> Worker:
         state=f"STATE_{row.state}",
         register_time=row.register_time,
         heartbeat_time=row.heartbeat_time,
+        num_failures_in_row=row.num_failures_in_row,
+        quarantined_until=row.quarantined_until,
     )
 
 

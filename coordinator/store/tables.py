@@ -36,6 +36,15 @@ class WorkerState(StrEnum):
     READY = "READY"
     DRAINING = "DRAINING"
     LOST = "LOST"
+    QUARANTINED = "QUARANTINED"
+
+
+class DeadLetterSource(StrEnum):
+    """The names of `DeadLetter.Source` in the protos."""
+
+    RELAY = "RELAY"
+    WORKER = "WORKER"
+    RECONCILER = "RECONCILER"
 
 
 class _Row(SQLModel):
@@ -134,6 +143,11 @@ class StageRow(_Row, table=True):
     """When step or message last moved."""
     failure: Failure | None = Field(default=None, sa_type=ProtoJson(Failure))
     outputs: StageOutputs | None = Field(default=None, sa_type=ProtoJson(StageOutputs))
+    refit: int = Field(default=0, sa_column_kwargs={"server_default": text("0")})
+    """How often a forward pass was halved."""
+    pause_requested: bool = Field(default=False, sa_column_kwargs={"server_default": text("false")})
+    avoid_worker_id: str = Field(default="", sa_type=Id, sa_column_kwargs={"server_default": text("''")})
+    """Worker of the last attempt that failed; others go first."""
 
 
 class CheckpointRow(_Row, table=True):
@@ -221,6 +235,8 @@ class WorkerRow(_Row, table=True):
     state: WorkerState = Field(default=WorkerState.READY, sa_type=StateText(WorkerState))
     register_time: datetime = Field(sa_type=Moment)
     heartbeat_time: datetime = Field(sa_type=Moment)
+    num_failures_in_row: int = Field(default=0, sa_column_kwargs={"server_default": text("0")})
+    quarantined_until: datetime | None = Field(default=None, sa_type=Moment)
 
 
 class OutboxRow(_Row, table=True):
@@ -234,7 +250,7 @@ class OutboxRow(_Row, table=True):
         ForeignKeyConstraint(["project_id"], ["project.project_id"]),
         UniqueConstraint("project_id", "sequence"),
         Index("outbox_by_job", "job_id", "sequence"),
-        Index("outbox_unpublished", "position", postgresql_where=text("published_time IS NULL")),
+        Index("outbox_unpublished", "position", postgresql_where=text("published_time IS NULL AND NOT held")),
         Index("outbox_wake_ups", "stage_id", postgresql_where=text("sequence IS NULL")),
     )
 
@@ -250,3 +266,26 @@ class OutboxRow(_Row, table=True):
     payload: bytes
     create_time: datetime = Field(sa_type=Moment)
     published_time: datetime | None = Field(default=None, sa_type=Moment)
+    held: bool = Field(default=False, sa_column_kwargs={"server_default": text("false")})
+    """The bus can never take it; a dead letter says why."""
+
+
+class DeadLetterRow(_Row, table=True):
+    """Something that could not be handled."""
+
+    __tablename__ = "dead_letter"
+    __table_args__ = (Index("dead_letter_open", "job_id", "source", postgresql_where=text("retry_time IS NULL")),)
+
+    dead_letter_id: str = Field(primary_key=True, sa_type=Id)
+    source: DeadLetterSource = Field(sa_type=StateText(DeadLetterSource))
+    message_id: str = Field(default="", sa_type=Id)
+    """Row of the outbox that it stands for; empty when there is none."""
+    subject: str = Field(default="", sa_type=Text)
+    headers: dict[str, str] = Field(default_factory=dict, sa_type=JSONB)
+    payload: bytes = b""
+    reason: str = Field(sa_type=Text)
+    project_id: str = Field(default="", sa_type=Id)
+    job_id: str = Field(default="", sa_type=Id)
+    stage_id: str = Field(default="", sa_type=Id)
+    create_time: datetime = Field(sa_type=Moment)
+    retry_time: datetime | None = Field(default=None, sa_type=Moment)

@@ -27,7 +27,7 @@ from luthier.v1 import failure_pb2 as luthier_dot_v1_dot_failure__pb2
 from luthier.v1 import stage_pb2 as luthier_dot_v1_dot_stage__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16luthier/v1/event.proto\x12\nluthier.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18luthier/v1/failure.proto\x1a\x16luthier/v1/stage.proto\"\x9f\x08\n\x05\x45vent\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\x10\n\x08sequence\x18\x02 \x01(\x03\x12\x12\n\nproject_id\x18\x03 \x01(\t\x12\x0e\n\x06job_id\x18\x04 \x01(\t\x12(\n\x04time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0btraceparent\x18\x06 \x01(\t\x12-\n\x0bjob_created\x18\x10 \x01(\x0b\x32\x16.luthier.v1.JobCreatedH\x00\x12-\n\x0bjob_started\x18\x11 \x01(\x0b\x32\x16.luthier.v1.JobStartedH\x00\x12\x31\n\rjob_succeeded\x18\x12 \x01(\x0b\x32\x18.luthier.v1.JobSucceededH\x00\x12+\n\njob_failed\x18\x13 \x01(\x0b\x32\x15.luthier.v1.JobFailedH\x00\x12\x31\n\rjob_cancelled\x18\x14 \x01(\x0b\x32\x18.luthier.v1.JobCancelledH\x00\x12/\n\x0cstage_queued\x18  \x01(\x0b\x32\x17.luthier.v1.StageQueuedH\x00\x12\x31\n\rstage_started\x18! \x01(\x0b\x32\x18.luthier.v1.StageStartedH\x00\x12\x35\n\x0fstage_succeeded\x18\" \x01(\x0b\x32\x1a.luthier.v1.StageSucceededH\x00\x12/\n\x0cstage_failed\x18# \x01(\x0b\x32\x17.luthier.v1.StageFailedH\x00\x12\x31\n\rstage_skipped\x18$ \x01(\x0b\x32\x18.luthier.v1.StageSkippedH\x00\x12\x35\n\x0fstage_cancelled\x18% \x01(\x0b\x32\x1a.luthier.v1.StageCancelledH\x00\x12\x31\n\rstage_retried\x18& \x01(\x0b\x32\x18.luthier.v1.StageRetriedH\x00\x12?\n\x14\x63heckpoint_committed\x18\' \x01(\x0b\x32\x1f.luthier.v1.CheckpointCommittedH\x00\x12\x37\n\x10metrics_reported\x18( \x01(\x0b\x32\x1b.luthier.v1.MetricsReportedH\x00\x12\x37\n\x10model_registered\x18\x30 \x01(\x0b\x32\x1b.luthier.v1.ModelRegisteredH\x00\x12?\n\x14\x64\x65ployment_activated\x18\x31 \x01(\x0b\x32\x1f.luthier.v1.DeploymentActivatedH\x00\x12\x39\n\x11\x64\x65ployment_failed\x18\x32 \x01(\x0b\x32\x1c.luthier.v1.DeploymentFailedH\x00\x42\x06\n\x04\x66\x61\x63t\"/\n\nJobCreated\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0bstage_names\x18\x02 \x03(\t\"\x0c\n\nJobStarted\"\x0e\n\x0cJobSucceeded\"1\n\tJobFailed\x12$\n\x07\x66\x61ilure\x18\x01 \x01(\x0b\x32\x13.luthier.v1.Failure\"\x0e\n\x0cJobCancelled\"3\n\x0bStageQueued\x12\x10\n\x08stage_id\x18\x01 \x01(\t\x12\x12\n\nstage_name\x18\x02 \x01(\t\"g\n\x0cStageStarted\x12\x10\n\x08stage_id\x18\x01 \x01(\t\x12\x12\n\nstage_name\x18\x02 \x01(\t\x12\x11\n\tworker_id\x18\x03 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x04 \x01(\x05\x12\r\n\x05\x66\x65nce\x18\x05 \x01(\x03\"r\n\x0eStageSucceeded\x12\x10\n\x08stage_id\x18\x01 \x01(\t\x12\x12\n\nstage_name\x18\x02 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\x05\x12)\n\x07outputs\x18\x04 \x01(\x0b\x32\x18.luthier.v1.StageOutputs\"j\n\x0bStageFailed\x12\x10\n\x08stage_id\x18\x01 \x01(\t\x12\x12\n\nstage_name\x18\x02 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\x05\x12$\n\x07\x66\x61ilure\x18\x04 \x01(\x0b\x32\x13.luthier.v1.Failure\"D\n\x0cStageSkipped\x12\x10\n\x08stage_id\x18\x01 \x01(\t\x12\x12\n\nstage_name\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"6\n\x0eStageCancelled\x12\x10\n\x08stage_id\x18\x01 \x01(\t\x12\x12\n\nstage_name\x18\x02 \x01(\t\"k\n\x0cStageRetried\x12\x10\n\x08stage_id\x18\x01 \x01(\t\x12\x12\n\nstage_name\x18\x02 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\x05\x12$\n\x07\x66\x61ilure\x18\x04 \x01(\x0b\x32\x13.luthier.v1.Failure\"g\n\x13\x43heckpointCommitted\x12\x10\n\x08stage_id\x18\x01 \x01(\t\x12\x12\n\nstage_name\x18\x02 \x01(\t\x12*\n\ncheckpoint\x18\x03 \x01(\x0b\x32\x16.luthier.v1.Checkpoint\"q\n\x0fMetricsReported\x12\x10\n\x08stage_id\x18\x01 \x01(\t\x12\x12\n\nstage_name\x18\x02 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\x05\x12\'\n\x06points\x18\x04 \x03(\x0b\x32\x17.luthier.v1.MetricPoint\"1\n\x0fModelRegistered\x12\x10\n\x08model_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\"T\n\x13\x44\x65ploymentActivated\x12\x15\n\rdeployment_id\x18\x01 \x01(\t\x12\x10\n\x08model_id\x18\x02 \x01(\t\x12\x14\n\x0ctriton_model\x18\x03 \x01(\t\"O\n\x10\x44\x65ploymentFailed\x12\x15\n\rdeployment_id\x18\x01 \x01(\t\x12$\n\x07\x66\x61ilure\x18\x02 \x01(\x0b\x32\x13.luthier.v1.Failure\"B\n\nStageReady\x12\x10\n\x08stage_id\x18\x01 \x01(\t\x12\x0e\n\x06job_id\x18\x02 \x01(\t\x12\x12\n\nproject_id\x18\x03 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16luthier/v1/event.proto\x12\nluthier.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18luthier/v1/failure.proto\x1a\x16luthier/v1/stage.proto\"\xea\t\n\x05\x45vent\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\x10\n\x08sequence\x18\x02 \x01(\x03\x12\x12\n\nproject_id\x18\x03 \x01(\t\x12\x0e\n\x06job_id\x18\x04 \x01(\t\x12(\n\x04time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0btraceparent\x18\x06 \x01(\t\x12-\n\x0bjob_created\x18\x10 \x01(\x0b\x32\x16.luthier.v1.JobCreatedH\x00\x12-\n\x0bjob_started\x18\x11 \x01(\x0b\x32\x16.luthier.v1.JobStartedH\x00\x12\x31\n\rjob_succeeded\x18\x12 \x01(\x0b\x32\x18.luthier.v1.JobSucceededH\x00\x12+\n\njob_failed\x18\x13 \x01(\x0b\x32\x15.luthier.v1.JobFailedH\x00\x12\x31\n\rjob_cancelled\x18\x14 \x01(\x0b\x32\x18.luthier.v1.JobCancelledH\x00\x12<\n\x13job_pause_requested\x18\x15 \x01(\x0b\x32\x1d.luthier.v1.JobPauseRequestedH\x00\x12+\n\njob_paused\x18\x16 \x01(\x0b\x32\x15.luthier.v1.JobPausedH\x00\x12-\n\x0bjob_resumed\x18\x17 \x01(\x0b\x32\x16.luthier.v1.JobResumedH\x00\x12/\n\x0cstage_queued\x18  \x01(\x0b\x32\x17.luthier.v1.StageQueuedH\x00\x12\x31\n\rstage_started\x18! \x01(\x0b\x32\x18.luthier.v1.StageStartedH\x00\x12\x35\n\x0fstage_succeeded\x18\" \x01(\x0b\x32\x1a.luthier.v1.StageSucceededH\x00\x12/\n\x0cstage_failed\x18# \x01(\x0b\x32\x17.luthier.v1.StageFailedH\x00\x12\x31\n\rstage_skipped\x18$ \x01(\x0b\x32\x18.luthier.v1.StageSkippedH\x00\x12\x35\n\x0fstage_cancelled\x18% \x01(\x0b\x32\x1a.luthier.v1.StageCancelledH\x00\x12\x31\n\rstage_retried\x18& \x01(\x0b\x32\x18.luthier.v1.StageRetriedH\x00\x12?\n\x14\x63heckpoint_committed\x18\' \x01(\x0b\x32\x1f.luthier.v1.CheckpointCommittedH\x00\x12\x37\n\x10metrics_reported\x18( \x01(\x0b\x32\x1b.luthier.v1.MetricsReportedH\x00\x12/\n\x0cstage_paused\x18) \x01(\x0b\x32\x17.luthier.v1.StagePausedH\x00\x12\x37\n\x10model_registered\x18\x30 \x01(\x0b\x32\x1b.luthier.v1.ModelRegisteredH\x00\x12?\n\x14\x64\x65ployment_activated\x18\x31 \x01(\x0b\x32\x1f.luthier.v1.DeploymentActivatedH\x00\x12\x39\n\x11\x64\x65ployment_failed\x18\x32 \x01(\x0b\x32\x1c.luthier.v1.DeploymentFailedH\x00\x42\x06\n\x04\x66\x61\x63t\"/\n\nJobCreated\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0bstage_names\x18\x02 \x03(\t\"\x0c\n\nJobStarted\"\x0e\n\x0cJobSucceeded\"1\n\tJobFailed\x12$\n\x07\x66\x61ilure\x18\x01 \x01(\x0b\x32\x13.luthier.v1.Failure\"\x0e\n\x0cJobCancelled\"\x13\n\x11JobPauseRequested\"\x0b\n\tJobPaused\"\x0c\n\nJobResumed\"3\n\x0bStageQueued\x12\x10\n\x08stage_id\x18\x01 \x01(\t\x12\x12\n\nstage_name\x18\x02 \x01(\t\"g\n\x0cStageStarted\x12\x10\n\x08stage_id\x18\x01 \x01(\t\x12\x12\n\nstage_name\x18\x02 \x01(\t\x12\x11\n\tworker_id\x18\x03 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x04 \x01(\x05\x12\r\n\x05\x66\x65nce\x18\x05 \x01(\x03\"r\n\x0eStageSucceeded\x12\x10\n\x08stage_id\x18\x01 \x01(\t\x12\x12\n\nstage_name\x18\x02 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\x05\x12)\n\x07outputs\x18\x04 \x01(\x0b\x32\x18.luthier.v1.StageOutputs\"j\n\x0bStageFailed\x12\x10\n\x08stage_id\x18\x01 \x01(\t\x12\x12\n\nstage_name\x18\x02 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\x05\x12$\n\x07\x66\x61ilure\x18\x04 \x01(\x0b\x32\x13.luthier.v1.Failure\"D\n\x0cStageSkipped\x12\x10\n\x08stage_id\x18\x01 \x01(\t\x12\x12\n\nstage_name\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"6\n\x0eStageCancelled\x12\x10\n\x08stage_id\x18\x01 \x01(\t\x12\x12\n\nstage_name\x18\x02 \x01(\t\"z\n\x0cStageRetried\x12\x10\n\x08stage_id\x18\x01 \x01(\t\x12\x12\n\nstage_name\x18\x02 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\x05\x12$\n\x07\x66\x61ilure\x18\x04 \x01(\x0b\x32\x13.luthier.v1.Failure\x12\r\n\x05refit\x18\x05 \x01(\x05\"D\n\x0bStagePaused\x12\x10\n\x08stage_id\x18\x01 \x01(\t\x12\x12\n\nstage_name\x18\x02 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\x05\"g\n\x13\x43heckpointCommitted\x12\x10\n\x08stage_id\x18\x01 \x01(\t\x12\x12\n\nstage_name\x18\x02 \x01(\t\x12*\n\ncheckpoint\x18\x03 \x01(\x0b\x32\x16.luthier.v1.Checkpoint\"q\n\x0fMetricsReported\x12\x10\n\x08stage_id\x18\x01 \x01(\t\x12\x12\n\nstage_name\x18\x02 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\x05\x12\'\n\x06points\x18\x04 \x03(\x0b\x32\x17.luthier.v1.MetricPoint\"1\n\x0fModelRegistered\x12\x10\n\x08model_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\"T\n\x13\x44\x65ploymentActivated\x12\x15\n\rdeployment_id\x18\x01 \x01(\t\x12\x10\n\x08model_id\x18\x02 \x01(\t\x12\x14\n\x0ctriton_model\x18\x03 \x01(\t\"O\n\x10\x44\x65ploymentFailed\x12\x15\n\rdeployment_id\x18\x01 \x01(\t\x12$\n\x07\x66\x61ilure\x18\x02 \x01(\x0b\x32\x13.luthier.v1.Failure\"B\n\nStageReady\x12\x10\n\x08stage_id\x18\x01 \x01(\t\x12\x0e\n\x06job_id\x18\x02 \x01(\t\x12\x12\n\nproject_id\x18\x03 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,41 +35,49 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'luthier.v1.event_pb2', _glo
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_EVENT']._serialized_start=122
-  _globals['_EVENT']._serialized_end=1177
-  _globals['_JOBCREATED']._serialized_start=1179
-  _globals['_JOBCREATED']._serialized_end=1226
-  _globals['_JOBSTARTED']._serialized_start=1228
-  _globals['_JOBSTARTED']._serialized_end=1240
-  _globals['_JOBSUCCEEDED']._serialized_start=1242
-  _globals['_JOBSUCCEEDED']._serialized_end=1256
-  _globals['_JOBFAILED']._serialized_start=1258
-  _globals['_JOBFAILED']._serialized_end=1307
-  _globals['_JOBCANCELLED']._serialized_start=1309
-  _globals['_JOBCANCELLED']._serialized_end=1323
-  _globals['_STAGEQUEUED']._serialized_start=1325
-  _globals['_STAGEQUEUED']._serialized_end=1376
-  _globals['_STAGESTARTED']._serialized_start=1378
-  _globals['_STAGESTARTED']._serialized_end=1481
-  _globals['_STAGESUCCEEDED']._serialized_start=1483
-  _globals['_STAGESUCCEEDED']._serialized_end=1597
-  _globals['_STAGEFAILED']._serialized_start=1599
-  _globals['_STAGEFAILED']._serialized_end=1705
-  _globals['_STAGESKIPPED']._serialized_start=1707
-  _globals['_STAGESKIPPED']._serialized_end=1775
-  _globals['_STAGECANCELLED']._serialized_start=1777
-  _globals['_STAGECANCELLED']._serialized_end=1831
-  _globals['_STAGERETRIED']._serialized_start=1833
-  _globals['_STAGERETRIED']._serialized_end=1940
-  _globals['_CHECKPOINTCOMMITTED']._serialized_start=1942
-  _globals['_CHECKPOINTCOMMITTED']._serialized_end=2045
-  _globals['_METRICSREPORTED']._serialized_start=2047
-  _globals['_METRICSREPORTED']._serialized_end=2160
-  _globals['_MODELREGISTERED']._serialized_start=2162
-  _globals['_MODELREGISTERED']._serialized_end=2211
-  _globals['_DEPLOYMENTACTIVATED']._serialized_start=2213
-  _globals['_DEPLOYMENTACTIVATED']._serialized_end=2297
-  _globals['_DEPLOYMENTFAILED']._serialized_start=2299
-  _globals['_DEPLOYMENTFAILED']._serialized_end=2378
-  _globals['_STAGEREADY']._serialized_start=2380
-  _globals['_STAGEREADY']._serialized_end=2446
+  _globals['_EVENT']._serialized_end=1380
+  _globals['_JOBCREATED']._serialized_start=1382
+  _globals['_JOBCREATED']._serialized_end=1429
+  _globals['_JOBSTARTED']._serialized_start=1431
+  _globals['_JOBSTARTED']._serialized_end=1443
+  _globals['_JOBSUCCEEDED']._serialized_start=1445
+  _globals['_JOBSUCCEEDED']._serialized_end=1459
+  _globals['_JOBFAILED']._serialized_start=1461
+  _globals['_JOBFAILED']._serialized_end=1510
+  _globals['_JOBCANCELLED']._serialized_start=1512
+  _globals['_JOBCANCELLED']._serialized_end=1526
+  _globals['_JOBPAUSEREQUESTED']._serialized_start=1528
+  _globals['_JOBPAUSEREQUESTED']._serialized_end=1547
+  _globals['_JOBPAUSED']._serialized_start=1549
+  _globals['_JOBPAUSED']._serialized_end=1560
+  _globals['_JOBRESUMED']._serialized_start=1562
+  _globals['_JOBRESUMED']._serialized_end=1574
+  _globals['_STAGEQUEUED']._serialized_start=1576
+  _globals['_STAGEQUEUED']._serialized_end=1627
+  _globals['_STAGESTARTED']._serialized_start=1629
+  _globals['_STAGESTARTED']._serialized_end=1732
+  _globals['_STAGESUCCEEDED']._serialized_start=1734
+  _globals['_STAGESUCCEEDED']._serialized_end=1848
+  _globals['_STAGEFAILED']._serialized_start=1850
+  _globals['_STAGEFAILED']._serialized_end=1956
+  _globals['_STAGESKIPPED']._serialized_start=1958
+  _globals['_STAGESKIPPED']._serialized_end=2026
+  _globals['_STAGECANCELLED']._serialized_start=2028
+  _globals['_STAGECANCELLED']._serialized_end=2082
+  _globals['_STAGERETRIED']._serialized_start=2084
+  _globals['_STAGERETRIED']._serialized_end=2206
+  _globals['_STAGEPAUSED']._serialized_start=2208
+  _globals['_STAGEPAUSED']._serialized_end=2276
+  _globals['_CHECKPOINTCOMMITTED']._serialized_start=2278
+  _globals['_CHECKPOINTCOMMITTED']._serialized_end=2381
+  _globals['_METRICSREPORTED']._serialized_start=2383
+  _globals['_METRICSREPORTED']._serialized_end=2496
+  _globals['_MODELREGISTERED']._serialized_start=2498
+  _globals['_MODELREGISTERED']._serialized_end=2547
+  _globals['_DEPLOYMENTACTIVATED']._serialized_start=2549
+  _globals['_DEPLOYMENTACTIVATED']._serialized_end=2633
+  _globals['_DEPLOYMENTFAILED']._serialized_start=2635
+  _globals['_DEPLOYMENTFAILED']._serialized_end=2714
+  _globals['_STAGEREADY']._serialized_start=2716
+  _globals['_STAGEREADY']._serialized_end=2782
 # @@protoc_insertion_point(module_scope)

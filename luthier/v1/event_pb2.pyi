@@ -12,7 +12,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Event(_message.Message):
-    __slots__ = ("event_id", "sequence", "project_id", "job_id", "time", "traceparent", "job_created", "job_started", "job_succeeded", "job_failed", "job_cancelled", "stage_queued", "stage_started", "stage_succeeded", "stage_failed", "stage_skipped", "stage_cancelled", "stage_retried", "checkpoint_committed", "metrics_reported", "model_registered", "deployment_activated", "deployment_failed")
+    __slots__ = ("event_id", "sequence", "project_id", "job_id", "time", "traceparent", "job_created", "job_started", "job_succeeded", "job_failed", "job_cancelled", "job_pause_requested", "job_paused", "job_resumed", "stage_queued", "stage_started", "stage_succeeded", "stage_failed", "stage_skipped", "stage_cancelled", "stage_retried", "checkpoint_committed", "metrics_reported", "stage_paused", "model_registered", "deployment_activated", "deployment_failed")
     EVENT_ID_FIELD_NUMBER: _ClassVar[int]
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     PROJECT_ID_FIELD_NUMBER: _ClassVar[int]
@@ -24,6 +24,9 @@ class Event(_message.Message):
     JOB_SUCCEEDED_FIELD_NUMBER: _ClassVar[int]
     JOB_FAILED_FIELD_NUMBER: _ClassVar[int]
     JOB_CANCELLED_FIELD_NUMBER: _ClassVar[int]
+    JOB_PAUSE_REQUESTED_FIELD_NUMBER: _ClassVar[int]
+    JOB_PAUSED_FIELD_NUMBER: _ClassVar[int]
+    JOB_RESUMED_FIELD_NUMBER: _ClassVar[int]
     STAGE_QUEUED_FIELD_NUMBER: _ClassVar[int]
     STAGE_STARTED_FIELD_NUMBER: _ClassVar[int]
     STAGE_SUCCEEDED_FIELD_NUMBER: _ClassVar[int]
@@ -33,6 +36,7 @@ class Event(_message.Message):
     STAGE_RETRIED_FIELD_NUMBER: _ClassVar[int]
     CHECKPOINT_COMMITTED_FIELD_NUMBER: _ClassVar[int]
     METRICS_REPORTED_FIELD_NUMBER: _ClassVar[int]
+    STAGE_PAUSED_FIELD_NUMBER: _ClassVar[int]
     MODEL_REGISTERED_FIELD_NUMBER: _ClassVar[int]
     DEPLOYMENT_ACTIVATED_FIELD_NUMBER: _ClassVar[int]
     DEPLOYMENT_FAILED_FIELD_NUMBER: _ClassVar[int]
@@ -47,6 +51,9 @@ class Event(_message.Message):
     job_succeeded: JobSucceeded
     job_failed: JobFailed
     job_cancelled: JobCancelled
+    job_pause_requested: JobPauseRequested
+    job_paused: JobPaused
+    job_resumed: JobResumed
     stage_queued: StageQueued
     stage_started: StageStarted
     stage_succeeded: StageSucceeded
@@ -56,10 +63,11 @@ class Event(_message.Message):
     stage_retried: StageRetried
     checkpoint_committed: CheckpointCommitted
     metrics_reported: MetricsReported
+    stage_paused: StagePaused
     model_registered: ModelRegistered
     deployment_activated: DeploymentActivated
     deployment_failed: DeploymentFailed
-    def __init__(self, event_id: _Optional[str] = ..., sequence: _Optional[int] = ..., project_id: _Optional[str] = ..., job_id: _Optional[str] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., traceparent: _Optional[str] = ..., job_created: _Optional[_Union[JobCreated, _Mapping]] = ..., job_started: _Optional[_Union[JobStarted, _Mapping]] = ..., job_succeeded: _Optional[_Union[JobSucceeded, _Mapping]] = ..., job_failed: _Optional[_Union[JobFailed, _Mapping]] = ..., job_cancelled: _Optional[_Union[JobCancelled, _Mapping]] = ..., stage_queued: _Optional[_Union[StageQueued, _Mapping]] = ..., stage_started: _Optional[_Union[StageStarted, _Mapping]] = ..., stage_succeeded: _Optional[_Union[StageSucceeded, _Mapping]] = ..., stage_failed: _Optional[_Union[StageFailed, _Mapping]] = ..., stage_skipped: _Optional[_Union[StageSkipped, _Mapping]] = ..., stage_cancelled: _Optional[_Union[StageCancelled, _Mapping]] = ..., stage_retried: _Optional[_Union[StageRetried, _Mapping]] = ..., checkpoint_committed: _Optional[_Union[CheckpointCommitted, _Mapping]] = ..., metrics_reported: _Optional[_Union[MetricsReported, _Mapping]] = ..., model_registered: _Optional[_Union[ModelRegistered, _Mapping]] = ..., deployment_activated: _Optional[_Union[DeploymentActivated, _Mapping]] = ..., deployment_failed: _Optional[_Union[DeploymentFailed, _Mapping]] = ...) -> None: ...
+    def __init__(self, event_id: _Optional[str] = ..., sequence: _Optional[int] = ..., project_id: _Optional[str] = ..., job_id: _Optional[str] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., traceparent: _Optional[str] = ..., job_created: _Optional[_Union[JobCreated, _Mapping]] = ..., job_started: _Optional[_Union[JobStarted, _Mapping]] = ..., job_succeeded: _Optional[_Union[JobSucceeded, _Mapping]] = ..., job_failed: _Optional[_Union[JobFailed, _Mapping]] = ..., job_cancelled: _Optional[_Union[JobCancelled, _Mapping]] = ..., job_pause_requested: _Optional[_Union[JobPauseRequested, _Mapping]] = ..., job_paused: _Optional[_Union[JobPaused, _Mapping]] = ..., job_resumed: _Optional[_Union[JobResumed, _Mapping]] = ..., stage_queued: _Optional[_Union[StageQueued, _Mapping]] = ..., stage_started: _Optional[_Union[StageStarted, _Mapping]] = ..., stage_succeeded: _Optional[_Union[StageSucceeded, _Mapping]] = ..., stage_failed: _Optional[_Union[StageFailed, _Mapping]] = ..., stage_skipped: _Optional[_Union[StageSkipped, _Mapping]] = ..., stage_cancelled: _Optional[_Union[StageCancelled, _Mapping]] = ..., stage_retried: _Optional[_Union[StageRetried, _Mapping]] = ..., checkpoint_committed: _Optional[_Union[CheckpointCommitted, _Mapping]] = ..., metrics_reported: _Optional[_Union[MetricsReported, _Mapping]] = ..., stage_paused: _Optional[_Union[StagePaused, _Mapping]] = ..., model_registered: _Optional[_Union[ModelRegistered, _Mapping]] = ..., deployment_activated: _Optional[_Union[DeploymentActivated, _Mapping]] = ..., deployment_failed: _Optional[_Union[DeploymentFailed, _Mapping]] = ...) -> None: ...
 
 class JobCreated(_message.Message):
     __slots__ = ("name", "stage_names")
@@ -84,6 +92,18 @@ class JobFailed(_message.Message):
     def __init__(self, failure: _Optional[_Union[_failure_pb2.Failure, _Mapping]] = ...) -> None: ...
 
 class JobCancelled(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class JobPauseRequested(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class JobPaused(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class JobResumed(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
@@ -152,16 +172,28 @@ class StageCancelled(_message.Message):
     def __init__(self, stage_id: _Optional[str] = ..., stage_name: _Optional[str] = ...) -> None: ...
 
 class StageRetried(_message.Message):
-    __slots__ = ("stage_id", "stage_name", "attempt", "failure")
+    __slots__ = ("stage_id", "stage_name", "attempt", "failure", "refit")
     STAGE_ID_FIELD_NUMBER: _ClassVar[int]
     STAGE_NAME_FIELD_NUMBER: _ClassVar[int]
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
     FAILURE_FIELD_NUMBER: _ClassVar[int]
+    REFIT_FIELD_NUMBER: _ClassVar[int]
     stage_id: str
     stage_name: str
     attempt: int
     failure: _failure_pb2.Failure
-    def __init__(self, stage_id: _Optional[str] = ..., stage_name: _Optional[str] = ..., attempt: _Optional[int] = ..., failure: _Optional[_Union[_failure_pb2.Failure, _Mapping]] = ...) -> None: ...
+    refit: int
+    def __init__(self, stage_id: _Optional[str] = ..., stage_name: _Optional[str] = ..., attempt: _Optional[int] = ..., failure: _Optional[_Union[_failure_pb2.Failure, _Mapping]] = ..., refit: _Optional[int] = ...) -> None: ...
+
+class StagePaused(_message.Message):
+    __slots__ = ("stage_id", "stage_name", "attempt")
+    STAGE_ID_FIELD_NUMBER: _ClassVar[int]
+    STAGE_NAME_FIELD_NUMBER: _ClassVar[int]
+    ATTEMPT_FIELD_NUMBER: _ClassVar[int]
+    stage_id: str
+    stage_name: str
+    attempt: int
+    def __init__(self, stage_id: _Optional[str] = ..., stage_name: _Optional[str] = ..., attempt: _Optional[int] = ...) -> None: ...
 
 class CheckpointCommitted(_message.Message):
     __slots__ = ("stage_id", "stage_name", "checkpoint")

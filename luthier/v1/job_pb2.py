@@ -27,7 +27,7 @@ from luthier.v1 import failure_pb2 as luthier_dot_v1_dot_failure__pb2
 from luthier.v1 import stage_pb2 as luthier_dot_v1_dot_stage__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14luthier/v1/job.proto\x12\nluthier.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18luthier/v1/failure.proto\x1a\x16luthier/v1/stage.proto\"\xe5\x04\n\x03Job\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x12\n\nproject_id\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12$\n\x05state\x18\x04 \x01(\x0e\x32\x15.luthier.v1.Job.State\x12\x11\n\tspec_json\x18\x05 \x01(\t\x12!\n\x06stages\x18\x06 \x03(\x0b\x32\x11.luthier.v1.Stage\x12$\n\x07\x66\x61ilure\x18\x07 \x01(\x0b\x32\x13.luthier.v1.Failure\x12-\n\x07metrics\x18\x08 \x03(\x0b\x32\x1c.luthier.v1.Job.MetricsEntry\x12\x10\n\x08model_id\x18\t \x01(\t\x12\x15\n\rdeployment_id\x18\n \x01(\t\x12/\n\x0b\x63reate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstart_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08trace_id\x18\x0e \x01(\t\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"\x80\x01\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x11\n\rSTATE_PENDING\x10\x01\x12\x11\n\rSTATE_RUNNING\x10\x02\x12\x13\n\x0fSTATE_SUCCEEDED\x10\x03\x12\x10\n\x0cSTATE_FAILED\x10\x04\x12\x13\n\x0fSTATE_CANCELLED\x10\x05\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14luthier/v1/job.proto\x12\nluthier.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18luthier/v1/failure.proto\x1a\x16luthier/v1/stage.proto\"\xf7\x04\n\x03Job\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x12\n\nproject_id\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12$\n\x05state\x18\x04 \x01(\x0e\x32\x15.luthier.v1.Job.State\x12\x11\n\tspec_json\x18\x05 \x01(\t\x12!\n\x06stages\x18\x06 \x03(\x0b\x32\x11.luthier.v1.Stage\x12$\n\x07\x66\x61ilure\x18\x07 \x01(\x0b\x32\x13.luthier.v1.Failure\x12-\n\x07metrics\x18\x08 \x03(\x0b\x32\x1c.luthier.v1.Job.MetricsEntry\x12\x10\n\x08model_id\x18\t \x01(\t\x12\x15\n\rdeployment_id\x18\n \x01(\t\x12/\n\x0b\x63reate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstart_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08trace_id\x18\x0e \x01(\t\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"\x92\x01\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x11\n\rSTATE_PENDING\x10\x01\x12\x11\n\rSTATE_RUNNING\x10\x02\x12\x13\n\x0fSTATE_SUCCEEDED\x10\x03\x12\x10\n\x0cSTATE_FAILED\x10\x04\x12\x13\n\x0fSTATE_CANCELLED\x10\x05\x12\x10\n\x0cSTATE_PAUSED\x10\x06\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,9 +37,9 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_JOB_METRICSENTRY']._loaded_options = None
   _globals['_JOB_METRICSENTRY']._serialized_options = b'8\001'
   _globals['_JOB']._serialized_start=120
-  _globals['_JOB']._serialized_end=733
+  _globals['_JOB']._serialized_end=751
   _globals['_JOB_METRICSENTRY']._serialized_start=556
   _globals['_JOB_METRICSENTRY']._serialized_end=602
   _globals['_JOB_STATE']._serialized_start=605
-  _globals['_JOB_STATE']._serialized_end=733
+  _globals['_JOB_STATE']._serialized_end=751
 # @@protoc_insertion_point(module_scope)

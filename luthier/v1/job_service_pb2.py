@@ -27,7 +27,7 @@ from luthier.v1 import job_pb2 as luthier_dot_v1_dot_job__pb2
 from luthier.v1 import stage_pb2 as luthier_dot_v1_dot_stage__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cluthier/v1/job_service.proto\x12\nluthier.v1\x1a\x16luthier/v1/event.proto\x1a\x14luthier/v1/job.proto\x1a\x16luthier/v1/stage.proto\"9\n\x10\x43reateJobRequest\x12\x11\n\tspec_json\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"1\n\x11\x43reateJobResponse\x12\x1c\n\x03job\x18\x01 \x01(\x0b\x32\x0f.luthier.v1.Job\"\x1f\n\rGetJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\".\n\x0eGetJobResponse\x12\x1c\n\x03job\x18\x01 \x01(\x0b\x32\x0f.luthier.v1.Job\"8\n\x0fListJobsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"J\n\x10ListJobsResponse\x12\x1d\n\x04jobs\x18\x01 \x03(\x0b\x32\x0f.luthier.v1.Job\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\"\n\x10\x43\x61ncelJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\"1\n\x11\x43\x61ncelJobResponse\x12\x1c\n\x03job\x18\x01 \x01(\x0b\x32\x0f.luthier.v1.Job\"9\n\x0fWatchJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x16\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\x03\"`\n\x10WatchJobResponse\x12\x1e\n\x03job\x18\x01 \x01(\x0b\x32\x0f.luthier.v1.JobH\x00\x12\"\n\x05\x65vent\x18\x02 \x01(\x0b\x32\x11.luthier.v1.EventH\x00\x42\x08\n\x06update\"b\n\x15ListJobMetricsRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x12\n\nstage_name\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"[\n\x16ListJobMetricsResponse\x12(\n\x07metrics\x18\x01 \x03(\x0b\x32\x17.luthier.v1.StageMetric\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"Z\n\x0bStageMetric\x12\x12\n\nstage_name\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\x05\x12&\n\x05point\x18\x03 \x01(\x0b\x32\x17.luthier.v1.MetricPoint2\xca\x03\n\nJobService\x12H\n\tCreateJob\x12\x1c.luthier.v1.CreateJobRequest\x1a\x1d.luthier.v1.CreateJobResponse\x12?\n\x06GetJob\x12\x19.luthier.v1.GetJobRequest\x1a\x1a.luthier.v1.GetJobResponse\x12\x45\n\x08ListJobs\x12\x1b.luthier.v1.ListJobsRequest\x1a\x1c.luthier.v1.ListJobsResponse\x12H\n\tCancelJob\x12\x1c.luthier.v1.CancelJobRequest\x1a\x1d.luthier.v1.CancelJobResponse\x12G\n\x08WatchJob\x12\x1b.luthier.v1.WatchJobRequest\x1a\x1c.luthier.v1.WatchJobResponse0\x01\x12W\n\x0eListJobMetrics\x12!.luthier.v1.ListJobMetricsRequest\x1a\".luthier.v1.ListJobMetricsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cluthier/v1/job_service.proto\x12\nluthier.v1\x1a\x16luthier/v1/event.proto\x1a\x14luthier/v1/job.proto\x1a\x16luthier/v1/stage.proto\"9\n\x10\x43reateJobRequest\x12\x11\n\tspec_json\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"1\n\x11\x43reateJobResponse\x12\x1c\n\x03job\x18\x01 \x01(\x0b\x32\x0f.luthier.v1.Job\"\x1f\n\rGetJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\".\n\x0eGetJobResponse\x12\x1c\n\x03job\x18\x01 \x01(\x0b\x32\x0f.luthier.v1.Job\"8\n\x0fListJobsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"J\n\x10ListJobsResponse\x12\x1d\n\x04jobs\x18\x01 \x03(\x0b\x32\x0f.luthier.v1.Job\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\"\n\x10\x43\x61ncelJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\"1\n\x11\x43\x61ncelJobResponse\x12\x1c\n\x03job\x18\x01 \x01(\x0b\x32\x0f.luthier.v1.Job\"!\n\x0fPauseJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\"0\n\x10PauseJobResponse\x12\x1c\n\x03job\x18\x01 \x01(\x0b\x32\x0f.luthier.v1.Job\"\"\n\x10ResumeJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\"1\n\x11ResumeJobResponse\x12\x1c\n\x03job\x18\x01 \x01(\x0b\x32\x0f.luthier.v1.Job\"9\n\x0fWatchJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x16\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\x03\"`\n\x10WatchJobResponse\x12\x1e\n\x03job\x18\x01 \x01(\x0b\x32\x0f.luthier.v1.JobH\x00\x12\"\n\x05\x65vent\x18\x02 \x01(\x0b\x32\x11.luthier.v1.EventH\x00\x42\x08\n\x06update\"b\n\x15ListJobMetricsRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x12\n\nstage_name\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"[\n\x16ListJobMetricsResponse\x12(\n\x07metrics\x18\x01 \x03(\x0b\x32\x17.luthier.v1.StageMetric\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"Z\n\x0bStageMetric\x12\x12\n\nstage_name\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\x05\x12&\n\x05point\x18\x03 \x01(\x0b\x32\x17.luthier.v1.MetricPoint2\xdb\x04\n\nJobService\x12H\n\tCreateJob\x12\x1c.luthier.v1.CreateJobRequest\x1a\x1d.luthier.v1.CreateJobResponse\x12?\n\x06GetJob\x12\x19.luthier.v1.GetJobRequest\x1a\x1a.luthier.v1.GetJobResponse\x12\x45\n\x08ListJobs\x12\x1b.luthier.v1.ListJobsRequest\x1a\x1c.luthier.v1.ListJobsResponse\x12H\n\tCancelJob\x12\x1c.luthier.v1.CancelJobRequest\x1a\x1d.luthier.v1.CancelJobResponse\x12\x45\n\x08PauseJob\x12\x1b.luthier.v1.PauseJobRequest\x1a\x1c.luthier.v1.PauseJobResponse\x12H\n\tResumeJob\x12\x1c.luthier.v1.ResumeJobRequest\x1a\x1d.luthier.v1.ResumeJobResponse\x12G\n\x08WatchJob\x12\x1b.luthier.v1.WatchJobRequest\x1a\x1c.luthier.v1.WatchJobResponse0\x01\x12W\n\x0eListJobMetrics\x12!.luthier.v1.ListJobMetricsRequest\x1a\".luthier.v1.ListJobMetricsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -50,16 +50,24 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CANCELJOBREQUEST']._serialized_end=473
   _globals['_CANCELJOBRESPONSE']._serialized_start=475
   _globals['_CANCELJOBRESPONSE']._serialized_end=524
-  _globals['_WATCHJOBREQUEST']._serialized_start=526
-  _globals['_WATCHJOBREQUEST']._serialized_end=583
-  _globals['_WATCHJOBRESPONSE']._serialized_start=585
-  _globals['_WATCHJOBRESPONSE']._serialized_end=681
-  _globals['_LISTJOBMETRICSREQUEST']._serialized_start=683
-  _globals['_LISTJOBMETRICSREQUEST']._serialized_end=781
-  _globals['_LISTJOBMETRICSRESPONSE']._serialized_start=783
-  _globals['_LISTJOBMETRICSRESPONSE']._serialized_end=874
-  _globals['_STAGEMETRIC']._serialized_start=876
-  _globals['_STAGEMETRIC']._serialized_end=966
-  _globals['_JOBSERVICE']._serialized_start=969
-  _globals['_JOBSERVICE']._serialized_end=1427
+  _globals['_PAUSEJOBREQUEST']._serialized_start=526
+  _globals['_PAUSEJOBREQUEST']._serialized_end=559
+  _globals['_PAUSEJOBRESPONSE']._serialized_start=561
+  _globals['_PAUSEJOBRESPONSE']._serialized_end=609
+  _globals['_RESUMEJOBREQUEST']._serialized_start=611
+  _globals['_RESUMEJOBREQUEST']._serialized_end=645
+  _globals['_RESUMEJOBRESPONSE']._serialized_start=647
+  _globals['_RESUMEJOBRESPONSE']._serialized_end=696
+  _globals['_WATCHJOBREQUEST']._serialized_start=698
+  _globals['_WATCHJOBREQUEST']._serialized_end=755
+  _globals['_WATCHJOBRESPONSE']._serialized_start=757
+  _globals['_WATCHJOBRESPONSE']._serialized_end=853
+  _globals['_LISTJOBMETRICSREQUEST']._serialized_start=855
+  _globals['_LISTJOBMETRICSREQUEST']._serialized_end=953
+  _globals['_LISTJOBMETRICSRESPONSE']._serialized_start=955
+  _globals['_LISTJOBMETRICSRESPONSE']._serialized_end=1046
+  _globals['_STAGEMETRIC']._serialized_start=1048
+  _globals['_STAGEMETRIC']._serialized_end=1138
+  _globals['_JOBSERVICE']._serialized_start=1141
+  _globals['_JOBSERVICE']._serialized_end=1744
 # @@protoc_insertion_point(module_scope)

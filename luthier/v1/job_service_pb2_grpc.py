@@ -55,6 +55,16 @@ class JobServiceStub:
                 request_serializer=luthier_dot_v1_dot_job__service__pb2.CancelJobRequest.SerializeToString,
                 response_deserializer=luthier_dot_v1_dot_job__service__pb2.CancelJobResponse.FromString,
                 _registered_method=True)
+        self.PauseJob = channel.unary_unary(
+                '/luthier.v1.JobService/PauseJob',
+                request_serializer=luthier_dot_v1_dot_job__service__pb2.PauseJobRequest.SerializeToString,
+                response_deserializer=luthier_dot_v1_dot_job__service__pb2.PauseJobResponse.FromString,
+                _registered_method=True)
+        self.ResumeJob = channel.unary_unary(
+                '/luthier.v1.JobService/ResumeJob',
+                request_serializer=luthier_dot_v1_dot_job__service__pb2.ResumeJobRequest.SerializeToString,
+                response_deserializer=luthier_dot_v1_dot_job__service__pb2.ResumeJobResponse.FromString,
+                _registered_method=True)
         self.WatchJob = channel.unary_stream(
                 '/luthier.v1.JobService/WatchJob',
                 request_serializer=luthier_dot_v1_dot_job__service__pb2.WatchJobRequest.SerializeToString,
@@ -99,6 +109,20 @@ class JobServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PauseJob(self, request, context):
+        """Legal from PENDING and RUNNING; a repeat is a no-op. What runs stops at its next checkpoint, then the job is PAUSED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResumeJob(self, request, context):
+        """Goes on where PauseJob stopped it; a no-op when nothing is paused; FAILED_PRECONDITION from a terminal state.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def WatchJob(self, request, context):
         """Snapshots and events of one job, in order, until it is terminal. Resume with `after_sequence`.
         """
@@ -135,6 +159,16 @@ def add_JobServiceServicer_to_server(servicer, server):
                     servicer.CancelJob,
                     request_deserializer=luthier_dot_v1_dot_job__service__pb2.CancelJobRequest.FromString,
                     response_serializer=luthier_dot_v1_dot_job__service__pb2.CancelJobResponse.SerializeToString,
+            ),
+            'PauseJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.PauseJob,
+                    request_deserializer=luthier_dot_v1_dot_job__service__pb2.PauseJobRequest.FromString,
+                    response_serializer=luthier_dot_v1_dot_job__service__pb2.PauseJobResponse.SerializeToString,
+            ),
+            'ResumeJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResumeJob,
+                    request_deserializer=luthier_dot_v1_dot_job__service__pb2.ResumeJobRequest.FromString,
+                    response_serializer=luthier_dot_v1_dot_job__service__pb2.ResumeJobResponse.SerializeToString,
             ),
             'WatchJob': grpc.unary_stream_rpc_method_handler(
                     servicer.WatchJob,
@@ -256,6 +290,60 @@ class JobService:
             '/luthier.v1.JobService/CancelJob',
             luthier_dot_v1_dot_job__service__pb2.CancelJobRequest.SerializeToString,
             luthier_dot_v1_dot_job__service__pb2.CancelJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PauseJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/luthier.v1.JobService/PauseJob',
+            luthier_dot_v1_dot_job__service__pb2.PauseJobRequest.SerializeToString,
+            luthier_dot_v1_dot_job__service__pb2.PauseJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResumeJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/luthier.v1.JobService/ResumeJob',
+            luthier_dot_v1_dot_job__service__pb2.ResumeJobRequest.SerializeToString,
+            luthier_dot_v1_dot_job__service__pb2.ResumeJobResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -35,6 +35,10 @@ class JobServiceStub:
     """Newest first."""
     CancelJob: grpc.UnaryUnaryMultiCallable[luthier.v1.job_service_pb2.CancelJobRequest, luthier.v1.job_service_pb2.CancelJobResponse]
     """Legal from PENDING and RUNNING; a repeat is a no-op; FAILED_PRECONDITION from SUCCEEDED and FAILED."""
+    PauseJob: grpc.UnaryUnaryMultiCallable[luthier.v1.job_service_pb2.PauseJobRequest, luthier.v1.job_service_pb2.PauseJobResponse]
+    """Legal from PENDING and RUNNING; a repeat is a no-op. What runs stops at its next checkpoint, then the job is PAUSED."""
+    ResumeJob: grpc.UnaryUnaryMultiCallable[luthier.v1.job_service_pb2.ResumeJobRequest, luthier.v1.job_service_pb2.ResumeJobResponse]
+    """Goes on where PauseJob stopped it; a no-op when nothing is paused; FAILED_PRECONDITION from a terminal state."""
     WatchJob: grpc.UnaryStreamMultiCallable[luthier.v1.job_service_pb2.WatchJobRequest, luthier.v1.job_service_pb2.WatchJobResponse]
     """Snapshots and events of one job, in order, until it is terminal. Resume with `after_sequence`."""
     ListJobMetrics: grpc.UnaryUnaryMultiCallable[luthier.v1.job_service_pb2.ListJobMetricsRequest, luthier.v1.job_service_pb2.ListJobMetricsResponse]
@@ -53,6 +57,10 @@ class JobServiceAsyncStub(JobServiceStub):
     """Newest first."""
     CancelJob: grpc.aio.UnaryUnaryMultiCallable[luthier.v1.job_service_pb2.CancelJobRequest, luthier.v1.job_service_pb2.CancelJobResponse]  # type: ignore[assignment]
     """Legal from PENDING and RUNNING; a repeat is a no-op; FAILED_PRECONDITION from SUCCEEDED and FAILED."""
+    PauseJob: grpc.aio.UnaryUnaryMultiCallable[luthier.v1.job_service_pb2.PauseJobRequest, luthier.v1.job_service_pb2.PauseJobResponse]  # type: ignore[assignment]
+    """Legal from PENDING and RUNNING; a repeat is a no-op. What runs stops at its next checkpoint, then the job is PAUSED."""
+    ResumeJob: grpc.aio.UnaryUnaryMultiCallable[luthier.v1.job_service_pb2.ResumeJobRequest, luthier.v1.job_service_pb2.ResumeJobResponse]  # type: ignore[assignment]
+    """Goes on where PauseJob stopped it; a no-op when nothing is paused; FAILED_PRECONDITION from a terminal state."""
     WatchJob: grpc.aio.UnaryStreamMultiCallable[luthier.v1.job_service_pb2.WatchJobRequest, luthier.v1.job_service_pb2.WatchJobResponse]  # type: ignore[assignment]
     """Snapshots and events of one job, in order, until it is terminal. Resume with `after_sequence`."""
     ListJobMetrics: grpc.aio.UnaryUnaryMultiCallable[luthier.v1.job_service_pb2.ListJobMetricsRequest, luthier.v1.job_service_pb2.ListJobMetricsResponse]  # type: ignore[assignment]
@@ -92,6 +100,22 @@ class JobServiceServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[luthier.v1.job_service_pb2.CancelJobResponse, collections.abc.Awaitable[luthier.v1.job_service_pb2.CancelJobResponse]]:
         """Legal from PENDING and RUNNING; a repeat is a no-op; FAILED_PRECONDITION from SUCCEEDED and FAILED."""
+
+    @abc.abstractmethod
+    def PauseJob(
+        self,
+        request: luthier.v1.job_service_pb2.PauseJobRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[luthier.v1.job_service_pb2.PauseJobResponse, collections.abc.Awaitable[luthier.v1.job_service_pb2.PauseJobResponse]]:
+        """Legal from PENDING and RUNNING; a repeat is a no-op. What runs stops at its next checkpoint, then the job is PAUSED."""
+
+    @abc.abstractmethod
+    def ResumeJob(
+        self,
+        request: luthier.v1.job_service_pb2.ResumeJobRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[luthier.v1.job_service_pb2.ResumeJobResponse, collections.abc.Awaitable[luthier.v1.job_service_pb2.ResumeJobResponse]]:
+        """Goes on where PauseJob stopped it; a no-op when nothing is paused; FAILED_PRECONDITION from a terminal state."""
 
     @abc.abstractmethod
     def WatchJob(

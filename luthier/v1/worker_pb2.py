@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17luthier/v1/worker.proto\x12\nluthier.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xcc\x02\n\x06Worker\x12\x11\n\tworker_id\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12\x34\n\x0c\x63\x61pabilities\x18\x03 \x01(\x0b\x32\x1e.luthier.v1.WorkerCapabilities\x12\'\n\x05state\x18\x04 \x01(\x0e\x32\x18.luthier.v1.Worker.State\x12\x31\n\rregister_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0eheartbeat_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"S\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bSTATE_READY\x10\x01\x12\x12\n\x0eSTATE_DRAINING\x10\x02\x12\x0e\n\nSTATE_LOST\x10\x03\"\xa3\x01\n\x12WorkerCapabilities\x12\x16\n\x0eworker_classes\x18\x01 \x03(\t\x12\r\n\x05kinds\x18\x02 \x03(\t\x12\x10\n\x08num_cpus\x18\x03 \x01(\x05\x12\x14\n\x0cmemory_bytes\x18\x04 \x01(\x03\x12\x13\n\x0b\x61\x63\x63\x65lerator\x18\x05 \x01(\t\x12\x18\n\x10num_accelerators\x18\x06 \x01(\x05\x12\x0f\n\x07version\x18\x07 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17luthier/v1/worker.proto\x12\nluthier.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb7\x03\n\x06Worker\x12\x11\n\tworker_id\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12\x34\n\x0c\x63\x61pabilities\x18\x03 \x01(\x0b\x32\x1e.luthier.v1.WorkerCapabilities\x12\'\n\x05state\x18\x04 \x01(\x0e\x32\x18.luthier.v1.Worker.State\x12\x31\n\rregister_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0eheartbeat_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1b\n\x13num_failures_in_row\x18\x07 \x01(\x05\x12\x35\n\x11quarantined_until\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"j\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bSTATE_READY\x10\x01\x12\x12\n\x0eSTATE_DRAINING\x10\x02\x12\x0e\n\nSTATE_LOST\x10\x03\x12\x15\n\x11STATE_QUARANTINED\x10\x04\"\xa3\x01\n\x12WorkerCapabilities\x12\x16\n\x0eworker_classes\x18\x01 \x03(\t\x12\r\n\x05kinds\x18\x02 \x03(\t\x12\x10\n\x08num_cpus\x18\x03 \x01(\x05\x12\x14\n\x0cmemory_bytes\x18\x04 \x01(\x03\x12\x13\n\x0b\x61\x63\x63\x65lerator\x18\x05 \x01(\t\x12\x18\n\x10num_accelerators\x18\x06 \x01(\x05\x12\x0f\n\x07version\x18\x07 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,9 +33,9 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'luthier.v1.worker_pb2', _gl
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_WORKER']._serialized_start=73
-  _globals['_WORKER']._serialized_end=405
-  _globals['_WORKER_STATE']._serialized_start=322
-  _globals['_WORKER_STATE']._serialized_end=405
-  _globals['_WORKERCAPABILITIES']._serialized_start=408
-  _globals['_WORKERCAPABILITIES']._serialized_end=571
+  _globals['_WORKER']._serialized_end=512
+  _globals['_WORKER_STATE']._serialized_start=406
+  _globals['_WORKER_STATE']._serialized_end=512
+  _globals['_WORKERCAPABILITIES']._serialized_start=515
+  _globals['_WORKERCAPABILITIES']._serialized_end=678
 # @@protoc_insertion_point(module_scope)

@@ -11,30 +11,36 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Worker(_message.Message):
-    __slots__ = ("worker_id", "display_name", "capabilities", "state", "register_time", "heartbeat_time")
+    __slots__ = ("worker_id", "display_name", "capabilities", "state", "register_time", "heartbeat_time", "num_failures_in_row", "quarantined_until")
     class State(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         STATE_UNSPECIFIED: _ClassVar[Worker.State]
         STATE_READY: _ClassVar[Worker.State]
         STATE_DRAINING: _ClassVar[Worker.State]
         STATE_LOST: _ClassVar[Worker.State]
+        STATE_QUARANTINED: _ClassVar[Worker.State]
     STATE_UNSPECIFIED: Worker.State
     STATE_READY: Worker.State
     STATE_DRAINING: Worker.State
     STATE_LOST: Worker.State
+    STATE_QUARANTINED: Worker.State
     WORKER_ID_FIELD_NUMBER: _ClassVar[int]
     DISPLAY_NAME_FIELD_NUMBER: _ClassVar[int]
     CAPABILITIES_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     REGISTER_TIME_FIELD_NUMBER: _ClassVar[int]
     HEARTBEAT_TIME_FIELD_NUMBER: _ClassVar[int]
+    NUM_FAILURES_IN_ROW_FIELD_NUMBER: _ClassVar[int]
+    QUARANTINED_UNTIL_FIELD_NUMBER: _ClassVar[int]
     worker_id: str
     display_name: str
     capabilities: WorkerCapabilities
     state: Worker.State
     register_time: _timestamp_pb2.Timestamp
     heartbeat_time: _timestamp_pb2.Timestamp
-    def __init__(self, worker_id: _Optional[str] = ..., display_name: _Optional[str] = ..., capabilities: _Optional[_Union[WorkerCapabilities, _Mapping]] = ..., state: _Optional[_Union[Worker.State, str]] = ..., register_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., heartbeat_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    num_failures_in_row: int
+    quarantined_until: _timestamp_pb2.Timestamp
+    def __init__(self, worker_id: _Optional[str] = ..., display_name: _Optional[str] = ..., capabilities: _Optional[_Union[WorkerCapabilities, _Mapping]] = ..., state: _Optional[_Union[Worker.State, str]] = ..., register_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., heartbeat_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., num_failures_in_row: _Optional[int] = ..., quarantined_until: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class WorkerCapabilities(_message.Message):
     __slots__ = ("worker_classes", "kinds", "num_cpus", "memory_bytes", "accelerator", "num_accelerators", "version")

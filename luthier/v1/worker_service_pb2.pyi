@@ -45,10 +45,12 @@ class ClaimStageRequest(_message.Message):
     def __init__(self, stage_id: _Optional[str] = ..., worker_id: _Optional[str] = ..., request_id: _Optional[str] = ...) -> None: ...
 
 class ClaimStageResponse(_message.Message):
-    __slots__ = ("assignment",)
+    __slots__ = ("assignment", "try_elsewhere")
     ASSIGNMENT_FIELD_NUMBER: _ClassVar[int]
+    TRY_ELSEWHERE_FIELD_NUMBER: _ClassVar[int]
     assignment: StageAssignment
-    def __init__(self, assignment: _Optional[_Union[StageAssignment, _Mapping]] = ...) -> None: ...
+    try_elsewhere: bool
+    def __init__(self, assignment: _Optional[_Union[StageAssignment, _Mapping]] = ..., try_elsewhere: _Optional[bool] = ...) -> None: ...
 
 class StageAssignment(_message.Message):
     __slots__ = ("stage", "project_id", "job_name", "spec_json", "inputs", "checkpoints", "output_uri", "traceparent", "model_id", "deployment_id")
@@ -115,10 +117,12 @@ class StageVerdict(_message.Message):
         VERDICT_OK: _ClassVar[StageVerdict.Verdict]
         VERDICT_CANCEL: _ClassVar[StageVerdict.Verdict]
         VERDICT_LOST_LEASE: _ClassVar[StageVerdict.Verdict]
+        VERDICT_PAUSE: _ClassVar[StageVerdict.Verdict]
     VERDICT_UNSPECIFIED: StageVerdict.Verdict
     VERDICT_OK: StageVerdict.Verdict
     VERDICT_CANCEL: StageVerdict.Verdict
     VERDICT_LOST_LEASE: StageVerdict.Verdict
+    VERDICT_PAUSE: StageVerdict.Verdict
     STAGE_ID_FIELD_NUMBER: _ClassVar[int]
     VERDICT_FIELD_NUMBER: _ClassVar[int]
     LEASE_UNTIL_FIELD_NUMBER: _ClassVar[int]
@@ -128,16 +132,18 @@ class StageVerdict(_message.Message):
     def __init__(self, stage_id: _Optional[str] = ..., verdict: _Optional[_Union[StageVerdict.Verdict, str]] = ..., lease_until: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class ReportStageRequest(_message.Message):
-    __slots__ = ("stage_id", "fence", "points", "checkpoints")
+    __slots__ = ("stage_id", "fence", "points", "checkpoints", "retired_checkpoint_uris")
     STAGE_ID_FIELD_NUMBER: _ClassVar[int]
     FENCE_FIELD_NUMBER: _ClassVar[int]
     POINTS_FIELD_NUMBER: _ClassVar[int]
     CHECKPOINTS_FIELD_NUMBER: _ClassVar[int]
+    RETIRED_CHECKPOINT_URIS_FIELD_NUMBER: _ClassVar[int]
     stage_id: str
     fence: int
     points: _containers.RepeatedCompositeFieldContainer[_stage_pb2.MetricPoint]
     checkpoints: _containers.RepeatedCompositeFieldContainer[_stage_pb2.Checkpoint]
-    def __init__(self, stage_id: _Optional[str] = ..., fence: _Optional[int] = ..., points: _Optional[_Iterable[_Union[_stage_pb2.MetricPoint, _Mapping]]] = ..., checkpoints: _Optional[_Iterable[_Union[_stage_pb2.Checkpoint, _Mapping]]] = ...) -> None: ...
+    retired_checkpoint_uris: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, stage_id: _Optional[str] = ..., fence: _Optional[int] = ..., points: _Optional[_Iterable[_Union[_stage_pb2.MetricPoint, _Mapping]]] = ..., checkpoints: _Optional[_Iterable[_Union[_stage_pb2.Checkpoint, _Mapping]]] = ..., retired_checkpoint_uris: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ReportStageResponse(_message.Message):
     __slots__ = ()
@@ -174,3 +180,28 @@ class FailStageResponse(_message.Message):
     STAGE_FIELD_NUMBER: _ClassVar[int]
     stage: _stage_pb2.Stage
     def __init__(self, stage: _Optional[_Union[_stage_pb2.Stage, _Mapping]] = ...) -> None: ...
+
+class RecordDeadLetterRequest(_message.Message):
+    __slots__ = ("subject", "headers", "payload", "reason", "stage_id")
+    class HeadersEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    SUBJECT_FIELD_NUMBER: _ClassVar[int]
+    HEADERS_FIELD_NUMBER: _ClassVar[int]
+    PAYLOAD_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    STAGE_ID_FIELD_NUMBER: _ClassVar[int]
+    subject: str
+    headers: _containers.ScalarMap[str, str]
+    payload: bytes
+    reason: str
+    stage_id: str
+    def __init__(self, subject: _Optional[str] = ..., headers: _Optional[_Mapping[str, str]] = ..., payload: _Optional[bytes] = ..., reason: _Optional[str] = ..., stage_id: _Optional[str] = ...) -> None: ...
+
+class RecordDeadLetterResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...

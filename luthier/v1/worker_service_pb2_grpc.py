@@ -66,6 +66,11 @@ class WorkerServiceStub:
                 request_serializer=luthier_dot_v1_dot_worker__service__pb2.FailStageRequest.SerializeToString,
                 response_deserializer=luthier_dot_v1_dot_worker__service__pb2.FailStageResponse.FromString,
                 _registered_method=True)
+        self.RecordDeadLetter = channel.unary_unary(
+                '/luthier.v1.WorkerService/RecordDeadLetter',
+                request_serializer=luthier_dot_v1_dot_worker__service__pb2.RecordDeadLetterRequest.SerializeToString,
+                response_deserializer=luthier_dot_v1_dot_worker__service__pb2.RecordDeadLetterResponse.FromString,
+                _registered_method=True)
 
 
 class WorkerServiceServicer:
@@ -115,6 +120,13 @@ class WorkerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RecordDeadLetter(self, request, context):
+        """Keeps a message that this worker can do nothing with. Call it before the message is dropped.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_WorkerServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -147,6 +159,11 @@ def add_WorkerServiceServicer_to_server(servicer, server):
                     servicer.FailStage,
                     request_deserializer=luthier_dot_v1_dot_worker__service__pb2.FailStageRequest.FromString,
                     response_serializer=luthier_dot_v1_dot_worker__service__pb2.FailStageResponse.SerializeToString,
+            ),
+            'RecordDeadLetter': grpc.unary_unary_rpc_method_handler(
+                    servicer.RecordDeadLetter,
+                    request_deserializer=luthier_dot_v1_dot_worker__service__pb2.RecordDeadLetterRequest.FromString,
+                    response_serializer=luthier_dot_v1_dot_worker__service__pb2.RecordDeadLetterResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -313,6 +330,33 @@ class WorkerService:
             '/luthier.v1.WorkerService/FailStage',
             luthier_dot_v1_dot_worker__service__pb2.FailStageRequest.SerializeToString,
             luthier_dot_v1_dot_worker__service__pb2.FailStageResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RecordDeadLetter(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/luthier.v1.WorkerService/RecordDeadLetter',
+            luthier_dot_v1_dot_worker__service__pb2.RecordDeadLetterRequest.SerializeToString,
+            luthier_dot_v1_dot_worker__service__pb2.RecordDeadLetterResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -41,6 +41,8 @@ class WorkerServiceStub:
     """Records the outputs. The same outputs twice is OK."""
     FailStage: grpc.UnaryUnaryMultiCallable[luthier.v1.worker_service_pb2.FailStageRequest, luthier.v1.worker_service_pb2.FailStageResponse]
     """Gives the attempt up. The failure's class decides whether the stage is tried again."""
+    RecordDeadLetter: grpc.UnaryUnaryMultiCallable[luthier.v1.worker_service_pb2.RecordDeadLetterRequest, luthier.v1.worker_service_pb2.RecordDeadLetterResponse]
+    """Keeps a message that this worker can do nothing with. Call it before the message is dropped."""
 
 @typing.type_check_only
 class WorkerServiceAsyncStub(WorkerServiceStub):
@@ -61,6 +63,8 @@ class WorkerServiceAsyncStub(WorkerServiceStub):
     """Records the outputs. The same outputs twice is OK."""
     FailStage: grpc.aio.UnaryUnaryMultiCallable[luthier.v1.worker_service_pb2.FailStageRequest, luthier.v1.worker_service_pb2.FailStageResponse]  # type: ignore[assignment]
     """Gives the attempt up. The failure's class decides whether the stage is tried again."""
+    RecordDeadLetter: grpc.aio.UnaryUnaryMultiCallable[luthier.v1.worker_service_pb2.RecordDeadLetterRequest, luthier.v1.worker_service_pb2.RecordDeadLetterResponse]  # type: ignore[assignment]
+    """Keeps a message that this worker can do nothing with. Call it before the message is dropped."""
 
 class WorkerServiceServicer(metaclass=abc.ABCMeta):
     """What workers say to the coordinator. Internal: never reachable through the gateway.
@@ -114,5 +118,13 @@ class WorkerServiceServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[luthier.v1.worker_service_pb2.FailStageResponse, collections.abc.Awaitable[luthier.v1.worker_service_pb2.FailStageResponse]]:
         """Gives the attempt up. The failure's class decides whether the stage is tried again."""
+
+    @abc.abstractmethod
+    def RecordDeadLetter(
+        self,
+        request: luthier.v1.worker_service_pb2.RecordDeadLetterRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[luthier.v1.worker_service_pb2.RecordDeadLetterResponse, collections.abc.Awaitable[luthier.v1.worker_service_pb2.RecordDeadLetterResponse]]:
+        """Keeps a message that this worker can do nothing with. Call it before the message is dropped."""
 
 def add_WorkerServiceServicer_to_server(servicer: WorkerServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...
