@@ -1,11 +1,13 @@
 """What supervisor and runner say to each other, and nothing else: three files and one pipe.
 
 - `task.json`: the StageAssignment, written by the supervisor before the runner starts.
-- the pipe: JSON lines `{"progress" | "metrics" | "checkpoint" | "log": {...}}`, from the runner, as things happen.
+- the pipe: JSON lines `{"progress" | "metrics" | "checkpoint" | "retire" | "log": {...}}`, from the runner, as things
+  happen.
 - `outcome.json`: `{"outputs": {...}}` or `{"failure": {...}}`, written by the runner, whole or not at all.
 - `runner.log`: stdout and stderr of the runner, for people.
 
-All values are protobuf messages in their JSON form, so the types are those of `proto/luthier/v1`.
+Values are protobuf messages in their JSON form, so the types are those of `proto/luthier/v1`; but for `log` and
+`retire`, which are the dataclasses below.
 """
 
 import json
@@ -42,7 +44,14 @@ class LogLine:
     message: str
 
 
-Message = Progress | MetricPoint | Checkpoint | LogLine
+@dataclass(frozen=True)
+class Retirement:
+    """Checkpoints that the stage needs no more. They stay until the coordinator has struck them from its record."""
+
+    uris: tuple[str, ...]
+
+
+Message = Progress | MetricPoint | Checkpoint | Retirement | LogLine
 """One line on the pipe."""
 
 Outcome = StageOutputs | Failure
@@ -75,6 +84,8 @@ def encode(message: Message) -> bytes:
     """`message` as one line of JSON."""
     if isinstance(message, LogLine):
         return f"{json.dumps({'log': asdict(message)})}\n".encode()
+    if isinstance(message, Retirement):
+        return f"{json.dumps({'retire': asdict(message)})}\n".encode()
     tag = next(tag for tag, kind in _MESSAGES.items() if isinstance(message, kind))
     return f"{json.dumps({tag: json_format.MessageToDict(message)})}\n".encode()
 
@@ -88,6 +99,8 @@ def decode(line: bytes) -> Message:
     tag, body = _untag(line)
     if tag == "log":
         return LogLine(int(body["level"]), str(body["logger"]), str(body["message"]))
+    if tag == "retire":
+        return Retirement(tuple(str(uri) for uri in body["uris"]))
     if tag not in _MESSAGES:
         raise ValueError(f"a runner sent {tag!r}, which is no message")
     return _parse(body, _MESSAGES[tag]())

@@ -1,4 +1,5 @@
-"""Passes on what a runner says: progress to the next heartbeat, metrics in batches, checkpoints at once."""
+"""Passes on what a runner says: progress to the next heartbeat, metrics in batches, checkpoints (committed
+and retired ones) at once."""
 
 import asyncio
 import logging
@@ -7,7 +8,7 @@ from contextlib import suppress
 
 from luthier.v1.stage_pb2 import Checkpoint, MetricPoint, Progress
 from luthier.v1.worker_service_pb2 import ReportStageRequest
-from workers.contract import LogLine, Message
+from workers.contract import LogLine, Message, Retirement
 from workers.lease import Lease
 
 _log = logging.getLogger(__name__)
@@ -25,6 +26,7 @@ class Relay:
         self._send = send
         self._points: list[MetricPoint] = []
         self._checkpoints: list[Checkpoint] = []
+        self._retired: list[str] = []
         self._is_closed = False
         self._has_something = asyncio.Event()
         self._is_urgent = asyncio.Event()
@@ -39,10 +41,12 @@ class Relay:
             return
         if isinstance(message, MetricPoint):
             self._points.append(message)
+        elif isinstance(message, Retirement):
+            self._retired.extend(message.uris)
         else:
             self._checkpoints.append(message)
         self._has_something.set()
-        if self._checkpoints or len(self._points) >= _BATCH_POINTS:
+        if self._checkpoints or self._retired or len(self._points) >= _BATCH_POINTS:
             self._is_urgent.set()
 
     def close(self) -> None:
@@ -59,19 +63,24 @@ class Relay:
                 async with asyncio.timeout(_BATCH_SECONDS):
                     await self._is_urgent.wait()
             await self._flush()
-            if self._is_closed and not self._points and not self._checkpoints:
+            if self._is_closed and not (self._points or self._checkpoints or self._retired):
                 return
 
     async def _flush(self) -> None:
         points, self._points = self._points[:_BATCH_POINTS], self._points[_BATCH_POINTS:]
         checkpoints, self._checkpoints = self._checkpoints, []
+        retired, self._retired = self._retired, []
         if not self._points and not self._is_closed:
             self._has_something.clear()
         if len(self._points) < _BATCH_POINTS and not self._is_closed:
             self._is_urgent.clear()
-        if points or checkpoints:
+        if points or checkpoints or retired:
             await self._send(
                 ReportStageRequest(
-                    stage_id=self._lease.stage_id, fence=self._lease.fence, points=points, checkpoints=checkpoints
+                    stage_id=self._lease.stage_id,
+                    fence=self._lease.fence,
+                    points=points,
+                    checkpoints=checkpoints,
+                    retired_checkpoint_uris=retired,
                 )
             )

@@ -3,7 +3,7 @@
 import logging
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from queue import SimpleQueue
 
 from google.protobuf.duration_pb2 import Duration
@@ -11,7 +11,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from luthier.artifacts import ArtifactRef
 from luthier.v1.stage_pb2 import Checkpoint, MetricPoint, Progress
-from workers.contract import LogLine, Message, encode
+from workers.contract import LogLine, Message, Retirement, encode
 
 _MAX_TEXT = 2000
 _CLOSE_SECONDS = 5.0
@@ -54,6 +54,11 @@ class PipeReport:
         self._send(
             Checkpoint(uri=ref.uri, digest=ref.digest, step=step, attempt=self._attempt, fence=self._fence),
         )
+
+    def retire(self, uris: Sequence[str]) -> None:
+        """These checkpoints are needed no more; none of them is the newest or the best."""
+        if uris:
+            self._send(Retirement(tuple(uris)))
 
     def log(self, record: logging.LogRecord) -> None:
         """A log record, for the supervisor's log."""

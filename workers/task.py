@@ -4,7 +4,7 @@ The supervisor writes the assignment to `task.json`; the runner reads it, calls 
 writes `outcome.json`. A stage knows nothing of gRPC, NATS or leases.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -102,6 +102,9 @@ class Report(Protocol):
 
     def checkpoint(self, ref: ArtifactRef, step: int) -> None:
         """A checkpoint was published and may be resumed from."""
+
+    def retire(self, uris: Sequence[str]) -> None:
+        """These checkpoints are needed no more, now that newer ones are reported; others remove them."""
 
     def should_stop(self) -> bool:
         """Whether the worker drains: write a checkpoint and raise PreemptedError."""

@@ -1,7 +1,7 @@
 """A data report for a file or a job file on this machine, without coordinator or worker."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,9 @@ class LogReport:
         """There are none."""
 
     def checkpoint(self, ref: ArtifactRef, step: int) -> None:
+        """There are none."""
+
+    def retire(self, uris: Sequence[str]) -> None:
         """There are none."""
 
     def should_stop(self) -> bool:

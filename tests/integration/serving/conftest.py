@@ -81,6 +81,9 @@ class Reported:
     def checkpoint(self, ref: object, step: int) -> None:
         raise AssertionError("deploy has no checkpoints")
 
+    def retire(self, uris: object) -> None:
+        raise AssertionError("deploy has no checkpoints")
+
     def should_stop(self) -> bool:
         return False
 

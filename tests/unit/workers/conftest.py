@@ -221,6 +221,9 @@ class QuietReport:
     def checkpoint(self, ref: ArtifactRef, step: int) -> None:
         """Not asked for here."""
 
+    def retire(self, uris: Sequence[str]) -> None:
+        """Not asked for here."""
+
     def should_stop(self) -> bool:
         return self.stop
 

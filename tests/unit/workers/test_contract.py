@@ -8,6 +8,7 @@ from luthier.v1.stage_pb2 import Checkpoint, MetricPoint, Progress, StageOutputs
 from workers.contract import (
     OUTCOME,
     LogLine,
+    Retirement,
     decode,
     encode,
     log_tail,
@@ -25,6 +26,7 @@ from workers.contract import (
         MetricPoint(step=1, values={"loss": 0.5, "worst": float("inf")}),
         Checkpoint(uri="s3://bucket/1.7", digest="sha256:00", step=1, attempt=2, fence=1 << 60),
         LogLine(30, "workers.training", "a warning"),
+        Retirement(("s3://bucket/1.7", "/a/2.7")),
     ],
 )
 def test_a_message_survives_the_pipe_as_one_line(message):

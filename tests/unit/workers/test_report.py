@@ -3,7 +3,7 @@ import os
 import threading
 
 from luthier.v1.stage_pb2 import MetricPoint, Progress
-from workers.contract import LogLine, decode
+from workers.contract import LogLine, Retirement, decode
 from workers.report import PipeReport, ReportHandler
 
 
@@ -56,6 +56,15 @@ def test_an_estimate_is_optional():
     report.progress(1, 0, "no idea")
     report.close()
     assert read_all(receiving) == [Progress(step=1, message="no idea")]
+
+
+def test_checkpoints_that_are_needed_no_more_are_named_in_one_line():
+    receiving, sending = os.pipe()
+    report = PipeReport(sending, attempt=1, fence=2)
+    report.retire([])
+    report.retire(["/a/1.7", "/a/2.7"])
+    report.close()
+    assert read_all(receiving) == [Retirement(("/a/1.7", "/a/2.7"))]
 
 
 def test_log_records_reach_the_supervisor():

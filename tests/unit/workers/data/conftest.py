@@ -26,6 +26,8 @@ class Recorder:
 
     def checkpoint(self, ref: Any, step: int) -> None: ...
 
+    def retire(self, uris: Any) -> None: ...
+
     def should_stop(self) -> bool:
         return self.stops_after is not None and len(self.steps) >= self.stops_after
 
