@@ -15,12 +15,11 @@ from coordinator.facts import (
 )
 from coordinator.store.render import job_metrics
 from coordinator.store.tables import DeploymentRow, DeploymentState, ModelRow, StageRow
-from luthier.ids import new_id
 from luthier.spec import JobSpec
 from luthier.v1 import event_pb2 as events
 
 if TYPE_CHECKING:
-    from coordinator.apply import JobChange
+    from coordinator.change import JobChange
 
 
 def carry_out(change: "JobChange", row: StageRow, effect: Effect) -> None:
@@ -40,7 +39,7 @@ def _register_model(change: "JobChange", _: StageRow, effect: RegisterModel) -> 
     job = change.job
     artifact = effect.outputs.artifact
     model = ModelRow(
-        model_id=new_id("model"),
+        model_id=change.make_id("model"),
         project_id=job.project_id,
         job_id=job.job_id,
         name=job.name,
@@ -52,7 +51,7 @@ def _register_model(change: "JobChange", _: StageRow, effect: RegisterModel) -> 
         metrics=job_metrics(change.stages),
         create_time=change.moment,
     )
-    change.session.add(model)
+    change.new_rows.append(model)
     job.model_id = model.model_id
     change.emit(events.ModelRegistered(model_id=model.model_id, name=model.name))
 
@@ -64,7 +63,7 @@ def _open_deployment(change: "JobChange", _: StageRow, __: OpenDeployment) -> No
     export = next(stage for stage in change.stages if stage.kind == "export")
     result = result_of(export.outputs.result_json if export.outputs else "")
     deployment = DeploymentRow(
-        deployment_id=new_id("dep"),
+        deployment_id=change.make_id("dep"),
         project_id=job.project_id,
         job_id=job.job_id,
         model_id=job.model_id,
@@ -72,7 +71,7 @@ def _open_deployment(change: "JobChange", _: StageRow, __: OpenDeployment) -> No
         triton_model=str(result.get("triton_model", "")),
         create_time=change.moment,
     )
-    change.session.add(deployment)
+    change.new_rows.append(deployment)
     change.deployment = deployment
     job.deployment_id = deployment.deployment_id
 

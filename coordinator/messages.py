@@ -5,7 +5,7 @@ from datetime import datetime
 
 from google.protobuf.message import Message
 
-from coordinator.store.tables import JobRow, OutboxRow, StageRow
+from coordinator.store.tables import DeadLetterRow, JobRow, OutboxRow, StageRow
 from luthier.events import CONTENT_TYPE, MESSAGE_ID, headers_of, subject_of
 from luthier.ids import new_id
 from luthier.subjects import stage_subject
@@ -13,10 +13,10 @@ from luthier.telemetry import TRACEPARENT
 from luthier.v1.event_pb2 import Event, StageReady
 
 
-def event_message(job: JobRow, fact: Message, sequence: int, moment: datetime) -> OutboxRow:
+def event_message(job: JobRow, fact: Message, sequence: int, moment: datetime, event_id: str) -> OutboxRow:
     """The event that says `fact` (one of the messages in the event's oneof) of `job`."""
     event = Event(
-        event_id=new_id("evt"),
+        event_id=event_id,
         sequence=sequence,
         project_id=job.project_id,
         job_id=job.job_id,
@@ -36,9 +36,8 @@ def event_message(job: JobRow, fact: Message, sequence: int, moment: datetime) -
     )
 
 
-def stage_ready_message(job: JobRow, stage: StageRow, moment: datetime) -> OutboxRow:
+def stage_ready_message(job: JobRow, stage: StageRow, moment: datetime, message_id: str) -> OutboxRow:
     """The wake-up of a stage that may be claimed."""
-    message_id = new_id("wake")
     ready = StageReady(stage_id=stage.stage_id, job_id=job.job_id, project_id=job.project_id)
     headers = {MESSAGE_ID: message_id, "content-type": CONTENT_TYPE}
     if job.traceparent:
@@ -51,6 +50,21 @@ def stage_ready_message(job: JobRow, stage: StageRow, moment: datetime) -> Outbo
         subject=stage_subject(stage.kind, stage.worker_class, job.job_id),
         headers=headers,
         payload=ready.SerializeToString(),
+        create_time=moment,
+    )
+
+
+def repeated_message(letter: DeadLetterRow, moment: datetime) -> OutboxRow:
+    """The message of a dead letter once more, under a new id, so that the stream does not drop it as a repeat."""
+    message_id = new_id("wake")
+    return OutboxRow(
+        message_id=message_id,
+        project_id=letter.project_id,
+        job_id=letter.job_id,
+        stage_id=letter.stage_id,
+        subject=letter.subject,
+        headers=letter.headers | {MESSAGE_ID: message_id},
+        payload=letter.payload,
         create_time=moment,
     )
 

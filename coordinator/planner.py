@@ -1,16 +1,17 @@
 """Makes a job's graph of stages into rows. The graph itself is `luthier.spec.plan`, shown by `luthier plan` too."""
 
+from collections.abc import Callable
+
 from coordinator.store.tables import StageRow
-from luthier.ids import new_id
 from luthier.spec import JobSpec
 from luthier.spec.plan import plan
 
 
-def stage_rows(job_id: str, spec: JobSpec) -> list[StageRow]:
+def stage_rows(job_id: str, spec: JobSpec, make_id: Callable[[str], str]) -> list[StageRow]:
     """New rows for every stage of a job, each after those that it needs; all of them PENDING."""
     return [
         StageRow(
-            stage_id=new_id("stage"),
+            stage_id=make_id("stage"),
             job_id=job_id,
             position=position,
             name=stage.name,

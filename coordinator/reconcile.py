@@ -6,17 +6,15 @@ would move any more, workers that fell silent. Runs in every coordinator; a job 
 
 import asyncio
 import logging
-from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from sqlmodel import and_, col, exists, func, or_, select, union_all, update
-
-from coordinator.apply import JobChange
+from coordinator.apply import finish
 from coordinator.facts import Fact, Failed, LeaseExpired, Overlooked
-from coordinator.graph import JobState
+from coordinator.job_store import JobStore
 from coordinator.lifecycle import StageState
-from coordinator.store.engine import DATABASE_DOWN, OUR_FAULTS, Database
-from coordinator.store.tables import JobRow, OutboxRow, StageRow, WorkerRow, WorkerState
+from coordinator.store.engine import DATABASE_DOWN, OUR_FAULTS
+from coordinator.store.tables import StageRow
+from coordinator.terms import Terms
 from luthier.v1.failure_pb2 import Failure, FailureClass
 
 BATCH_SIZE = 100
@@ -27,9 +25,9 @@ log = logging.getLogger(__name__)
 class Reconciler:
     """One loop per coordinator."""
 
-    def __init__(self, database: Database, *, lease: timedelta, interval: timedelta) -> None:
-        self._database = database
-        self._lease = lease
+    def __init__(self, store: JobStore, terms: Terms, interval: timedelta) -> None:
+        self._store = store
+        self._terms = terms
         self._interval = interval
 
     async def run(self) -> None:
@@ -47,38 +45,15 @@ class Reconciler:
     async def step(self) -> int:
         """One look; returns how many jobs needed something."""
         await self._mark_lost_workers()
-        job_ids = await self._overdue_jobs()
+        async with self._store.transaction() as transaction:
+            job_ids = await transaction.overdue_jobs(BATCH_SIZE)
         for job_id in job_ids:
             await self._reconcile(job_id)
         return len(job_ids)
 
-    async def _overdue_jobs(self) -> Sequence[str]:
-        clock = func.clock_timestamp()
-        untold = exists().where(
-            col(OutboxRow.stage_id) == col(StageRow.stage_id),
-            col(OutboxRow.sequence).is_(None),
-            col(OutboxRow.published_time).is_(None),
-        )
-        patience = func.make_interval(0, 0, 0, 0, 0, 0, col(StageRow.progress_timeout_seconds))
-        overdue = select(col(StageRow.job_id)).where(
-            or_(
-                and_(col(StageRow.state) == StageState.RUNNING, col(StageRow.lease_until) < clock),
-                and_(col(StageRow.state) == StageState.RUNNING, col(StageRow.progress_time) + patience < clock),
-                and_(col(StageRow.state) == StageState.QUEUED, col(StageRow.wake_time) <= clock, ~untold),
-            )
-        )
-        alive = exists().where(
-            col(StageRow.job_id) == col(JobRow.job_id),
-            col(StageRow.state).in_([StageState.QUEUED, StageState.RUNNING]),
-        )
-        stuck = select(col(JobRow.job_id)).where(col(JobRow.state).in_([JobState.PENDING, JobState.RUNNING]), ~alive)
-        found = union_all(overdue, stuck).subquery()
-        async with self._database.transaction() as session:
-            return (await session.exec(select(found.c.job_id).distinct().limit(BATCH_SIZE))).all()
-
     async def _reconcile(self, job_id: str) -> None:
-        async with self._database.transaction() as session:
-            change = await JobChange.lock(session, job_id, skip_locked=True)
+        async with self._store.transaction() as transaction:
+            change = await transaction.lock_job(job_id, skip_locked=True)
             if change is None:
                 return
             for row in change.stages:
@@ -88,17 +63,13 @@ class Reconciler:
                 level = logging.INFO if isinstance(fact, Overlooked) else logging.WARNING
                 log.log(level, "job %s, stage %s, attempt %d: %s", job_id, row.name, row.attempt, type(fact).__name__)
                 change.advance(row, fact)
-            await change.finish()
+            await finish(transaction, change)
 
     async def _mark_lost_workers(self) -> None:
-        query = update(WorkerRow).where(
-            col(WorkerRow.state) != WorkerState.LOST,
-            col(WorkerRow.heartbeat_time) < func.clock_timestamp() - self._lease,
-        )
-        async with self._database.transaction() as session:
-            lost = await session.exec(query.values(state=WorkerState.LOST).returning(col(WorkerRow.worker_id)))
-            for worker_id in lost.scalars():
-                log.warning("worker %s has sent no heartbeat for %s", worker_id, self._lease)
+        async with self._store.transaction() as transaction:
+            lost = await transaction.mark_lost_workers(self._terms.lease)
+        for worker_id in lost:
+            log.warning("worker %s has sent no heartbeat for %s", worker_id, self._terms.lease)
 
 
 def overdue_fact(row: StageRow, moment: datetime) -> Fact | None:

@@ -18,8 +18,10 @@ from coordinator.bus import Bus
 from coordinator.outbox import Relay
 from coordinator.reconcile import Reconciler
 from coordinator.store.engine import DATABASE_DOWN, OUR_FAULTS, Database
+from coordinator.store.jobs import PostgresJobs
 from coordinator.store.migrate import migrate
 from coordinator.store.notifications import Notifications
+from coordinator.terms import Terms
 from luthier.settings import CoordinatorSettings
 from luthier.transport import is_loopback
 
@@ -75,13 +77,13 @@ async def serve(
     notifications = Notifications(database)
     bus = Bus(settings.nats_url.get_secret_value())
     health = Health(database, bus, SERVICES)
+    terms = Terms(lease=settings.lease, quarantine=settings.quarantine, artifacts=settings.artifacts)
     server = make_server(
         database,
         notifications,
         health,
         token=settings.internal_token.get_secret_value(),
-        lease=settings.lease,
-        artifacts=settings.artifacts,
+        terms=terms,
     )
     port = server.add_insecure_port(settings.coordinator_listen)
     parts = (
@@ -89,7 +91,7 @@ async def serve(
         notifications.run,
         health.run,
         Relay(database, bus, notifications).run,
-        Reconciler(database, lease=settings.lease, interval=settings.reconcile_interval).run,
+        Reconciler(PostgresJobs(database), terms, settings.reconcile_interval).run,
     )
     try:
         if not await _migrate(database, stop):

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from coordinator.api.requests import Context, id_of, page_key, page_size_of, page_token, project_of
 from coordinator.api.watch import watch_job
 from coordinator.commands.jobs import cancel_job, create_job
+from coordinator.job_store import JobStore
 from coordinator.store.engine import Database
 from coordinator.store.notifications import Notifications
 from coordinator.store.queries import find_job, list_jobs, list_metrics
@@ -18,8 +19,9 @@ from luthier.v1.job_service_pb2_grpc import JobServiceServicer
 class JobService(JobServiceServicer):
     """Submits, follows and cancels jobs of the caller's project."""
 
-    def __init__(self, database: Database, notifications: Notifications) -> None:
+    def __init__(self, database: Database, store: JobStore, notifications: Notifications) -> None:
         self._database = database
+        self._store = store
         self._notifications = notifications
 
     async def CreateJob(self, request: pb.CreateJobRequest, context: Context) -> pb.CreateJobResponse:
@@ -28,7 +30,7 @@ class JobService(JobServiceServicer):
         request_id = id_of(request.request_id, "request_id") if request.request_id else ""
         traceparent = current_traceparent()
         return pb.CreateJobResponse(
-            job=await create_job(self._database, project_id, request.spec_json, request_id, traceparent)
+            job=await create_job(self._store, project_id, request.spec_json, request_id, traceparent)
         )
 
     async def GetJob(self, request: pb.GetJobRequest, context: Context) -> pb.GetJobResponse:
@@ -52,7 +54,7 @@ class JobService(JobServiceServicer):
     async def CancelJob(self, request: pb.CancelJobRequest, context: Context) -> pb.CancelJobResponse:
         """A repeat is a no-op."""
         job_id = id_of(request.job_id, "job_id")
-        return pb.CancelJobResponse(job=await cancel_job(self._database, project_of(context), job_id))
+        return pb.CancelJobResponse(job=await cancel_job(self._store, project_of(context), job_id))
 
     async def WatchJob(self, request: pb.WatchJobRequest, context: Context) -> AsyncIterator[pb.WatchJobResponse]:
         """Until the job has ended."""

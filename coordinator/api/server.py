@@ -1,7 +1,5 @@
 """The gRPC server: services, interceptors, health and reflection, put together in one place."""
 
-from datetime import timedelta
-
 import grpc
 from grpc_health.v1 import health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
@@ -17,7 +15,9 @@ from coordinator.api.models import ModelService
 from coordinator.api.projects import ProjectService
 from coordinator.api.workers import WorkerService
 from coordinator.store.engine import Database
+from coordinator.store.jobs import PostgresJobs
 from coordinator.store.notifications import Notifications
+from coordinator.terms import Terms
 from luthier.transport import SERVER_OPTIONS
 from luthier.v1 import (
     access_service_pb2_grpc,
@@ -49,22 +49,20 @@ def make_server(
     health: Health,
     *,
     token: str,
-    lease: timedelta,
-    artifacts: str,
+    terms: Terms,
 ) -> grpc.aio.Server:
     """A server with everything registered and no port yet."""
     # Ours only: a probe every second is no trace, and the instrumentation cannot wrap Health.Watch.
     traced = aio_server_interceptor(filter_=filters.any_of(*(filters.service_name(name) for name in SERVICES)))
+    store = PostgresJobs(database)
     server = grpc.aio.server(interceptors=[traced, InternalToken(token), Errors()], options=SERVER_OPTIONS)
     access_service_pb2_grpc.add_AccessServiceServicer_to_server(AccessService(database), server)
     deployment_service_pb2_grpc.add_DeploymentServiceServicer_to_server(DeploymentService(database), server)
     event_service_pb2_grpc.add_EventServiceServicer_to_server(EventService(database, notifications), server)
-    job_service_pb2_grpc.add_JobServiceServicer_to_server(JobService(database, notifications), server)
+    job_service_pb2_grpc.add_JobServiceServicer_to_server(JobService(database, store, notifications), server)
     model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(database), server)
     project_service_pb2_grpc.add_ProjectServiceServicer_to_server(ProjectService(database), server)
-    worker_service_pb2_grpc.add_WorkerServiceServicer_to_server(
-        WorkerService(database, lease=lease, artifacts=artifacts), server
-    )
+    worker_service_pb2_grpc.add_WorkerServiceServicer_to_server(WorkerService(database, store, terms), server)
     health_pb2_grpc.add_HealthServicer_to_server(health.servicer, server)
     reflection.enable_server_reflection([*SERVICES, "grpc.health.v1.Health", reflection.SERVICE_NAME], server)
     return server

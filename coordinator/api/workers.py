@@ -1,12 +1,12 @@
 """WorkerService. Internal: what workers say to the coordinator."""
 
-from datetime import timedelta
-
 from coordinator.api.requests import Context, id_of
 from coordinator.commands.claims import claim_stage
 from coordinator.commands.reports import complete_stage, fail_stage, report_stage
 from coordinator.commands.workers import heartbeat, register_worker
+from coordinator.job_store import JobStore
 from coordinator.store.engine import Database
+from coordinator.terms import Terms
 from luthier.v1 import worker_service_pb2 as pb
 from luthier.v1.worker_service_pb2_grpc import WorkerServiceServicer
 
@@ -16,49 +16,48 @@ HEARTBEATS_PER_LEASE = 3
 class WorkerService(WorkerServiceServicer):
     """Claims, heartbeats and results."""
 
-    def __init__(self, database: Database, *, lease: timedelta, artifacts: str) -> None:
+    def __init__(self, database: Database, store: JobStore, terms: Terms) -> None:
         self._database = database
-        self._lease = lease
-        self._artifacts = artifacts
+        self._store = store
+        self._terms = terms
 
     async def RegisterWorker(self, request: pb.RegisterWorkerRequest, context: Context) -> pb.RegisterWorkerResponse:
         """Announces a worker, or the same worker again."""
         worker_id = id_of(request.worker_id, "worker_id")
-        worker = await register_worker(self._database, worker_id, request.display_name, request.capabilities)
-        interval = self._lease / HEARTBEATS_PER_LEASE
-        return pb.RegisterWorkerResponse(worker=worker, lease=self._lease, heartbeat_interval=interval)
+        worker = await register_worker(self._store, worker_id, request.display_name, request.capabilities)
+        interval = self._terms.lease / HEARTBEATS_PER_LEASE
+        return pb.RegisterWorkerResponse(worker=worker, lease=self._terms.lease, heartbeat_interval=interval)
 
     async def ClaimStage(self, request: pb.ClaimStageRequest, context: Context) -> pb.ClaimStageResponse:
         """An assignment, or none."""
         assignment = await claim_stage(
-            self._database,
+            self._store,
             id_of(request.stage_id, "stage_id"),
             id_of(request.worker_id, "worker_id"),
             id_of(request.request_id, "request_id"),
-            lease=self._lease,
-            artifacts=self._artifacts,
+            self._terms,
         )
         return pb.ClaimStageResponse(assignment=assignment)
 
     async def Heartbeat(self, request: pb.HeartbeatRequest, context: Context) -> pb.HeartbeatResponse:
         """One verdict per attempt, in the order of the request."""
         worker_id = id_of(request.worker_id, "worker_id")
-        verdicts = await heartbeat(self._database, worker_id, request.is_draining, request.stages, lease=self._lease)
+        verdicts = await heartbeat(self._store, worker_id, request.is_draining, request.stages, self._terms.lease)
         return pb.HeartbeatResponse(verdicts=verdicts)
 
     async def ReportStage(self, request: pb.ReportStageRequest, context: Context) -> pb.ReportStageResponse:
         """Metrics and checkpoints."""
         stage_id = id_of(request.stage_id, "stage_id")
-        await report_stage(self._database, stage_id, request.fence, request.points, request.checkpoints)
+        await report_stage(self._store, stage_id, request.fence, request.points, request.checkpoints)
         return pb.ReportStageResponse()
 
     async def CompleteStage(self, request: pb.CompleteStageRequest, context: Context) -> pb.CompleteStageResponse:
         """The outputs."""
         stage_id = id_of(request.stage_id, "stage_id")
-        stage = await complete_stage(self._database, stage_id, request.fence, request.outputs)
+        stage = await complete_stage(self._store, stage_id, request.fence, request.outputs)
         return pb.CompleteStageResponse(stage=stage)
 
     async def FailStage(self, request: pb.FailStageRequest, context: Context) -> pb.FailStageResponse:
         """The failure."""
         stage_id = id_of(request.stage_id, "stage_id")
-        return pb.FailStageResponse(stage=await fail_stage(self._database, stage_id, request.fence, request.failure))
+        return pb.FailStageResponse(stage=await fail_stage(self._store, stage_id, request.fence, request.failure))

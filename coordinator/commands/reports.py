@@ -8,14 +8,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC
 
 from google.protobuf.json_format import MessageToDict
-from sqlalchemy.dialects.postgresql import insert
-from sqlmodel import col, not_
 
-from coordinator.apply import JobChange, change_stage
+from coordinator.apply import change_stage
+from coordinator.change import JobChange
 from coordinator.facts import Completed, Failed
+from coordinator.job_store import JobStore, JobTransaction
 from coordinator.lifecycle import StageState
-from coordinator.store.engine import Database
-from coordinator.store.render import stage_message
+from coordinator.store.render import checkpoint_message, stage_message
 from coordinator.store.tables import CheckpointRow, MetricRow, StageRow
 from luthier.errors import ConflictError, InvalidRequestError
 from luthier.v1.event_pb2 import CheckpointCommitted, MetricsReported
@@ -30,7 +29,7 @@ MAX_DETAIL_CHARS = 32_000
 
 
 async def report_stage(
-    database: Database, stage_id: str, fence: int, points: Sequence[MetricPoint], checkpoints: Sequence[Checkpoint]
+    store: JobStore, stage_id: str, fence: int, points: Sequence[MetricPoint], checkpoints: Sequence[Checkpoint]
 ) -> None:
     """Records metrics and checkpoints of a running attempt; what is on record already changes nothing.
 
@@ -40,17 +39,17 @@ async def report_stage(
         InvalidRequestError: a point or checkpoint is not usable.
     """
     _check_report(points, checkpoints)
-    async with change_stage(database, stage_id) as (change, row):
+    async with change_stage(store, stage_id) as (transaction, change, row):
         if row.fence != fence or row.state is not StageState.RUNNING:
             raise ConflictError(f"stage {stage_id} is {row.state} with fence {row.fence}; fence {fence} is stale")
-        new_points = await _record_points(change, row, points)
+        new_points = await _record_points(transaction, change, row, points)
         for batch in _batches(new_points):
             change.emit(MetricsReported(stage_id=stage_id, stage_name=row.name, attempt=row.attempt, points=batch))
-        for checkpoint in await _record_checkpoints(change, row, checkpoints):
+        for checkpoint in await _record_checkpoints(transaction, row, checkpoints):
             change.emit(CheckpointCommitted(stage_id=stage_id, stage_name=row.name, checkpoint=checkpoint))
 
 
-async def complete_stage(database: Database, stage_id: str, fence: int, outputs: StageOutputs) -> Stage:
+async def complete_stage(store: JobStore, stage_id: str, fence: int, outputs: StageOutputs) -> Stage:
     """Records the outputs of an attempt; the same outputs twice is a no-op.
 
     Raises:
@@ -59,12 +58,12 @@ async def complete_stage(database: Database, stage_id: str, fence: int, outputs:
         InvalidRequestError: the outputs are not usable.
     """
     _check_outputs(outputs)
-    async with change_stage(database, stage_id) as (change, row):
+    async with change_stage(store, stage_id) as (_, change, row):
         change.advance(row, Completed(fence, outputs))
     return stage_message(row)
 
 
-async def fail_stage(database: Database, stage_id: str, fence: int, failure: Failure) -> Stage:
+async def fail_stage(store: JobStore, stage_id: str, fence: int, failure: Failure) -> Stage:
     """Ends an attempt without outputs; the failure's class decides what follows. A repeat is a no-op.
 
     Raises:
@@ -76,7 +75,7 @@ async def fail_stage(database: Database, stage_id: str, fence: int, failure: Fai
         message=failure.message[:MAX_MESSAGE_CHARS],
         detail=failure.detail[-MAX_DETAIL_CHARS:],
     )
-    async with change_stage(database, stage_id) as (change, row):
+    async with change_stage(store, stage_id) as (_, change, row):
         change.advance(row, Failed(fence, kept))
     return stage_message(row)
 
@@ -101,7 +100,9 @@ def _check_outputs(outputs: StageOutputs) -> None:
         raise InvalidRequestError("result_json must be a JSON object")
 
 
-async def _record_points(change: JobChange, row: StageRow, points: Iterable[MetricPoint]) -> list[MetricPoint]:
+async def _record_points(
+    transaction: JobTransaction, change: JobChange, row: StageRow, points: Iterable[MetricPoint]
+) -> list[MetricPoint]:
     """Records points and returns those that said something new. Several points of one step become one row."""
     by_step: dict[int, MetricPoint] = {}
     for point in points:
@@ -109,45 +110,36 @@ async def _record_points(change: JobChange, row: StageRow, points: Iterable[Metr
     if not by_step:
         return []
     rows = [
-        {
-            "stage_id": row.stage_id,
-            "attempt": row.attempt,
-            "step": step,
-            "time": point.time.ToDatetime(tzinfo=UTC) if point.HasField("time") else change.moment,
-            "values": MessageToDict(point)["values"],
-        }
+        MetricRow(
+            stage_id=row.stage_id,
+            attempt=row.attempt,
+            step=step,
+            time=point.time.ToDatetime(tzinfo=UTC) if point.HasField("time") else change.moment,
+            values=MessageToDict(point)["values"],
+        )
         for step, point in by_step.items()
     ]
-    query = insert(MetricRow).values(rows)
-    known, new = col(MetricRow.values), query.excluded["values"]
-    query = query.on_conflict_do_update(
-        index_elements=["stage_id", "attempt", "step"],
-        set_={"values": known.op("||")(new)},
-        where=not_(known.op("@>", is_comparison=True)(new)),
-    )
-    changed = (await change.session.exec(query.returning(col(MetricRow.step)))).scalars()
-    return [by_step[step] for step in sorted(changed)]
+    return [by_step[step] for step in sorted(await transaction.put_points(rows))]
 
 
-async def _record_checkpoints(change: JobChange, row: StageRow, checkpoints: Sequence[Checkpoint]) -> list[Checkpoint]:
-    new = []
-    for given in checkpoints:
-        # Attempt and fence are what we know of the reporter, not what it says.
-        checkpoint = Checkpoint(
-            uri=given.uri, digest=given.digest, step=given.step, attempt=row.attempt, fence=row.fence
-        )
-        query = insert(CheckpointRow).values(
+async def _record_checkpoints(
+    transaction: JobTransaction, row: StageRow, checkpoints: Iterable[Checkpoint]
+) -> list[Checkpoint]:
+    """Records checkpoints and returns those that are new."""
+    # Attempt and fence are what we know of the reporter, not what it says. The first of a step counts.
+    by_step = {
+        given.step: CheckpointRow(
             stage_id=row.stage_id,
-            step=checkpoint.step,
-            fence=checkpoint.fence,
-            attempt=checkpoint.attempt,
-            uri=checkpoint.uri,
-            digest=checkpoint.digest,
+            step=given.step,
+            fence=row.fence,
+            attempt=row.attempt,
+            uri=given.uri,
+            digest=given.digest,
         )
-        query = query.on_conflict_do_nothing(index_elements=["stage_id", "step", "fence"])
-        if (await change.session.exec(query.returning(col(CheckpointRow.step)))).first() is not None:
-            new.append(checkpoint)
-    return new
+        for given in reversed([*checkpoints])
+    }
+    new = await transaction.put_checkpoints([*by_step.values()]) if by_step else set()
+    return [checkpoint_message(by_step[step]) for step in sorted(new)]
 
 
 def _batches(points: Iterable[MetricPoint]) -> Iterator[list[MetricPoint]]:

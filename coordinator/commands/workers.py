@@ -1,87 +1,93 @@
 """Workers: announcing one, its heartbeats, and the leases that they renew."""
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
-from sqlalchemy.dialects.postgresql import insert
-from sqlmodel import col, func, select, update
-
+from coordinator.job_store import JobStore
 from coordinator.lifecycle import StageState
-from coordinator.store.engine import Database, now
-from coordinator.store.notifications import PROGRESS_CHANNEL, announce
 from coordinator.store.render import worker_message
-from coordinator.store.tables import JobRow, StageRow, WorkerRow, WorkerState
+from coordinator.store.tables import StageRow, WorkerRow, WorkerState
 from luthier.errors import NotFoundError
 from luthier.v1.stage_pb2 import Progress
 from luthier.v1.worker_pb2 import Worker, WorkerCapabilities
 from luthier.v1.worker_service_pb2 import StageHeartbeat, StageVerdict
 
+# Answers that come with a renewed lease.
+RENEWING = frozenset({StageVerdict.VERDICT_OK})
+
 
 async def register_worker(
-    database: Database, worker_id: str, display_name: str, capabilities: WorkerCapabilities
+    store: JobStore, worker_id: str, display_name: str, capabilities: WorkerCapabilities
 ) -> Worker:
     """Records a worker, or what is new about one that is known."""
-    async with database.transaction() as session:
-        moment = await now(session)
-        row = {
-            "display_name": display_name,
-            "capabilities": capabilities,
-            "state": WorkerState.READY,
-            "register_time": moment,
-            "heartbeat_time": moment,
-        }
-        query = insert(WorkerRow).values(worker_id=worker_id, **row)
-        query = query.on_conflict_do_update(index_elements=["worker_id"], set_=row)
-        await session.exec(query)
-        worker = await session.get_one(WorkerRow, worker_id)
+    async with store.transaction() as transaction:
+        moment = await transaction.now()
+        new = WorkerRow(
+            worker_id=worker_id,
+            display_name=display_name,
+            capabilities=capabilities,
+            register_time=moment,
+            heartbeat_time=moment,
+        )
+        await transaction.put_worker(new)
+        (worker,) = await transaction.lock_workers([worker_id])
+        worker.display_name, worker.capabilities = display_name, capabilities
+        worker.register_time = worker.heartbeat_time = moment
+        worker.state = WorkerState.READY
     return worker_message(worker)
 
 
 async def heartbeat(
-    database: Database, worker_id: str, is_draining: bool, stages: Sequence[StageHeartbeat], *, lease: timedelta
+    store: JobStore, worker_id: str, is_draining: bool, stages: Sequence[StageHeartbeat], lease: timedelta
 ) -> list[StageVerdict]:
     """Renews the worker, then each lease in a transaction of its own, so that no two locks are held at once.
 
     Raises:
         NotFoundError: the worker has not registered.
     """
-    state = WorkerState.DRAINING if is_draining else WorkerState.READY
-    async with database.transaction() as session:
-        query = update(WorkerRow).where(col(WorkerRow.worker_id) == worker_id)
-        query = query.values(state=state, heartbeat_time=func.clock_timestamp())
-        found = await session.exec(query.returning(col(WorkerRow.worker_id)))
-        if found.first() is None:
+    async with store.transaction() as transaction:
+        for worker in await transaction.lock_workers([worker_id]):
+            worker.heartbeat_time = await transaction.now()
+            worker.state = WorkerState.DRAINING if is_draining else WorkerState.READY
+            break
+        else:
             raise NotFoundError(f"worker {worker_id} is not known; call RegisterWorker first")
-    return [await _renew(database, worker_id, stage, lease) for stage in stages]
+    return [await _renew(store, worker_id, pulse, lease) for pulse in stages]
 
 
-async def _renew(database: Database, worker_id: str, pulse: StageHeartbeat, lease: timedelta) -> StageVerdict:
-    async with database.transaction() as session:
-        query = select(StageRow).where(StageRow.stage_id == pulse.stage_id).with_for_update()
-        row = (await session.exec(query)).one_or_none()
-        if row is None or row.fence != pulse.fence or row.worker_id != worker_id:
-            return _verdict(pulse, StageVerdict.VERDICT_LOST_LEASE)
-        if row.state is StageState.CANCELLED:
-            return _verdict(pulse, StageVerdict.VERDICT_CANCEL)
-        if row.state is not StageState.RUNNING:
-            return _verdict(pulse, StageVerdict.VERDICT_LOST_LEASE)
-        moment = await now(session)
-        row.lease_until = moment + lease
-        if pulse.HasField("progress") and row.progress != pulse.progress:
-            if _moved(row.progress, pulse.progress):
-                row.progress_time = moment
-            row.progress = pulse.progress
-            job = await session.get_one(JobRow, row.job_id)
-            await announce(session, PROGRESS_CHANNEL, job.project_id, job.job_id)
-        verdict = _verdict(pulse, StageVerdict.VERDICT_OK)
-        verdict.lease_until.FromDatetime(row.lease_until)
+async def _renew(store: JobStore, worker_id: str, pulse: StageHeartbeat, lease: timedelta) -> StageVerdict:
+    async with store.transaction() as transaction:
+        row = await transaction.lock_stage(pulse.stage_id)
+        answer = verdict_on(row, worker_id, pulse.fence)
+        verdict = StageVerdict(stage_id=pulse.stage_id, verdict=answer)
+        if row is not None and answer in RENEWING:
+            if renew(row, pulse, await transaction.now(), lease):
+                await transaction.announce_progress(await transaction.find_project_of_job(row.job_id), row.job_id)
+            assert row.lease_until is not None, "it was just renewed"
+            verdict.lease_until.FromDatetime(row.lease_until)
         return verdict
+
+
+def verdict_on(row: StageRow | None, worker_id: str, fence: int) -> StageVerdict.Verdict:
+    """What a worker has to do with the attempt that it holds by `fence`."""
+    if row is None or row.fence != fence or row.worker_id != worker_id:
+        return StageVerdict.VERDICT_LOST_LEASE
+    if row.state is StageState.CANCELLED:
+        return StageVerdict.VERDICT_CANCEL
+    return StageVerdict.VERDICT_OK if row.state is StageState.RUNNING else StageVerdict.VERDICT_LOST_LEASE
+
+
+def renew(row: StageRow, pulse: StageHeartbeat, moment: datetime, lease: timedelta) -> bool:
+    """Lets the attempt live for another lease; whether there is progress to show."""
+    row.lease_until = moment + lease
+    if not pulse.HasField("progress") or row.progress == pulse.progress:
+        return False
+    if _moved(row.progress, pulse.progress):
+        row.progress_time = moment
+    row.progress = pulse.progress
+    return True
 
 
 def _moved(before: Progress | None, after: Progress) -> bool:
     """Whether the runner got on; a new estimate of the time left alone is no progress."""
     return before is None or (before.step, before.message) != (after.step, after.message)
-
-
-def _verdict(pulse: StageHeartbeat, verdict: StageVerdict.Verdict) -> StageVerdict:
-    return StageVerdict(stage_id=pulse.stage_id, verdict=verdict)

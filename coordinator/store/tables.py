@@ -143,6 +143,8 @@ class StageRow(_Row, table=True):
     """When step or message last moved."""
     failure: Failure | None = Field(default=None, sa_type=ProtoJson(Failure))
     outputs: StageOutputs | None = Field(default=None, sa_type=ProtoJson(StageOutputs))
+    num_waits: int = Field(default=0, sa_column_kwargs={"server_default": text("0")})
+    """Ended tries that used up none of `max_attempts`, because all that they can do is wait."""
     refit: int = Field(default=0, sa_column_kwargs={"server_default": text("0")})
     """How often a forward pass was halved."""
     pause_requested: bool = Field(default=False, sa_column_kwargs={"server_default": text("false")})

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -17,9 +18,11 @@ from coordinator.commands.workers import register_worker
 from coordinator.outbox import Relay
 from coordinator.reconcile import Reconciler
 from coordinator.store.engine import Database
+from coordinator.store.jobs import PostgresJobs
 from coordinator.store.migrate import migrate
 from coordinator.store.notifications import Notifications
 from coordinator.store.tables import OutboxRow, StageRow
+from coordinator.terms import Terms
 from luthier.v1.event_pb2 import Event
 from luthier.v1.failure_pb2 import Failure
 from luthier.v1.stage_pb2 import StageOutputs
@@ -27,6 +30,7 @@ from luthier.v1.worker_pb2 import WorkerCapabilities
 
 KINDS = ["preprocess", "train", "evaluate", "export", "deploy"]
 LEASE = timedelta(seconds=30)
+TERMS = Terms(lease=LEASE, quarantine=timedelta(seconds=60), artifacts="/a")
 
 
 class Play:
@@ -34,29 +38,29 @@ class Play:
 
     def __init__(self, database: Database) -> None:
         self.database = database
-        self.reconciler = Reconciler(database, lease=LEASE, interval=timedelta(seconds=1))
+        self.store = PostgresJobs(database)
+        self.reconciler = Reconciler(self.store, TERMS, timedelta(seconds=1))
         self.claims = 0
 
     async def create_job(self, **changes: Any) -> Any:
         spec = {"name": "tickets", "base_model": "tiny", "data": {"path": "/d.jsonl"}} | changes
-        return await create_job(self.database, "default", json.dumps(spec), "", "")
+        return await create_job(self.store, "default", json.dumps(spec), "", "")
 
     async def claim(
         self, stage_id: str, worker_id: str = "w", lease: timedelta = LEASE, database: Database | None = None
     ) -> Any:
         """Claims with a request id of its own."""
         self.claims += 1
-        return await claim_stage(
-            database or self.database, stage_id, worker_id, f"claim-{self.claims}", lease=lease, artifacts="/a"
-        )
+        store = PostgresJobs(database) if database else self.store
+        return await claim_stage(store, stage_id, worker_id, f"claim-{self.claims}", replace(TERMS, lease=lease))
 
     async def complete(self, stage: Any) -> Any:
         outputs = StageOutputs(result_json="{}", gate_passed=True)
-        return await complete_stage(self.database, stage.stage_id, stage.fence, outputs)
+        return await complete_stage(self.store, stage.stage_id, stage.fence, outputs)
 
     async def fail(self, stage: Any, failure_class: Any) -> Any:
         failure = Failure(failure_class=failure_class, message="broken")
-        return await fail_stage(self.database, stage.stage_id, stage.fence, failure)
+        return await fail_stage(self.store, stage.stage_id, stage.fence, failure)
 
     async def events(self) -> list[Event]:
         async with self.database.transaction() as session:
@@ -97,7 +101,7 @@ async def database(postgres_url: str) -> AsyncIterator[Database]:
 async def play(database: Database) -> Play:
     """A project with one worker that can run everything."""
     capabilities = WorkerCapabilities(worker_classes=["cpu"], kinds=KINDS)
-    await register_worker(database, "w", "here", capabilities)
+    await register_worker(PostgresJobs(database), "w", "here", capabilities)
     return Play(database)
 
 

@@ -11,10 +11,13 @@ from coordinator.commands.claims import claim_stage
 from coordinator.commands.reports import complete_stage, report_stage
 from coordinator.commands.workers import heartbeat
 from coordinator.store.engine import Database
+from coordinator.terms import Terms
 from luthier.errors import ConflictError
 from luthier.v1.failure_pb2 import FailureClass
 from luthier.v1.stage_pb2 import MetricPoint, StageOutputs
 from luthier.v1.worker_service_pb2 import StageHeartbeat, StageVerdict
+
+TERMS = Terms(lease=timedelta(seconds=30), quarantine=timedelta(seconds=60), artifacts="/a")
 
 
 async def test_of_many_claimers_at_once_exactly_one_wins(play: Any, postgres_url: str) -> None:
@@ -30,12 +33,7 @@ async def test_of_many_claimers_at_once_exactly_one_wins(play: Any, postgres_url
 
 async def test_a_repeated_claim_in_flight_gets_one_assignment(play: Any) -> None:
     stage_id = (await play.create_job()).stages[0].stage_id
-    claims = await asyncio.gather(
-        *(
-            claim_stage(play.database, stage_id, "w", "same", lease=timedelta(seconds=30), artifacts="/a")
-            for _ in range(8)
-        )
-    )
+    claims = await asyncio.gather(*(claim_stage(play.store, stage_id, "w", "same", TERMS) for _ in range(8)))
     assert all(claim == claims[0] for claim in claims)
     assert (await play.facts()).count("stage_started") == 1
 
@@ -54,9 +52,9 @@ async def test_fences_rise_over_attempts_and_a_stale_one_is_refused_everywhere(p
         await play.fail(first, FailureClass.FAILURE_CLASS_INTERNAL)
     points = [MetricPoint(step=1, values={"loss": 1.0})]
     with pytest.raises(ConflictError, match="stale"):
-        await report_stage(play.database, stage_id, first.fence, points, [])
+        await report_stage(play.store, stage_id, first.fence, points, [])
     pulse = StageHeartbeat(stage_id=stage_id, fence=first.fence)
-    (verdict,) = await heartbeat(play.database, "w", False, [pulse], lease=timedelta(seconds=30))
+    (verdict,) = await heartbeat(play.store, "w", False, [pulse], TERMS.lease)
     assert verdict.verdict == StageVerdict.VERDICT_LOST_LEASE
     assert (await play.row(stage_id)).fence == second.fence
 
@@ -74,7 +72,7 @@ async def test_of_two_different_completions_at_once_one_is_refused(play: Any) ->
     stage = (await play.claim((await play.create_job()).stages[0].stage_id)).stage
     outputs = [StageOutputs(metrics={"loss": value}, gate_passed=True) for value in (1.0, 2.0)]
     results = await asyncio.gather(
-        *(complete_stage(play.database, stage.stage_id, stage.fence, one) for one in outputs), return_exceptions=True
+        *(complete_stage(play.store, stage.stage_id, stage.fence, one) for one in outputs), return_exceptions=True
     )
     assert sum(isinstance(result, ConflictError) for result in results) == 1
 

@@ -31,7 +31,7 @@ async def test_the_sequence_is_dense_at_every_moment_under_concurrent_writers(pl
 
     async def live(one: Any) -> None:
         job = await one.create_job()
-        await cancel_job(one.database, "default", job.job_id)
+        await cancel_job(one.store, "default", job.job_id)
 
     async def read() -> list[int]:
         seen: list[int] = []

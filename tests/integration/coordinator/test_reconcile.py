@@ -14,6 +14,7 @@ from luthier.v1.stage_pb2 import Progress
 from luthier.v1.worker_service_pb2 import StageHeartbeat, StageVerdict
 
 LONG_AGO = timedelta(hours=-1)
+LEASE = timedelta(seconds=30)
 
 
 async def mark_published(play: Any) -> None:
@@ -62,19 +63,19 @@ async def test_heartbeats_without_progress_do_not_save_an_attempt(play: Any) -> 
     stage = (await play.claim(stage_id)).stage
     pulse = StageHeartbeat(stage_id=stage_id, fence=stage.fence, progress=Progress(step=3, message="tokenize"))
     for _ in range(2):
-        (verdict,) = await heartbeat(play.database, "w", False, [pulse], lease=timedelta(seconds=30))
+        (verdict,) = await heartbeat(play.store, "w", False, [pulse], LEASE)
         assert verdict.verdict == StageVerdict.VERDICT_OK
     moved = (await play.row(stage_id)).progress_time
     await play.shift(stage_id, progress_time=LONG_AGO)
     pulse.progress.eta.FromTimedelta(timedelta(seconds=5))
-    await heartbeat(play.database, "w", False, [pulse], lease=timedelta(seconds=30))
+    await heartbeat(play.store, "w", False, [pulse], LEASE)
     assert (await play.row(stage_id)).progress_time < moved
     assert await play.reconciler.step() == 1
     row = await play.row(stage_id)
     assert row.state is StageState.QUEUED
     assert row.failure.failure_class == FailureClass.FAILURE_CLASS_INTERNAL
     assert row.failure.message.startswith("no progress for 60 s at tokenize 3")
-    (verdict,) = await heartbeat(play.database, "w", False, [pulse], lease=timedelta(seconds=30))
+    (verdict,) = await heartbeat(play.store, "w", False, [pulse], LEASE)
     assert verdict.verdict == StageVerdict.VERDICT_LOST_LEASE
 
 
@@ -83,7 +84,7 @@ async def test_progress_that_moves_keeps_an_attempt(play: Any) -> None:
     stage = (await play.claim(stage_id)).stage
     await play.shift(stage_id, progress_time=LONG_AGO)
     pulse = StageHeartbeat(stage_id=stage_id, fence=stage.fence, progress=Progress(step=1))
-    await heartbeat(play.database, "w", False, [pulse], lease=timedelta(seconds=30))
+    await heartbeat(play.store, "w", False, [pulse], LEASE)
     assert await play.reconciler.step() == 0
 
 
@@ -123,6 +124,6 @@ async def test_a_silent_worker_is_marked_lost_until_it_speaks_again(play: Any) -
     await play.reconciler.step()
     async with play.database.transaction() as session:
         assert (await session.get_one(WorkerRow, "w")).state is WorkerState.LOST
-    await heartbeat(play.database, "w", False, [], lease=timedelta(seconds=30))
+    await heartbeat(play.store, "w", False, [], LEASE)
     async with play.database.transaction() as session:
         assert (await session.get_one(WorkerRow, "w")).state is WorkerState.READY

@@ -13,6 +13,7 @@ MOMENT = sa.DateTime(timezone=True)
 
 def upgrade() -> None:
     """Adds columns with defaults, so that rows of a running installation stay valid."""
+    op.add_column("stage", sa.Column("num_waits", sa.Integer(), server_default=sa.text("0"), nullable=False))
     op.add_column("stage", sa.Column("refit", sa.Integer(), server_default=sa.text("0"), nullable=False))
     op.add_column("stage", sa.Column("pause_requested", sa.Boolean(), server_default=sa.text("false"), nullable=False))
     op.add_column("stage", sa.Column("avoid_worker_id", ID, server_default=sa.text("''"), nullable=False))
@@ -42,6 +43,8 @@ def upgrade() -> None:
     op.create_index(
         "dead_letter_open", "dead_letter", ["job_id", "source"], postgresql_where=sa.text("retry_time IS NULL")
     )
+    # The key of the local user: `*` alone does not reach what concerns every project.
+    op.execute("UPDATE api_key SET permissions = '{*,admin.*}' WHERE display_name = 'luthier up'")
 
 
 def downgrade() -> None:
