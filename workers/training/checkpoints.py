@@ -1,124 +1,124 @@
 """Checkpoints: committed whole or not at all, signed, and the newest good one is what a new attempt starts from.
 
-A checkpoint is an artifact (luthier.artifacts: manifest with hashes and HMAC, fsync, rename) named `<step>.<fence>`.
-Tensors are safetensors, everything else JSON: nothing here can execute code when it is read. What a save removes, it
-removes after its own checkpoint is committed, so a full disk never costs an older one.
+A checkpoint is an artifact (luthier.artifacts: manifest with hashes and HMAC, fsync, rename) named `<step>.<fence>`
+that holds a snapshot (snapshot.py). A save copies the state to host memory and returns; one thread commits and then
+reports it (writer.py). Nothing is deleted here: what is needed no more (retention.py) is reported as well, and goes
+once the coordinator has forgotten it.
 """
 
-import json
 import logging
 import shutil
+import time
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from types import TracebackType
+from typing import Any
 
-import torch
-from safetensors.torch import load_file, save_file
-
-from luthier.artifacts import ArtifactError, ArtifactRef, delete, fetch, join, publish, read_manifest
+from luthier.artifacts import ArtifactError, fetch, join, publish, read_manifest
 from luthier.v1.stage_pb2 import Checkpoint
+from workers.task import Report
+from workers.training.host_copy import HostCopy
+from workers.training.retention import Committed, Retention
 from workers.training.sampler import Position
-from workers.training.state import Progress
+from workers.training.snapshot import Snapshot, read_snapshot, write_snapshot
+from workers.training.writer import Writer
 
-_ADAPTER, _OPTIMIZER, _RNG, _PROGRESS = (
-    "adapter.safetensors",
-    "optimizer.safetensors",
-    "rng.safetensors",
-    "progress.json",
-)
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Snapshot:
-    """The full state of a run between two steps."""
-
-    progress: Progress
-    adapter: dict[str, torch.Tensor]
-    """Trainable parameters by name, fp32."""
-    optimizer: dict[str, torch.Tensor]
-    """`<parameter name>/<state name>` of AdamW."""
-    rng: dict[str, torch.Tensor]
-    """uint8 states of the random generators by device type."""
-
-
 class CheckpointStore:
-    """Checkpoints of one attempt, and those that it may resume from."""
+    """Checkpoints of one attempt, and those that it may resume from. As a context it ends with the last commit."""
 
     def __init__(
-        self, uri: str, fence: int, scratch: Path, *, keep: int, key: bytes, earlier: Sequence[Checkpoint] = ()
+        self,
+        uri: str,
+        fence: int,
+        scratch: Path,
+        *,
+        keep: int,
+        key: bytes,
+        report: Report,
+        earlier: Sequence[Checkpoint] = (),
     ) -> None:
         """
         Args:
             uri: directory that this attempt alone writes checkpoints to.
             fence: of this attempt.
             scratch: local folder for files on their way.
-            keep: committed checkpoints to leave; the best one is kept in any case.
+            keep: how many of the newest to leave, at least two; the best ones stay in any case.
             key: of the HMAC; empty: unsigned.
+            report: told of what is committed and of what is needed no more.
             earlier: committed checkpoints of earlier attempts, newest first.
         """
         self._uri = uri
         self._fence = fence
         self._scratch = scratch
-        self._keep = keep
         self._key = key or None
+        self._report = report
         self._earlier = earlier
-        self._committed: list[str] = []
+        self._keep = keep
+        self._retention = Retention(keep)
+        self._host_copy = HostCopy()
+        self._writer = Writer()
+
+    def __enter__(self) -> "CheckpointStore":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        failure = self._writer.close()
+        if failure is not None:
+            if error is None:
+                raise failure
+            _log.error("the last checkpoint was not committed: %s", failure)
 
     def uri_of(self, step: int) -> str:
         """Where the checkpoint of `step` is, or will be."""
         return join(self._uri, f"{step}.{self._fence}")
 
-    def save(self, snapshot: Snapshot, position: Position) -> ArtifactRef:
-        """Commits `snapshot`, then removes this attempt's oldest ones beyond the limit, but never the best.
+    def save(self, snapshot: Snapshot, position: Position) -> float:
+        """Begins to commit `snapshot`, after the commit before; the seconds for which the caller was held up.
 
         Raises:
-            OSError, SafetensorError: the store cannot be written or is full; older checkpoints are untouched.
+            OSError, SafetensorError: the commit before failed; older checkpoints are untouched.
         """
-        progress = snapshot.progress
-        folder = self._scratch / f"checkpoint-{uuid.uuid4().hex[:8]}"
-        folder.mkdir(parents=True)
-        extra = {
-            "step": progress.step,
-            "sample_position": {"epoch": position.epoch, "row": position.row},
-            "world_size": 1,
-            "versions": {"torch": torch.__version__},
-            "best_step": progress.best.step if progress.best else None,
-        }
-        try:
-            for name, tensors in ((_ADAPTER, snapshot.adapter), (_OPTIMIZER, snapshot.optimizer), (_RNG, snapshot.rng)):
-                save_file({key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}, folder / name)
-            (folder / _PROGRESS).write_text(json.dumps(progress.to_json()))
-            ref = publish(folder, self.uri_of(progress.step), extra=extra, key=self._key)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-        self._committed.append(ref.uri)
-        best_uri = progress.best.checkpoint_uri if progress.best else None
-        for uri in self._committed[: -self._keep]:
-            if uri != best_uri:
-                delete(uri)
-                self._committed.remove(uri)
-        return ref
+        started = time.perf_counter()
+        self._writer.wait()
+        self._writer.submit(partial(self._commit, self._host_copy.take(snapshot), position))
+        return time.perf_counter() - started
+
+    def check(self) -> None:
+        """Returns at once.
+
+        Raises:
+            OSError, SafetensorError: the last commit failed.
+        """
+        self._writer.check()
+
+    def wait(self) -> None:
+        """Returns once every snapshot that was saved is committed and reported.
+
+        Raises:
+            OSError, SafetensorError: the last commit failed.
+        """
+        self._writer.wait()
 
     def load_newest(self) -> Snapshot | None:
         """The newest checkpoint of earlier attempts whose signature and hashes hold, or None.
 
-        The best adapter that it refers to is dropped when it is gone: later validations then name a new one.
+        The best weights that it refers to are dropped when they are gone: later validations then name new ones.
         """
-        for checkpoint in self._earlier:
+        for index, checkpoint in enumerate(self._earlier):
             try:
                 snapshot = self.load(checkpoint.uri, checkpoint.digest)
             except ArtifactError as error:
                 _log.warning("checkpoint of step %d is not usable, trying the one before: %s", checkpoint.step, error)
                 continue
-            best = snapshot.progress.best
-            if best is not None and best.checkpoint_uri != checkpoint.uri:
-                try:
-                    self.load(best.checkpoint_uri)
-                except ArtifactError as error:
-                    _log.warning("the best adapter, of step %d, is lost: %s", best.step, error)
-                    snapshot.progress.best = None
+            self._check_best(snapshot, checkpoint.uri)
+            self._retention = Retention(self._keep, self._readable(self._earlier[index:]))
             return snapshot
         return None
 
@@ -131,10 +131,48 @@ class CheckpointStore:
         manifest = read_manifest(uri, key=self._key)
         if manifest.extra.get("world_size") != 1:
             raise ArtifactError(f"{uri} was written by {manifest.extra.get('world_size')} ranks, this run has one")
-        folder = fetch(uri, self._scratch / f"fetched-{uuid.uuid4().hex[:8]}", digest=digest, key=self._key)
-        return Snapshot(
-            progress=Progress.of_json(json.loads((folder / _PROGRESS).read_text())),
-            adapter=load_file(folder / _ADAPTER),
-            optimizer=load_file(folder / _OPTIMIZER),
-            rng=load_file(folder / _RNG),
+        return read_snapshot(
+            fetch(uri, self._scratch / f"fetched-{uuid.uuid4().hex[:8]}", digest=digest, key=self._key)
         )
+
+    def _commit(self, snapshot: Snapshot, position: Position) -> None:
+        progress = snapshot.progress
+        best_uri = progress.best.checkpoint_uri if progress.best else None
+        extra: dict[str, Any] = {
+            "step": progress.step,
+            "sample_position": {"epoch": position.epoch, "row": position.row},
+            "world_size": 1,
+            "environment": snapshot.environment.to_json(),
+            "best_uri": best_uri,
+        }
+        folder = self._scratch / f"checkpoint-{uuid.uuid4().hex[:8]}"
+        folder.mkdir(parents=True)
+        try:
+            write_snapshot(snapshot, folder)
+            ref = publish(folder, self.uri_of(progress.step), extra=extra, key=self._key)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+        self._report.checkpoint(ref, progress.step)
+        self._report.retire(self._retention.add(Committed(ref.uri, best_uri)))
+
+    def _check_best(self, snapshot: Snapshot, uri: str) -> None:
+        best = snapshot.progress.best
+        if best is None or best.checkpoint_uri == uri:
+            return
+        try:
+            self.load(best.checkpoint_uri)
+        except ArtifactError as error:
+            _log.warning("the best weights, of step %d, are lost: %s", best.step, error)
+            snapshot.progress.best = None
+
+    def _readable(self, checkpoints: Sequence[Checkpoint]) -> list[Committed]:
+        """Those, newest first, that count as committed, oldest first. What cannot be read stands in for nothing."""
+        readable = []
+        for checkpoint in reversed(checkpoints):
+            try:
+                manifest = read_manifest(checkpoint.uri, key=self._key)
+            except ArtifactError as error:
+                _log.warning("checkpoint of step %d is not usable: %s", checkpoint.step, error)
+                continue
+            readable.append(Committed(checkpoint.uri, manifest.extra.get("best_uri")))
+        return readable

@@ -1,14 +1,17 @@
 """Checks against the worst outcome: training that looks well and does nothing."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import nn
 
 from luthier.spec import TrainingSpec
-from workers.failures import ConfigError, DataError, DivergedError
-from workers.training.packing import Example
+from luthier.v1.failure_pb2 import FailureClass
+from workers.causes import lacks_memory
+from workers.failures import ConfigError, DataError, DivergedError, StageError
+from workers.training.packing import Batch, Example
 
 
 def check_trainable(
@@ -45,6 +48,25 @@ def check_finite(step: int, loss: float, norm: float) -> None:
             f"training diverged at step {step}: loss {loss}, gradient norm {norm}; lower training.learning_rate, "
             f"raise training.warmup_ratio or lower training.max_grad_norm"
         )
+
+
+@contextmanager
+def fits_into_memory(batch: Batch) -> Iterator[None]:
+    """Around a forward pass. Out of memory stays what it is: a later attempt splits the pass into smaller ones.
+
+    Raises:
+        StageError: OUT_OF_MEMORY, and there is nothing left to split, because the pass is one document.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if len(batch.lengths) > 1 or not lacks_memory(error):
+            raise
+        raise StageError(
+            FailureClass.FAILURE_CLASS_OUT_OF_MEMORY,
+            f"not even one document of {batch.num_tokens} tokens at a time fits into memory; lower data.max_length or "
+            f"method.r, take a smaller base_model, or use a worker with more memory ({error})",
+        ) from None
 
 
 def check_learning(norm: float, before: Mapping[str, float], parameters: Mapping[str, nn.Parameter]) -> None:

@@ -1,4 +1,4 @@
-"""AdamW over the adapter, its state as named tensors, and the random generators: what makes a resumed run bit-equal."""
+"""AdamW over the trained weights, and its state as named tensors."""
 
 from collections.abc import Mapping
 
@@ -40,23 +40,8 @@ def optimizer_tensors(optimizer: torch.optim.AdamW, parameters: Mapping[str, nn.
 def load_optimizer_tensors(
     optimizer: torch.optim.AdamW, parameters: Mapping[str, nn.Parameter], tensors: Mapping[str, torch.Tensor]
 ) -> None:
-    """The inverse of `optimizer_tensors`."""
+    """The inverse of `optimizer_tensors`. The tensors are copied: they may be pages of a checkpoint's file."""
     for name, tensor in tensors.items():
         parameter_name, key = name.rsplit("/", 1)
         parameter = parameters[parameter_name]
-        optimizer.state[parameter][key] = tensor.to(parameter.device)
-
-
-def rng_tensors(device: torch.device) -> dict[str, torch.Tensor]:
-    """States of the generators that dropout draws from."""
-    states = {"cpu": torch.get_rng_state()}
-    if device.type == "cuda":
-        states["cuda"] = torch.cuda.get_rng_state(device)
-    return states
-
-
-def load_rng_tensors(states: Mapping[str, torch.Tensor], device: torch.device) -> None:
-    """The inverse of `rng_tensors`."""
-    torch.set_rng_state(states["cpu"])
-    if device.type == "cuda" and "cuda" in states:
-        torch.cuda.set_rng_state(states["cuda"], device)
+        optimizer.state[parameter][key] = tensor.to(parameter.device, copy=True)

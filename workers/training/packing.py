@@ -99,12 +99,34 @@ def pack(lengths: Sequence[int], capacity: int, order: Sequence[int]) -> list[li
     return rows
 
 
+def split_pass(documents: Sequence[int], lengths: Sequence[int], prefix_length: int, refit: int) -> list[list[int]]:
+    """The documents of one forward pass, dealt into several of at most 1/2^`refit` of its tokens.
+
+    Each has at least one document, however long it is.
+
+    Args:
+        documents: of the pass, indices into `lengths`.
+        lengths: tokens after the shared prefix.
+        prefix_length: tokens of the shared prefix, which stands in every pass.
+        refit: number of halvings; 0 leaves the pass as it is.
+    """
+    if refit == 0:
+        return [list(documents)]
+    own = [lengths[document] for document in documents]
+    share = (prefix_length + sum(own)) // 2**refit
+    return pack(lengths, max(share - prefix_length, *own), documents)
+
+
 def shared_prefix(examples: Sequence[Example]) -> int:
-    """How many tokens all documents begin with, none of them a target and none the last of its document."""
+    """How many tokens all documents begin with, none of them a target, nor what predicts one.
+
+    The last of them would predict a target of every document, and the order in which threads add up its gradient is
+    not fixed: runs would not be equal bit for bit.
+    """
     first = examples[0].input_ids
     length = min(len(example.input_ids) - 1 for example in examples)
     for example in examples:
-        differs = (example.input_ids[:length] != first[:length]) | example.trainable[:length]
+        differs = (example.input_ids[:length] != first[:length]) | example.trainable[1 : length + 1]
         length = int(differs.argmax()) if differs.any() else length
     return length if length >= _MIN_SHARED_PREFIX else 0
 
@@ -136,13 +158,14 @@ def make_batch(examples: Sequence[Example], prefix_length: int = 0) -> Batch:
     )
 
 
-def pack_validation(examples: Sequence[Example], spec: TrainingSpec) -> list[Batch]:
-    """Batches of all documents with a target, in a fixed order, as large as those of training."""
+def pack_validation(examples: Sequence[Example], spec: TrainingSpec, refit: int = 0) -> list[Batch]:
+    """Batches of all documents with a target, in a fixed order, as large as the forward passes of training."""
     useful = [example for example in examples if example.trainable[1:].any()]
     if not useful:
         return []
     prefix_length = shared_prefix(useful)
     lengths = [len(example.input_ids) - prefix_length for example in useful]
-    capacity = max([spec.pack_length * spec.per_device_train_batch_size - prefix_length, *lengths])
+    share = spec.pack_length * spec.per_device_train_batch_size // 2**refit
+    capacity = max(share - prefix_length, *lengths)
     rows = pack(lengths, capacity, range(len(useful)))
     return [make_batch([useful[index] for index in row], prefix_length) for row in rows]

@@ -6,6 +6,8 @@ from typing import Literal
 
 import torch
 
+from workers.failures import ConfigError
+
 _REPEATS = 5
 _SHAPE = (512, 768, 768)
 
@@ -16,6 +18,26 @@ def choose_dtype(precision: Literal["auto", "bf16", "fp32"], device: torch.devic
         return {"bf16": torch.bfloat16, "fp32": torch.float32}[precision]
     seconds = {dtype: gemm_seconds(dtype, device) for dtype in (torch.float32, torch.bfloat16)}
     return min(seconds, key=lambda dtype: seconds[dtype])
+
+
+def recorded_dtype(name: str, device: torch.device) -> torch.dtype:
+    """The dtype in which an earlier attempt computed: a run stays in it, whatever is faster here.
+
+    Raises:
+        ConfigError: `device` cannot compute in it.
+    """
+    dtype = {"bfloat16": torch.bfloat16, "float32": torch.float32}.get(name)
+    try:
+        if dtype is not None:
+            gemm_seconds(dtype, device)
+            return dtype
+        reason = "it is not known here"
+    except RuntimeError as error:
+        reason = str(error)
+    raise ConfigError(
+        f"this run began in {name}, in which the {device.type} of this worker cannot compute ({reason}); run it on a "
+        f"worker like the first one, or start the job anew with training.precision: fp32"
+    )
 
 
 def gemm_seconds(dtype: torch.dtype, device: torch.device) -> float:

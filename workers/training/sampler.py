@@ -1,5 +1,6 @@
 """Which rows a step trains on: a pure function of the lengths, the seed and the step. To resume, know the step."""
 
+import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -49,6 +50,11 @@ class Sampler:
         rows = self._dealt[1][at.row : at.row + self._rows_per_step]
         size = self._spec.per_device_train_batch_size
         return [[document for row in rows[i : i + size] for document in row] for i in range(0, len(rows), size)]
+
+    def digest(self, step: int) -> str:
+        """16 hex digits that stand for the documents of optimizer step `step`, in their order."""
+        documents = [document for batch in self.micro_batches(step) for document in batch]
+        return hashlib.sha256(",".join(map(str, documents)).encode()).hexdigest()[:16]
 
     def _deal(self, epoch: int) -> list[list[int]]:
         """Rows of `epoch`: documents shuffled, packed, and the packs shuffled again."""

@@ -1,24 +1,23 @@
-"""The `train` stage: dataset and base model in; adapter, curve and figures out."""
+"""The `train` stage: dataset and base model in; adapter or tuned model, curve and figures out."""
 
 import json
 from dataclasses import asdict
 from pathlib import Path
 
 import torch
-from peft import PeftModel
 from transformers import set_seed
 
 from luthier.artifacts import join
 from workers.data.dataset import load_split
-from workers.models.load import load_model
-from workers.models.resolve import resolve_base_model
+from workers.failures import PreemptedError
+from workers.models import resolve_base_model
 from workers.task import Report, StageResult, Task
-from workers.training.attention import register
 from workers.training.checkpoints import CheckpointStore
-from workers.training.engine import Engine, Summary
+from workers.training.engine import Engine
 from workers.training.methods import METHODS
 from workers.training.plot import write_loss_plot
-from workers.training.precision import choose_dtype
+from workers.training.precision import choose_dtype, recorded_dtype
+from workers.training.summary import Summary
 
 
 def run(task: Task, report: Report) -> StageResult:
@@ -28,49 +27,67 @@ def run(task: Task, report: Report) -> StageResult:
         StageError: see `Engine`, `resolve_base_model` and the methods.
         OSError, SafetensorError: no space left for a checkpoint or the output.
     """
-    spec = task.spec
     report.progress(0, 0, "loading the model")
     dataset = task.input_dir("preprocess")
     train, validation = load_split(dataset, "train"), load_split(dataset, "validation")
+    _leave_if_asked(report)
+    checkpoints = _checkpoints(task, report)
+    snapshot = checkpoints.load_newest()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    dtype = choose_dtype(spec.training.precision, device)
-    set_seed(spec.training.seed)
-    model = _prepare_model(task, dtype, device)
+    if snapshot is None:
+        dtype = choose_dtype(task.spec.training.precision, device)
+    else:
+        dtype = recorded_dtype(snapshot.environment.compute, device)
+    method = METHODS[task.spec.method.type]
+    base = resolve_base_model(task.spec.base_model, task.settings)
+    _leave_if_asked(report)
+    set_seed(task.spec.training.seed)
+    model = method.adapt(method.load(base, dtype, device), task.spec.method)
+    _leave_if_asked(report)
     engine = Engine(
-        model, train, validation, spec.training, compute=dtype, report=report, checkpoints=_checkpoints(task)
+        model,
+        train,
+        validation,
+        task.spec.training,
+        compute=dtype,
+        report=report,
+        checkpoints=checkpoints,
+        resume_from=snapshot,
+        refit=task.assignment.stage.refit,
     )
     summary = engine.run()
     folder = task.new_dir("output")
-    figures = _write_outputs(folder, model, summary, dtype)
+    method.save(model, base, folder)
+    figures = _write_figures(folder, summary, dtype)
     return StageResult(folder=folder, metrics=_headline(summary), result=figures)
 
 
-def _prepare_model(task: Task, dtype: torch.dtype, device: torch.device) -> PeftModel:
-    base = load_model(resolve_base_model(task.spec.base_model, task.settings), dtype)
-    base.to(device)  # type: ignore[arg-type]  # the wrapper of transformers hides the signature
-    base.set_attn_implementation(register())
-    return METHODS[task.spec.method.type](base, task.spec.method)
+def _leave_if_asked(report: Report) -> None:
+    """Before the first step of this attempt there is nothing to keep."""
+    if report.should_stop():
+        raise PreemptedError("asked to stop while the model was being loaded")
 
 
-def _checkpoints(task: Task) -> CheckpointStore:
+def _checkpoints(task: Task, report: Report) -> CheckpointStore:
     return CheckpointStore(
         join(task.output_uri, "checkpoints"),
         task.assignment.stage.fence,
         task.work_dir / "checkpoints",
         keep=task.spec.training.save_total_limit,
         key=task.settings.checkpoint_key.get_secret_value().encode(),
+        report=report,
         earlier=task.checkpoints,
     )
 
 
-def _write_outputs(folder: Path, model: PeftModel, summary: Summary, dtype: torch.dtype) -> dict[str, object]:
-    """Writes the artifact's files; returns what `summary.json` says."""
-    model.save_pretrained(str(folder / "adapter"), safe_serialization=True)
-    figures = {key: value for key, value in asdict(summary).items() if key != "history"}
+def _write_figures(folder: Path, summary: Summary, dtype: torch.dtype) -> dict[str, object]:
+    """Writes summary, metrics and curve; returns what `summary.json` says."""
+    figures = {key: value for key, value in asdict(summary).items() if key not in ("history", "samples")}
     figures["precision"] = str(dtype).removeprefix("torch.")
     (folder / "summary.json").write_text(json.dumps(figures, indent=1) + "\n")
     with (folder / "metrics.jsonl").open("w") as stream:
-        stream.writelines(json.dumps(row) + "\n" for row in summary.history)
+        for row, samples in zip(summary.history, summary.samples, strict=True):
+            stream.write(json.dumps({**row, "samples": samples}) + "\n")
     write_loss_plot(summary.history, summary.best_step, folder / "loss.svg")
     return figures
 

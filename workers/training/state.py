@@ -1,7 +1,7 @@
 """What a run has reached: everything that a later attempt needs besides the job file and the data."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 
@@ -28,7 +28,16 @@ class Progress:
     """Spent in optimizer steps, over all attempts."""
     best: Best | None = None
     history: list[dict[str, float]] = field(default_factory=list)
-    """One row of metrics per step."""
+    """One row of metrics per finished step."""
+    samples: list[str] = field(default_factory=list)
+    """One digest per step, of the documents that it learned from."""
+    unfinished: dict[str, float] | None = None
+    """The row of the last step while its validation is still to do."""
+
+    def detached(self) -> "Progress":
+        """A copy that later steps do not change. Rows are shared: they are never changed once they are in."""
+        unfinished = None if self.unfinished is None else dict(self.unfinished)
+        return replace(self, history=[*self.history], samples=[*self.samples], unfinished=unfinished)
 
     def to_json(self) -> dict[str, Any]:
         """JSON values only."""

@@ -9,9 +9,11 @@ import pytest
 import torch
 
 from luthier.v1.failure_pb2 import FailureClass
+from tests.unit.workers.training.tiny_run import Recorder, make_store
 from workers.failures import classify
-from workers.training.checkpoints import CheckpointStore, Snapshot
+from workers.training.environment import current_environment
 from workers.training.sampler import Position
+from workers.training.snapshot import Snapshot
 from workers.training.state import Progress
 
 MIB = 1 << 20
@@ -30,18 +32,26 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def _snapshot(step: int, num_bytes: int) -> Snapshot:
-    adapter = {"a.lora_A": torch.full((num_bytes // 4,), float(step))}
-    return Snapshot(progress=Progress(step=step), adapter=adapter, optimizer={}, rng={"cpu": torch.get_rng_state()})
+    return Snapshot(
+        progress=Progress(step=step),
+        weights={f"{num_bytes}": torch.full((num_bytes // 4,), float(step))},
+        optimizer={},
+        rng={"cpu": torch.get_rng_state()},
+        environment=current_environment(torch.float32, torch.device("cpu")),
+    )
 
 
 def test_a_full_disk_is_named_and_costs_no_older_checkpoint(small_disk: Path) -> None:
-    store = CheckpointStore(str(small_disk / "checkpoints"), 7, small_disk / "scratch", keep=4, key=b"key")
-    older = store.save(_snapshot(1, 3 * MIB), Position(0, 1))
+    store = make_store(small_disk, Recorder(), keep=4)
+    store.save(_snapshot(1, 3 * MIB), Position(0, 1))
+    store.save(_snapshot(2, 6 * MIB), Position(0, 2))
     with pytest.raises(Exception, match="No space left on device") as caught:
-        store.save(_snapshot(2, 6 * MIB), Position(0, 2))
+        store.wait()
     failure = classify(caught.value)
     assert failure.failure_class == FailureClass.FAILURE_CLASS_STORAGE_FULL
     assert "free space" in failure.message
-    assert [path.name for path in (small_disk / "checkpoints").iterdir()] == ["1.7"]
-    assert store.load(older.uri, older.digest).adapter["a.lora_A"][0] == 1.0
-    assert store.save(_snapshot(3, 3 * MIB), Position(0, 3)).uri.endswith("/3.7")
+    assert [path.name for path in (small_disk / "checkpoints").iterdir()] == ["1.1"]
+    assert store.load(store.uri_of(1)).weights[f"{3 * MIB}"][0] == 1.0
+    store.save(_snapshot(3, 3 * MIB), Position(0, 3))
+    store.wait()
+    assert store.load(store.uri_of(3)).weights[f"{3 * MIB}"][0] == 3.0

@@ -6,42 +6,58 @@ from pathlib import Path
 import pytest
 import torch
 
-from luthier.artifacts import ArtifactError, ArtifactRef, read_manifest
+from luthier.artifacts import ArtifactRef, read_manifest
 from luthier.v1.stage_pb2 import Checkpoint
+from tests.unit.workers.training.tiny_run import KEY, Recorder
 from workers.training import checkpoints as module
-from workers.training.checkpoints import CheckpointStore, Snapshot
+from workers.training.checkpoints import CheckpointStore
+from workers.training.environment import Environment
 from workers.training.sampler import Position
+from workers.training.snapshot import Snapshot
 from workers.training.state import Best, Progress
-
-KEY = b"secret"
 
 
 def make_store(
-    folder: Path, *, keep: int = 2, key: bytes = KEY, earlier: list[Checkpoint] | None = None
+    folder: Path,
+    *,
+    keep: int = 2,
+    key: bytes = KEY,
+    fence: int = 7,
+    report: Recorder | None = None,
+    earlier: list[Checkpoint] | None = None,
 ) -> CheckpointStore:
-    return CheckpointStore(str(folder / "c"), 7, folder / "scratch", keep=keep, key=key, earlier=earlier or ())
+    return CheckpointStore(
+        str(folder / "c"),
+        fence,
+        folder / "scratch",
+        keep=keep,
+        key=key,
+        report=report or Recorder(),
+        earlier=earlier or (),
+    )
 
 
 def snapshot(step: int, best: Best | None = None) -> Snapshot:
     return Snapshot(
-        progress=Progress(step=step, best=best, history=[{"step": float(step), "loss": 0.1}]),
-        adapter={"a.lora_A": torch.full((2, 3), float(step))},
+        progress=Progress(step=step, best=best, history=[{"step": float(step), "loss": 0.1}], samples=["ab"]),
+        weights={"a.lora_A": torch.full((2, 3), float(step))},
         optimizer={"a.lora_A/exp_avg": torch.ones(2, 3), "a.lora_A/step": torch.tensor(float(step))},
         rng={"cpu": torch.get_rng_state()},
+        environment=Environment(compute="float32", torch="2.13", device="cpu AVX2", num_threads=2),
     )
 
 
 def save(store: CheckpointStore, step: int, best: Best | None = None) -> ArtifactRef:
-    return store.save(snapshot(step, best), Position(epoch=1, row=step))
+    """Saves, waits for the commit, and returns what is there then."""
+    store.save(snapshot(step, best), Position(epoch=1, row=step))
+    store.wait()
+    manifest = read_manifest(store.uri_of(step))
+    return ArtifactRef(store.uri_of(step), manifest.digest, manifest.num_bytes)
 
 
 def recorded(*refs: ArtifactRef) -> list[Checkpoint]:
     """As the coordinator hands them out: newest first."""
     return [Checkpoint(uri=ref.uri, digest=ref.digest, step=int(Path(ref.uri).stem)) for ref in reversed(refs)]
-
-
-def steps_left(folder: Path) -> list[int]:
-    return sorted(int(path.name.split(".")[0]) for path in (folder / "c").iterdir())
 
 
 def test_what_was_saved_is_what_is_loaded(tmp_path: Path) -> None:
@@ -50,9 +66,10 @@ def test_what_was_saved_is_what_is_loaded(tmp_path: Path) -> None:
     state = loaded.load(ref.uri, ref.digest)
     assert ref.uri.endswith("/c/4.7")
     assert state.progress == snapshot(4, Best(4, 0.5, "x")).progress
-    assert torch.equal(state.adapter["a.lora_A"], torch.full((2, 3), 4.0))
+    assert torch.equal(state.weights["a.lora_A"], torch.full((2, 3), 4.0))
     assert state.optimizer["a.lora_A/step"].item() == 4.0
     assert torch.equal(state.rng["cpu"], torch.get_rng_state())
+    assert state.environment == snapshot(4).environment
 
 
 def test_manifest_tells_where_the_run_is(tmp_path: Path) -> None:
@@ -60,44 +77,75 @@ def test_manifest_tells_where_the_run_is(tmp_path: Path) -> None:
     assert extra["step"] == 4
     assert extra["sample_position"] == {"epoch": 1, "row": 4}
     assert extra["world_size"] == 1
-    assert extra["versions"]["torch"] == torch.__version__
+    assert extra["environment"]["torch"] == "2.13"
 
 
-def test_a_changed_checkpoint_is_passed_over_for_the_one_before(tmp_path: Path) -> None:
-    store = make_store(tmp_path)
-    refs = [save(store, step) for step in (1, 2)]
-    (Path(refs[1].uri) / "adapter.safetensors").write_bytes(b"broken")
-    loaded = make_store(tmp_path, earlier=recorded(*refs)).load_newest()
-    assert loaded is not None
-    assert loaded.progress.step == 1
-
-
-def test_a_checkpoint_that_we_did_not_sign_is_not_resumed(tmp_path: Path) -> None:
-    ref = save(make_store(tmp_path, key=b"someone else"), 1)
-    store = make_store(tmp_path, earlier=recorded(ref))
-    assert store.load_newest() is None
-    with pytest.raises(ArtifactError, match="not signed"):
-        store.load(ref.uri)
-
-
-def test_a_lost_best_adapter_is_forgotten(tmp_path: Path) -> None:
+def test_a_lost_best_is_forgotten(tmp_path: Path) -> None:
     ref = save(make_store(tmp_path), 2, Best(1, 0.5, str(tmp_path / "c" / "1.7")))
     loaded = make_store(tmp_path, earlier=recorded(ref)).load_newest()
     assert loaded is not None
     assert loaded.progress.best is None
 
 
-def test_old_ones_go_but_never_the_best(tmp_path: Path) -> None:
-    store = make_store(tmp_path)
+def test_old_ones_are_named_and_stay_until_others_remove_them(tmp_path: Path) -> None:
+    report = Recorder()
+    store = make_store(tmp_path, report=report)
     best = Best(2, 0.5, store.uri_of(2))
     save(store, 1)
     for step in (2, 3, 4, 5):
         save(store, step, best)
-    assert steps_left(tmp_path) == [2, 4, 5]
+    assert report.retired == [store.uri_of(1), store.uri_of(3)]
+    assert [checkpoint.step for checkpoint in report.checkpoints] == [5, 4, 3, 2, 1]
+    assert len([*(tmp_path / "c").iterdir()]) == 5
 
 
-def test_a_full_disk_costs_no_older_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_those_of_earlier_attempts_come_under_the_limit(tmp_path: Path) -> None:
+    first = make_store(tmp_path, fence=1)
+    best = Best(2, 0.5, first.uri_of(2))
+    refs = [save(first, 1), *(save(first, step, best) for step in (2, 3, 4))]
+    report = Recorder()
+    second = make_store(tmp_path, fence=2, report=report, earlier=recorded(*refs))
+    assert second.load_newest() is not None
+    save(second, 5, best)
+    assert report.retired == [first.uri_of(1), first.uri_of(3)]
+    save(second, 6, Best(6, 0.4, second.uri_of(6)))
+    assert report.retired[2:] == [first.uri_of(4)], "the one of step 5 still names the old best"
+    save(second, 7, Best(6, 0.4, second.uri_of(6)))
+    assert report.retired[3:] == [first.uri_of(2), second.uri_of(5)]
+
+
+def test_an_unusable_one_does_not_count(tmp_path: Path) -> None:
+    """Else two usable ones would have to make room for it, and a torn newest one would be the last."""
+    first = make_store(tmp_path, fence=1)
+    refs = [save(first, step) for step in (1, 2, 3)]
+    (Path(refs[2].uri) / "manifest.json").unlink()
+    report = Recorder()
+    second = make_store(tmp_path, fence=2, report=report, earlier=recorded(*refs))
+    loaded = second.load_newest()
+    assert loaded is not None
+    assert loaded.progress.step == 2
+    save(second, 3)
+    assert report.retired == [first.uri_of(1)]
+
+
+def test_the_state_of_the_moment_is_what_is_written(tmp_path: Path) -> None:
     store = make_store(tmp_path)
+    state = snapshot(1)
+    store.save(state, Position(0, 0))
+    state.weights["a.lora_A"].fill_(9.0)
+    state.progress.step = 2
+    state.progress.history.append({"loss": 0.0})
+    store.wait()
+    loaded = store.load(store.uri_of(1))
+    assert loaded.weights["a.lora_A"].eq(1.0).all()
+    assert loaded.progress == snapshot(1).progress
+
+
+def test_a_full_disk_comes_out_as_itself_and_costs_no_older_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    report = Recorder()
+    store = make_store(tmp_path, report=report)
     for step in (1, 2):
         save(store, step)
 
@@ -105,7 +153,30 @@ def test_a_full_disk_costs_no_older_checkpoint(tmp_path: Path, monkeypatch: pyte
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(module, "publish", full)
+    store.save(snapshot(3), Position(0, 0))
     with pytest.raises(OSError, match="No space left"):
-        save(store, 3)
-    assert steps_left(tmp_path) == [1, 2]
+        store.save(snapshot(4), Position(0, 0))
+    store.save(snapshot(4), Position(0, 0))
+    with pytest.raises(OSError, match="No space left"), store:
+        pass
+    assert [checkpoint.step for checkpoint in report.checkpoints] == [2, 1]
+    assert sorted(path.name for path in (tmp_path / "c").iterdir()) == ["1.7", "2.7"]
     assert not any((tmp_path / "scratch").iterdir())
+
+
+def test_an_error_on_the_way_out_is_not_hidden_by_that_of_the_last_commit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(*_: object, **__: object) -> ArtifactRef:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(module, "publish", full)
+
+    def fail() -> None:
+        with make_store(tmp_path) as store:
+            store.save(snapshot(3), Position(0, 0))
+            raise RuntimeError("the reason")
+
+    with pytest.raises(RuntimeError, match="the reason"):
+        fail()
+    assert "No space left" in caplog.text

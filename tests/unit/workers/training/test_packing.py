@@ -9,7 +9,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from workers.training import attention
 from workers.training.loss import summed_loss
-from workers.training.packing import Batch, make_batch, pack, shared_prefix
+from workers.training.packing import Batch, make_batch, pack, shared_prefix, split_pass
 
 
 def example(ids: list[int], num_answer: int) -> SimpleNamespace:
@@ -86,8 +86,31 @@ def test_prefix_stands_once_and_every_document_continues_it() -> None:
 def test_shared_prefix_stops_at_the_first_difference_and_before_targets() -> None:
     prefix = list(range(3, 20))
     assert shared_prefix(documents(0, prefix, (5, 9))) == len(prefix)
-    assert shared_prefix([example([*prefix, 1, 2], 6), example([*prefix, 1, 3], 1)]) == len(prefix) - 4
+    assert shared_prefix([example([*prefix, 1, 2], 6), example([*prefix, 1, 3], 1)]) == len(prefix) - 5
     assert shared_prefix([example([1, 2, 3], 1), example([1, 2, 4], 1)]) == 0
+
+
+def test_no_two_targets_are_predicted_from_one_place() -> None:
+    """Threads would add up the gradient of that place in an order of their own."""
+    batch = [example([*range(3, 30), 40 + answer], 1) for answer in range(5)]
+    prefix_length = shared_prefix(batch)
+    assert prefix_length == 26
+    predicting = make_batch(batch, prefix_length).predicting.tolist()
+    assert len(set(predicting)) == len(predicting) == 5
+
+
+@pytest.mark.parametrize("refit", [0, 1, 2, 3, 9])
+@pytest.mark.parametrize("prefix_length", [0, 12])
+def test_a_split_pass_has_the_same_documents_in_smaller_parts(prefix_length: int, refit: int) -> None:
+    lengths = [9, 30, 1, 17, 33, 8, 12]
+    documents = [5, 0, 4, 2, 6, 1]
+    parts = split_pass(documents, lengths, prefix_length, refit)
+    assert sorted(document for part in parts for document in part) == sorted(documents)
+    tokens = [prefix_length + sum(lengths[document] for document in part) for part in parts]
+    share = (prefix_length + sum(lengths[document] for document in documents)) / 2**refit
+    assert max(tokens) <= max(share, prefix_length + 33)
+    assert refit or parts == [documents]
+    assert len(parts) > 1 or refit == 0
 
 
 @pytest.mark.parametrize("prefix_length", [0, 12])

@@ -1,7 +1,7 @@
 """The stage: dataset and model in; a plain PEFT adapter, figures and the curve out; resumed across attempts."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,10 +36,13 @@ class Recorder:
         """Not asked for here."""
 
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
-        self.num_steps += 1
+        self.num_steps += "loss" in values
 
     def checkpoint(self, ref: ArtifactRef, step: int) -> None:
         self.checkpoints.insert(0, Checkpoint(uri=ref.uri, digest=ref.digest, step=step))
+
+    def retire(self, uris: Sequence[str]) -> None:
+        """Not asked for here."""
 
     def should_stop(self) -> bool:
         return self.num_steps == self._stop_after

@@ -1,0 +1,127 @@
+"""A training run so small that it takes a second: model, documents, engine, and a report that remembers."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from transformers import LlamaConfig, LlamaForCausalLM, set_seed
+
+from luthier.artifacts import ArtifactRef
+from luthier.spec import LoraSpec, TrainingSpec
+from luthier.v1.stage_pb2 import Checkpoint
+from workers.training.attention import register
+from workers.training.checkpoints import CheckpointStore
+from workers.training.engine import Engine
+from workers.training.methods.lora import add_lora
+
+KEY = b"a key of the test"
+
+
+class Recorder:
+    """A report that remembers. `stop` is asked, with the number of questions so far, whether to stop."""
+
+    def __init__(self, stop: Callable[[int], bool] = lambda _: False) -> None:
+        self.rows: dict[int, dict[str, float]] = {}
+        self.checkpoints: list[Checkpoint] = []
+        """Newest first."""
+        self.retired: list[str] = []
+        self.etas: list[float | None] = []
+        self.num_questions = 0
+        self._stop = stop
+
+    def progress(self, step: int, num_steps: int, message: str, eta_seconds: float | None = None) -> None:
+        self.etas.append(eta_seconds)
+
+    def metrics(self, step: int, values: Mapping[str, float]) -> None:
+        self.rows.setdefault(step, {}).update(values)
+
+    def checkpoint(self, ref: ArtifactRef, step: int) -> None:
+        self.checkpoints.insert(0, Checkpoint(uri=ref.uri, digest=ref.digest, step=step))
+
+    def retire(self, uris: Sequence[str]) -> None:
+        self.retired.extend(uris)
+
+    def should_stop(self) -> bool:
+        self.num_questions += 1
+        return self._stop(self.num_questions)
+
+
+def make_documents(num: int, seed: int = 0) -> list[SimpleNamespace]:
+    """Ascending runs: the next token is the last one plus one, which a tiny model learns at once."""
+    rng = np.random.default_rng(seed)
+    documents = []
+    for start, length in zip(rng.integers(3, 30, num), rng.integers(5, 14, num), strict=True):
+        ids = np.arange(start, start + length, dtype=np.int32)
+        documents.append(SimpleNamespace(input_ids=ids, trainable=np.arange(length) >= 2))
+    return documents
+
+
+def make_model(method: str = "lora", dropout: float = 0.1) -> nn.Module:
+    """Two layers, as the method leaves them; `dropout` is that of LoRA."""
+    config = LlamaConfig(
+        vocab_size=64,
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        initializer_range=0.3,
+        attn_implementation=register(),
+    )
+    set_seed(3)
+    base = LlamaForCausalLM(config)
+    if method == "full":
+        return base.requires_grad_(True)
+    return add_lora(base, LoraSpec(r=4, lora_dropout=dropout))
+
+
+def make_store(
+    folder: Path, report: Recorder, *, fence: int = 1, earlier: Sequence[Checkpoint] = (), keep: int = 2
+) -> CheckpointStore:
+    return CheckpointStore(
+        str(folder / "checkpoints"), fence, folder / "scratch", keep=keep, key=KEY, report=report, earlier=earlier
+    )
+
+
+def make_engine(
+    folder: Path,
+    report: Recorder,
+    *,
+    model: nn.Module | None = None,
+    earlier: Sequence[Checkpoint] = (),
+    fence: int = 1,
+    refit: int = 0,
+    train: list[Any] | None = None,
+    validation: list[Any] | None = None,
+    **overrides: Any,
+) -> tuple[Engine, nn.Module]:
+    """An engine that goes on from the newest of `earlier`; `overrides` are of the job's `training` section."""
+    settings = {"learning_rate": 0.02, "num_train_epochs": 3.0, "pack_length": 48, "eval_steps": 4, "seed": 5}
+    model = model or make_model()
+    checkpoints = make_store(folder, report, fence=fence, earlier=earlier)
+    engine = Engine(
+        model,
+        make_documents(40) if train is None else train,
+        make_documents(6, seed=9) if validation is None else validation,
+        TrainingSpec.model_validate(settings | overrides),
+        compute=torch.float32,
+        report=report,
+        checkpoints=checkpoints,
+        resume_from=checkpoints.load_newest(),
+        refit=refit,
+    )
+    return engine, model
+
+
+def weights(model: nn.Module) -> dict[str, torch.Tensor]:
+    """A copy of what is trained."""
+    return {name: tensor.detach().clone() for name, tensor in model.named_parameters() if tensor.requires_grad}
+
+
+def same(one: Mapping[str, torch.Tensor], other: Mapping[str, torch.Tensor]) -> bool:
+    """Whether they are equal to the last bit."""
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)

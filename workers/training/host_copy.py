@@ -1,0 +1,41 @@
+"""Copies of a run's state in the host's memory: what is written while the training goes on."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import torch
+
+from workers.training.snapshot import Snapshot
+
+
+class HostCopy:
+    """Memory of the host that snapshots are copied to, one after the other.
+
+    It is kept from one copy to the next: fresh memory would be mapped page by page, which takes longer than the copy.
+    Of an accelerator's tensors the copy is page-locked, so that it runs at the speed of the bus.
+    """
+
+    def __init__(self) -> None:
+        self._buffers: dict[str, torch.Tensor] = {}
+
+    def take(self, snapshot: Snapshot) -> Snapshot:
+        """A copy of `snapshot` that later steps do not change; valid until the next call."""
+        copy = replace(
+            snapshot,
+            progress=snapshot.progress.detached(),
+            weights=self._copy("weights", snapshot.weights),
+            optimizer=self._copy("optimizer", snapshot.optimizer),
+            rng=self._copy("rng", snapshot.rng),
+        )
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        return copy
+
+    def _copy(self, part: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        return {name: self._buffer(f"{part}/{name}", tensor) for name, tensor in tensors.items()}
+
+    def _buffer(self, name: str, tensor: torch.Tensor) -> torch.Tensor:
+        if name not in self._buffers:
+            pinned = tensor.device.type == "cuda"
+            self._buffers[name] = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=pinned)
+        return self._buffers[name].copy_(tensor.detach(), non_blocking=True)

@@ -1,0 +1,38 @@
+"""Takes a run up where a snapshot left it, and says when the numbers will not be the same to the last bit."""
+
+import logging
+from collections.abc import Mapping
+
+import torch
+from torch import nn
+
+from workers.training.environment import Environment
+from workers.training.optimizer import load_optimizer_tensors
+from workers.training.rng import load_rng_tensors
+from workers.training.snapshot import Snapshot
+
+_log = logging.getLogger(__name__)
+
+
+def restore(
+    snapshot: Snapshot, parameters: Mapping[str, nn.Parameter], optimizer: torch.optim.AdamW, environment: Environment
+) -> None:
+    """Makes weights, optimizer and random generators what they were; warns if `environment` is another one."""
+    load_weights(snapshot, parameters)
+    load_optimizer_tensors(optimizer, parameters, snapshot.optimizer)
+    load_rng_tensors(snapshot.rng, next(iter(parameters.values())).device)
+    if differences := environment.differences(snapshot.environment):
+        _log.warning(
+            "the run goes on from step %d with %s: its numbers may differ in the last digits from those of a run "
+            "that was not interrupted",
+            snapshot.progress.step,
+            ", ".join(differences),
+        )
+
+
+def load_weights(snapshot: Snapshot, parameters: Mapping[str, nn.Parameter]) -> None:
+    """Copies the snapshot's weights into the model's parameters."""
+    assert snapshot.weights.keys() == parameters.keys(), "the checkpoint is of another model"
+    with torch.no_grad():
+        for name, parameter in parameters.items():
+            parameter.copy_(snapshot.weights[name])

@@ -1,0 +1,74 @@
+"""The state of a run between two steps, and the files that hold it.
+
+Tensors are safetensors, everything else JSON: nothing here can execute code when it is read. What the files say is
+believed only after the manifest beside them has been verified (checkpoints.py).
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from luthier.artifacts import ArtifactError
+from workers.training.environment import Environment
+from workers.training.state import Progress
+
+_WEIGHTS, _OPTIMIZER, _RNG = "weights.safetensors", "optimizer.safetensors", "rng.safetensors"
+_PROGRESS, _ENVIRONMENT = "progress.json", "environment.json"
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Everything that a later attempt needs besides the job file and the data."""
+
+    progress: Progress
+    weights: Mapping[str, torch.Tensor]
+    """Trainable parameters by name, fp32."""
+    optimizer: Mapping[str, torch.Tensor]
+    """`<parameter name>/<state name>` of AdamW."""
+    rng: Mapping[str, torch.Tensor]
+    """uint8 states of the random generators by device type."""
+    environment: Environment
+    """What the numbers were computed with."""
+
+
+def write_snapshot(snapshot: Snapshot, folder: Path) -> None:
+    """Writes the files of `snapshot`, whose tensors are contiguous and on the CPU, into the empty `folder`.
+
+    Raises:
+        OSError, SafetensorError: it cannot be written or is full.
+    """
+    for name, tensors in ((_WEIGHTS, snapshot.weights), (_OPTIMIZER, snapshot.optimizer), (_RNG, snapshot.rng)):
+        save_file(dict(tensors), folder / name)
+    for name, document in ((_PROGRESS, snapshot.progress.to_json()), (_ENVIRONMENT, snapshot.environment.to_json())):
+        (folder / name).write_text(json.dumps(document))
+
+
+def read_snapshot(folder: Path) -> Snapshot:
+    """The inverse of `write_snapshot`.
+
+    Raises:
+        ArtifactError: the files are not those that this loop writes, whoever signed them.
+    """
+    try:
+        return Snapshot(
+            progress=Progress.of_json(_read_json(folder / _PROGRESS)),
+            weights=load_file(folder / _WEIGHTS),
+            optimizer=load_file(folder / _OPTIMIZER),
+            rng=load_file(folder / _RNG),
+            environment=Environment(**_read_json(folder / _ENVIRONMENT)),
+        )
+    except (FileNotFoundError, SafetensorError, ValueError, TypeError, KeyError) as error:
+        raise ArtifactError(f"{folder} does not hold the state of a training run: {error}") from error
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    document = json.loads(path.read_text())
+    if not isinstance(document, dict):
+        raise ValueError(f"{path.name} is not an object")
+    return document
