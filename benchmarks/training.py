@@ -143,7 +143,7 @@ def make_model(folder: Path, job: JobSpec, dtype: torch.dtype, attention: str) -
     model = load_model(folder, dtype)
     model.set_attn_implementation(attention)
     set_seed(job.training.seed)
-    return METHODS[job.method.type](model, job.method)
+    return METHODS[job.method.type].adapt(model, job.method)
 
 
 def judge(rows: dict[str, list[dict[str, float]]]) -> dict[str, bool]:

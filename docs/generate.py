@@ -14,7 +14,7 @@ from typing import Any
 
 from google.protobuf.descriptor_pb2 import DescriptorProto, FieldDescriptorProto, FileDescriptorProto, FileDescriptorSet
 
-from coordinator.lifecycle import mermaid
+from coordinator.diagram import mermaid
 from luthier.spec import json_schema
 
 ROOT = Path(__file__).parent.parent
@@ -61,12 +61,18 @@ def _sections(schema: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     seen = set()
     while waiting:
         path, field = waiting.pop(0)
-        for name in re.findall(r'"#/\$defs/(\w+)"', json.dumps(field)):
+        for name in re.findall(r'"\$ref": "#/\$defs/(\w+)"', json.dumps(field)):
             section = schema["$defs"][name]
             if name not in seen and "properties" in section:
                 seen.add(name)
-                yield f"`{path}`", section
+                yield _title(path, field, section), section
                 waiting = [(f"{path}.{key}", inner) for key, inner in section["properties"].items()] + waiting
+
+
+def _title(path: str, field: dict[str, Any], section: dict[str, Any]) -> str:
+    """With the key that tells it apart from the other sections that may stand there."""
+    key = field.get("discriminator", {}).get("propertyName")
+    return f"`{path}` with `{key}: {section['properties'][key]['const']}`" if key else f"`{path}`"
 
 
 def _default(field: dict[str, Any]) -> str:
@@ -77,7 +83,7 @@ def _default(field: dict[str, Any]) -> str:
 
 
 def _type(field: dict[str, Any]) -> str:
-    if "$ref" in field:
+    if "$ref" in field or "oneOf" in field:
         return "section"
     if "const" in field:
         return f"`{json.dumps(field['const'])}`"

@@ -44,7 +44,7 @@ def _figures(spec: JobSpec) -> dict[str, Any]:
     training = spec.training
     return {
         "base_model": spec.base_model,
-        "method": f"{spec.method.type}, r {spec.method.r}",
+        "method": spec.method.describe(),
         "learning_rate": training.learning_rate,
         "length": f"{training.max_steps} steps" if training.max_steps else f"{training.num_train_epochs:g} epochs",
         "rows_per_step": training.per_device_train_batch_size * training.gradient_accumulation_steps,

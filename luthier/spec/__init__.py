@@ -6,7 +6,7 @@ from luthier.spec.evaluation import EvaluationSpec, GateRule
 from luthier.spec.export import ExportSpec, ParitySpec
 from luthier.spec.job import JobSpec
 from luthier.spec.load import canonical_json, json_schema, load_job_file, parse_spec, resolve_paths
-from luthier.spec.method import MethodSpec
+from luthier.spec.method import FullSpec, LoraSpec, MethodSpec
 from luthier.spec.resources import ResourcesSpec
 from luthier.spec.training import TrainingSpec
 
@@ -15,8 +15,10 @@ __all__ = [
     "DeploySpec",
     "EvaluationSpec",
     "ExportSpec",
+    "FullSpec",
     "GateRule",
     "JobSpec",
+    "LoraSpec",
     "MethodSpec",
     "ParitySpec",
     "ResourcesSpec",

@@ -21,10 +21,10 @@ class ParitySpec(Section):
 
 
 class ExportSpec(Section):
-    """What is written. Triton needs `merged`."""
+    """What is written. `merged` is the whole model; Triton needs it."""
 
     formats: list[ExportFormat] = Field(default=["peft", "merged", "triton"], min_length=1)
-    """Directories of the exported artifact."""
+    """Directories of the exported artifact. Without an adapter (`method.type: full`) there is no `peft`."""
     dtype: Literal["bfloat16", "float32"] = "bfloat16"
     """Of the merged weights; the merge itself is done in float32."""
     parity: ParitySpec = ParitySpec()

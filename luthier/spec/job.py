@@ -2,14 +2,14 @@
 
 from typing import Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from luthier.spec.base import Section
 from luthier.spec.data import DataSpec
 from luthier.spec.deploy import DeploySpec
 from luthier.spec.evaluation import EvaluationSpec
 from luthier.spec.export import ExportSpec
-from luthier.spec.method import MethodSpec
+from luthier.spec.method import LoraSpec, MethodSpec
 from luthier.spec.resources import ResourcesSpec
 from luthier.spec.training import TrainingSpec
 
@@ -23,18 +23,36 @@ class JobSpec(Section):
     """A name of the catalogue, a hub id (`org/name` or `org/name@revision`), or a directory."""
     data: DataSpec
     """What to train on."""
-    method: MethodSpec = MethodSpec()
+    method: MethodSpec = LoraSpec()
     """Which weights are trained."""
-    training: TrainingSpec = TrainingSpec()
+    training: TrainingSpec = Field(default=TrainingSpec(), validate_default=True)
     """The loop."""
     evaluation: EvaluationSpec = EvaluationSpec()
     """Base against tuned, and the gate."""
-    export: ExportSpec = ExportSpec()
+    export: ExportSpec = Field(default=ExportSpec(), validate_default=True)
     """Formats and parity proof."""
     deploy: DeploySpec | None = None
     """Where it is served. Absent: not deployed."""
     resources: ResourcesSpec = ResourcesSpec()
     """Workers and tries."""
+
+    @field_validator("training")
+    @classmethod
+    def _learning_rate_of_the_method(cls, training: TrainingSpec, info: ValidationInfo) -> TrainingSpec:
+        method = info.data.get("method")
+        if method is None or "learning_rate" in training.model_fields_set:
+            return training
+        return training.model_copy(update={"learning_rate": method.default_learning_rate})
+
+    @field_validator("export")
+    @classmethod
+    def _formats_of_the_method(cls, export: ExportSpec, info: ValidationInfo) -> ExportSpec:
+        method = info.data.get("method")
+        if method is None or method.makes_adapter or "peft" not in export.formats:
+            return export
+        if "formats" in export.model_fields_set:
+            raise ValueError(f"formats has 'peft', and method.type {method.type} makes no adapter; leave 'peft' out")
+        return export.model_copy(update={"formats": [name for name in export.formats if name != "peft"]})
 
     @model_validator(mode="after")
     def _sections_agree(self) -> Self:

@@ -3,18 +3,18 @@
 YAML 1.2 because in 1.1 `1e-4` is a string and `no` is false.
 """
 
-import difflib
 import io
 import json
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
-from luthier.errors import InvalidSpecError, SpecProblem
+from luthier.errors import InvalidSpecError
 from luthier.spec.job import JobSpec
+from luthier.spec.problems import problem_of
 
 _MAX_BYTES = 1 << 20
 
@@ -56,7 +56,7 @@ def parse_spec(text: str) -> JobSpec:
         # Through JSON, because that is what strictness is defined on: lists, no dates, string keys.
         return JobSpec.model_validate_json(json.dumps(document, default=str))
     except ValidationError as error:
-        raise InvalidSpecError.of(tuple(_problem(row) for row in error.errors())) from error
+        raise InvalidSpecError.of(tuple(problem_of(row) for row in error.errors())) from error
 
 
 def canonical_json(spec: JobSpec) -> str:
@@ -80,34 +80,3 @@ def resolve_paths(spec: JobSpec, folder: Path) -> JobSpec:
     if model.startswith((".", "~", "/")):
         model = absolute(model) or model
     return spec.model_copy(update={"base_model": model, "data": spec.data.model_copy(update=paths)})
-
-
-def _problem(row: Any) -> SpecProblem:
-    path = tuple(row["loc"])
-    dotted = ".".join(str(part) for part in path)
-    if row["type"] != "extra_forbidden":
-        given = row.get("input")
-        shown = "" if isinstance(given, dict | list) or row["type"] == "missing" else f" (got {given!r})"
-        return SpecProblem(dotted, row["msg"].removeprefix("Value error, ") + shown)
-    known = _keys_at(path[:-1])
-    close = difflib.get_close_matches(str(path[-1]), known, n=1, cutoff=0.5)
-    hint = f"Did you mean {close[0]!r}?" if close else f"Known keys: {', '.join(known)}."
-    return SpecProblem(dotted, "unknown key.", hint)
-
-
-def _keys_at(path: tuple[int | str, ...]) -> list[str]:
-    """Names of the fields of the section at `path`."""
-    section: type[BaseModel] = JobSpec
-    for part in path:
-        field = section.model_fields.get(str(part))
-        if field is None:
-            continue
-        section = next(iter(_sections(field.annotation)), section)
-    return sorted(section.model_fields)
-
-
-def _sections(annotation: Any) -> list[type[BaseModel]]:
-    """The section classes named anywhere inside an annotation."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    return [found for inner in getattr(annotation, "__args__", ()) for found in _sections(inner)]

@@ -11,7 +11,7 @@ class TrainingSpec(Section):
     """How long, how fast, how often to look."""
 
     learning_rate: float = Field(default=2e-4, gt=0, le=1.0)
-    """Peak of the schedule."""
+    """Peak of the schedule. 2e-5 instead with `method.type: full`."""
     lr_scheduler_type: Literal["cosine", "linear", "constant"] = "cosine"
     """Shape after the warm-up; cosine and linear end at zero."""
     warmup_ratio: float = Field(default=0.05, ge=0.0, lt=1.0)
@@ -39,7 +39,7 @@ class TrainingSpec(Section):
     adam_epsilon: float = Field(default=1e-8, gt=0)
     """Added to AdamW's denominator."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
-    """Of the frozen base and the matrix products. `auto` measures which is faster. Adapters stay fp32."""
+    """Of the matrix products and of frozen weights. `auto` measures which is faster. Trained weights stay fp32."""
     eval_steps: int | None = Field(default=None, ge=1)
     """Steps between two validation losses. Absent: ten over the run."""
     save_steps: int | None = Field(default=None, ge=1)
@@ -49,4 +49,4 @@ class TrainingSpec(Section):
     early_stopping_patience: int | None = Field(default=None, ge=1)
     """Stop after this many validations without a better loss."""
     seed: int = Field(default=0, ge=0)
-    """Of the adapters' initial weights, dropout and the order of the rows."""
+    """Of an adapter's initial weights, dropout and the order of the rows."""

@@ -1,11 +1,11 @@
 """`evaluate`: base against tuned on held-out rows. Writes evaluation.json, generations.jsonl, report.md and a plot.
 
-The model is loaded once: with its adapter switched off, the tuned model is the base model. Precision and prompt
+The two models are loaded one after the other, so that there is never more than one in memory. Precision and prompt
 rendering are those of the training, answers are greedy.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from workers.evaluation.plot import plot_comparisons
 from workers.evaluation.predict import num_steps, predict
 from workers.evaluation.report import write_report
 from workers.evaluation.steps import Steps
-from workers.models import choose_device, load_tokenizer, resolve_base_model
+from workers.models import choose_device, load_model, load_tokenizer, resolve_base_model
 from workers.models.tuned import load_tuned
 from workers.task import Report, StageResult, Task
 from workers.training.precision import choose_dtype
@@ -90,17 +90,20 @@ def headline(comparisons: dict[MetricName, Comparison]) -> dict[str, float]:
 
 
 def _predict_both(task: Task, plan: Plan, report: Report) -> tuple[list[Prediction], list[Prediction]]:
-    base_folder = resolve_base_model(task.spec.base_model, task.settings)
-    tokenizer = load_tokenizer(base_folder)
+    trained = task.input_dir("train")
+    base = resolve_base_model(task.spec.base_model, task.settings)
+    tokenizer = load_tokenizer(base)
     device = choose_device()
     dtype = choose_dtype(task.spec.training.precision, device)
-    model: Any = load_tuned(base_folder, task.input_dir("train") / "adapter", dtype).to(device)
     steps = Steps(report, num_steps(len(plan.examples), with_answers=plan.with_answers))
     max_new_tokens = task.spec.evaluation.max_new_tokens if plan.with_answers else None
-    tuned = predict(model, tokenizer, plan.examples, max_new_tokens=max_new_tokens, who="tuned", steps=steps)
-    with model.disable_adapter():
-        base = predict(model, tokenizer, plan.examples, max_new_tokens=max_new_tokens, who="base", steps=steps)
-    return base, tuned
+
+    def answers(load: Callable[[], Any], who: str) -> list[Prediction]:
+        model = load().to(device)
+        return predict(model, tokenizer, plan.examples, max_new_tokens=max_new_tokens, who=who, steps=steps)
+
+    tuned = answers(lambda: load_tuned(base, trained, dtype), "tuned")
+    return answers(lambda: load_model(base, dtype), "base"), tuned
 
 
 def _result(

@@ -1,1 +1,1 @@
-"""Export: the trained adapter becomes files that others load, and a proof that they answer as it does."""
+"""Export: the tuned model becomes files that others load, and a proof that they answer as it does."""

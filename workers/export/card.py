@@ -61,9 +61,10 @@ def write_card(
         parity: the proof.
     """
     sections = [
-        _front_matter(base),
+        _front_matter(spec, base),
         f"# {spec.name}",
-        f"`{base.name}`, fine-tuned with LoRA on {_number(results['preprocess']['num_rows']['train'])} examples.",
+        f"`{base.name}`, fine-tuned on {_number(results['preprocess']['num_rows']['train'])} examples "
+        f"({spec.method.title}).",
         _base(base),
         "## Data\n\n" + _data(spec, results["preprocess"]),
         "## Training\n\n" + _training(spec, results["train"]),
@@ -74,11 +75,11 @@ def write_card(
     path.write_text("\n\n".join(section for section in sections if section) + "\n", encoding="utf-8")
 
 
-def _front_matter(base: BaseModel) -> str:
+def _front_matter(spec: JobSpec, base: BaseModel) -> str:
     fields: dict[str, Any] = {
         "library_name": "transformers",
         "pipeline_tag": "text-generation",
-        "tags": ["lora", "luthier"],
+        "tags": [spec.method.title.lower().replace(" ", "-"), "luthier"],
     }
     if HUB_ID.fullmatch(base.name):
         fields |= {"base_model": base.name.partition("@")[0], "base_model_relation": "finetune"}
@@ -106,10 +107,9 @@ def _data(spec: JobSpec, result: Mapping[str, Any]) -> str:
 
 
 def _training(spec: JobSpec, result: Mapping[str, Any]) -> str:
-    method, training = spec.method, spec.training
+    training = spec.training
     rows: list[tuple[str, object]] = [
-        ("method", f"LoRA, r = {method.r}, alpha = {method.lora_alpha:g}, dropout = {method.lora_dropout:g}"),
-        ("target modules", _cell(method.target_modules)),
+        ("method", _cell(spec.method.describe())),
         ("learning rate", f"{training.learning_rate:g}, {training.lr_scheduler_type}"),
         ("epochs", f"{training.num_train_epochs:g}" if training.max_steps is None else f"{training.max_steps} steps"),
         ("packing", f"{training.pack_length} tokens" if training.packing else "no"),
@@ -129,7 +129,7 @@ def _evaluation(result: Mapping[str, Any]) -> str:
 
 def _parity(parity: Parity, spec: JobSpec) -> str:
     return (
-        f"{len(parity.prompts)} held-out prompts went through the trained model (base and adapter, float32) and the "
+        f"{len(parity.prompts)} held-out prompts went through the trained model (not merged, float32) and the "
         f"exported `{parity.subject}` ({spec.export.dtype}). Their token ids are equal. "
         f"{parity.num_identical} of {len(parity.prompts)} greedy answers are identical; both find the same token "
         f"likeliest at {parity.greedy_agreement:.1%} of their positions. Largest difference of a logit of a first "

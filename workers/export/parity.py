@@ -1,7 +1,7 @@
 """The parity proof: held-out prompts through the trained model and through what was exported.
 
-The trained model is base plus adapter, not merged, in float32: what differs then is what the export did. The exported
-model is the one that gets served, read back from its files by the code that was exported with it.
+The trained model is what training left, in float32, an adapter not merged: what differs then is what the export did.
+The exported model is the one that gets served, read back from its files by the code that was exported with it.
 
 Compared are the token ids of the rendered prompts, which have to be equal, and the likeliest token at every position
 of the trained model's greedy answers. Position by position, because two answers that part at one near tie differ in
@@ -180,7 +180,8 @@ def refusal(parity: Parity, spec: ParitySpec, dtype: str) -> str:
     remedy = (
         "set export.dtype: float32, which rounds nothing, or lower export.parity.min_greedy_agreement"
         if dtype != "float32"
-        else "nothing was rounded, so the merge does not fit this model: export the peft format only"
+        else "nothing was rounded, so this model cannot be merged or saved: use another base_model, or export no more "
+        "than the adapter (peft)"
     )
     return (
         f"the exported {parity.subject} model agrees with the trained one on {parity.greedy_agreement:.1%} of the "

@@ -16,13 +16,13 @@ from luthier.spec.export import ExportFormat
 from workers.evaluation.plan import held_out
 from workers.evaluation.steps import Steps
 from workers.export.card import BaseModel, write_card
-from workers.export.merge import DTYPES, merge, write_merged
+from workers.export.merge import DTYPES, merge
 from workers.export.parity import Side, chat_side, compare_sides, observe, plain_side, refusal
 from workers.export.peft import write_peft
 from workers.export.triton import write_repository
 from workers.failures import ConfigError
-from workers.models import choose_device, load_model, load_tokenizer, resolve_base_model
-from workers.models.tuned import load_tuned
+from workers.models import choose_device, load_model, load_tokenizer, resolve_base_model, save_model
+from workers.models.tuned import ADAPTER, load_adapted, load_tuned
 from workers.task import Report, StageResult, Task
 
 _PROVED_FIRST: tuple[ExportFormat, ...] = ("triton", "merged", "peft")
@@ -38,12 +38,12 @@ def run(task: Task, report: Report) -> StageResult:
     Raises:
         ConfigError: the exported model does not answer as the trained one, or Triton is to serve one that cannot chat.
         DataError: there are no held-out rows.
-        DivergedError: the adapter is not finite.
+        DivergedError: a trained weight is not finite.
         PreemptedError: the worker drains.
     """
     spec = task.spec.export
     _, examples = held_out(task.input_dir("preprocess"), spec.parity.num_prompts)
-    adapter = task.input_dir("train") / "adapter"
+    trained_folder = task.input_dir("train")
     base_folder = resolve_base_model(task.spec.base_model, task.settings)
     base = BaseModel.of(task.spec.base_model, base_folder)
     tokenizer = load_tokenizer(base_folder)
@@ -54,17 +54,18 @@ def run(task: Task, report: Report) -> StageResult:
     steps = Steps(report, 2 * len(examples))
 
     steps.advance(0, "loading the trained model")
-    tuned = load_tuned(base_folder, adapter, torch.float32).to(device)
+    tuned: Any = load_tuned(base_folder, trained_folder, torch.float32)
+    tuned.to(device)
     trained = observe(
         plain_side(tuned, tokenizer, spec.parity.max_new_tokens),
         examples,
         lambda rows: steps.advance(rows, "trained model answers held-out prompts"),
     )
     if "peft" in spec.formats:
-        write_peft(adapter, out / "peft", base.name)
+        write_peft(trained_folder / ADAPTER, out / "peft", base.name)
     if "merged" in spec.formats:
         steps.advance(0, "merging")
-        write_merged(merge(tuned), tokenizer, out / "merged", DTYPES[spec.dtype])
+        save_model(merge(tuned), tokenizer, out / "merged", DTYPES[spec.dtype])
     if "triton" in spec.formats:
         deploy = task.spec.deploy or DeploySpec()
         system_prompt = task.spec.data.system_prompt or ""
@@ -119,5 +120,5 @@ def _open(
             merged: Any = load_model(out / "merged", DTYPES[spec.dtype])
             return plain_side(merged.to(device), load_tokenizer(out / "merged"), max_new_tokens)
         case "peft":
-            tuned = load_tuned(base, out / "peft", torch.float32).to(device)
-            return plain_side(tuned, load_tokenizer(base), max_new_tokens)
+            adapted = load_adapted(base, out / "peft", torch.float32).to(device)
+            return plain_side(adapted, load_tokenizer(base), max_new_tokens)

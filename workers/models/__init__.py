@@ -3,7 +3,15 @@
 Safetensors only; nothing that can run code (pickle weights, `auto_map` models) is ever downloaded or loaded.
 """
 
-from workers.models.load import choose_device, load_model, load_tokenizer, stop_token_ids
+from workers.models.load import choose_device, load_model, load_tokenizer, save_model, stop_token_ids, stored_dtype
 from workers.models.resolve import resolve_base_model
 
-__all__ = ["choose_device", "load_model", "load_tokenizer", "resolve_base_model", "stop_token_ids"]
+__all__ = [
+    "choose_device",
+    "load_model",
+    "load_tokenizer",
+    "resolve_base_model",
+    "save_model",
+    "stop_token_ids",
+    "stored_dtype",
+]

@@ -1,9 +1,9 @@
-"""Loads a checked model folder: safetensors, local files, no code of others."""
+"""Loads a checked model folder, and saves one: safetensors, local files, no code of others."""
 
 from pathlib import Path
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
@@ -22,6 +22,23 @@ def load_model(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
     )
     model.eval()  # type: ignore[no-untyped-call]
     return model
+
+
+def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, out: Path, dtype: torch.dtype) -> None:
+    """Saves weights in `dtype`, config, generation config and tokenizer. Casts `model` in place.
+
+    Raises:
+        OSError, SafetensorError: `out` cannot be written; both say so when the disk is full.
+    """
+    model.to(dtype)  # type: ignore[arg-type]  # the wrapper of transformers hides the signature
+    model.save_pretrained(out)
+    tokenizer.save_pretrained(out)
+
+
+def stored_dtype(folder: Path) -> torch.dtype:
+    """The dtype that the config of such a folder names for its weights; float32 when it names none."""
+    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    return config.dtype or torch.float32
 
 
 def stop_token_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:

@@ -1,19 +1,38 @@
-"""Loads a base model together with a trained adapter. Apart from load.py, because importing PEFT takes seconds."""
+"""Loads what training left. Apart from load.py, because importing PEFT takes seconds.
+
+A train artifact has an adapter beside its base model or a model of its own, and `load_tuned` is the only place that
+tells the two apart.
+"""
 
 from pathlib import Path
 
 import torch
 from peft import PeftModel
+from transformers import PreTrainedModel
 
 from workers.models.load import load_model
 
+ADAPTER, MODEL = "adapter", "model"
+"""Folders of a train artifact; it has one of them."""
 
-def load_tuned(base: Path, adapter: Path, dtype: torch.dtype) -> PeftModel:
-    """The base model with a trained adapter beside it, in evaluation mode, on the CPU.
+TunedModel = PeftModel | PreTrainedModel
 
-    Base and adapter get `dtype`: what autocast makes of the adapter's float32 weights in training. With
-    `model.disable_adapter()` it is the base model again.
+
+def load_tuned(base: Path, trained: Path, dtype: torch.dtype) -> TunedModel:
+    """The tuned model in the train artifact `trained`, in evaluation mode, on the CPU, weights in `dtype`.
+
+    Args:
+        base: folder of the base model; not read when the artifact has a model of its own.
+        trained: what the train stage published.
+        dtype: of base and adapter alike: what autocast makes of the trained float32 weights in training.
     """
+    if (trained / MODEL).is_dir():
+        return load_model(trained / MODEL, dtype)
+    return load_adapted(base, trained / ADAPTER, dtype)
+
+
+def load_adapted(base: Path, adapter: Path, dtype: torch.dtype) -> PeftModel:
+    """The base model with an adapter beside it, as `load_tuned` returns it."""
     model = PeftModel.from_pretrained(
         load_model(base, dtype), str(adapter), autocast_adapter_dtype=False, local_files_only=True
     )

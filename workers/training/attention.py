@@ -102,7 +102,7 @@ def document_attention(
         attention_mask: must be None; the layout says what may be seen.
         documents: the row's layout.
         scaling: of the scores; None: 1 / sqrt(head_dim).
-        dropout: must be zero; frozen models are trained without attention dropout.
+        dropout: of the weights, as the model's config asks for; zero outside training.
         sliding_window: how far back a token of this layer looks; must hold the longest document.
         softcap: bound of the scores; not implemented.
         s_aux: attention sinks; not implemented.
@@ -114,7 +114,6 @@ def document_attention(
         ConfigError: this model attends in a way that this function does not compute.
     """
     assert attention_mask is None, "the layout of documents replaces the mask"
-    assert dropout == 0.0, "attention dropout is not implemented"
     if softcap is not None or s_aux is not None:
         kind = "soft-capped scores" if softcap is not None else "attention sinks"
         raise ConfigError(f"base_model attends with {kind}, which the training does not know; use another base_model")
@@ -131,7 +130,7 @@ def document_attention(
         if group.sees_prefix:
             padded_keys, padded_values = _prepend(keys[0], padded_keys), _prepend(values[0], padded_values)
         attend = _by_matmul if query.device.type == "cpu" and group.length <= _MATMUL_LENGTH else _by_kernel
-        output = attend(_pad(queries[index], group), padded_keys, padded_values, scale)
+        output = attend(_pad(queries[index], group), padded_keys, padded_values, scale, dropout)
         outputs.append(output.transpose(1, 2).flatten(0, 1).index_select(0, group.slots))
     return torch.cat(outputs)[None], None
 
@@ -154,7 +153,9 @@ def _visible(query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
     return torch.ones(length, num_keys, dtype=torch.bool, device=query.device).tril(num_keys - length)
 
 
-def _by_kernel(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float) -> torch.Tensor:
+def _by_kernel(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float, dropout: float
+) -> torch.Tensor:
     """PyTorch's fused attention; without a prefix it needs no mask."""
     square = query.shape[2] == key.shape[2]
     return functional.scaled_dot_product_attention(
@@ -162,13 +163,16 @@ def _by_kernel(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scal
         key,
         value,
         attn_mask=None if square else _visible(query, key),
+        dropout_p=dropout,
         is_causal=square,
         scale=scale,
         enable_gqa=query.shape[1] != key.shape[1],
     )
 
 
-def _by_matmul(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float) -> torch.Tensor:
+def _by_matmul(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float, dropout: float
+) -> torch.Tensor:
     """The same written out, softmax in fp32. Query heads that share a key head form one taller matrix."""
     num_documents, heads, length, head_dim = query.shape
     key_heads, num_keys = key.shape[1:3]
@@ -176,7 +180,7 @@ def _by_matmul(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scal
     stacked = (query * scale).reshape(num_documents * key_heads, shared * length, head_dim)
     scores = torch.bmm(stacked, key.reshape(-1, num_keys, head_dim).transpose(1, 2)).float()
     scores = scores.view(-1, shared, length, num_keys).masked_fill(~_visible(query, key), float("-inf"))
-    weights = scores.softmax(-1).to(value.dtype).view(-1, shared * length, num_keys)
+    weights = functional.dropout(scores.softmax(-1), dropout).to(value.dtype).view(-1, shared * length, num_keys)
     return torch.bmm(weights, value.reshape(-1, num_keys, head_dim)).view(num_documents, heads, length, head_dim)
 
 

@@ -16,11 +16,11 @@ def summed_loss(model: nn.Module, batch: Batch, compute: torch.dtype) -> torch.T
     """Negative log-likelihood of the batch's targets in nats, summed, fp32 scalar.
 
     Only positions that predict a target go through the output layer: with a large vocabulary the others would be
-    most of its cost. In bf16 the adapters' fp32 weights are cast for the products alone, once per batch (autocast),
-    instead of the activations being cast up to fp32 around every adapter.
+    most of its cost. In bf16 trained weights, which are fp32, are cast for the products alone, once per batch
+    (autocast), instead of the activations being cast up to fp32 around every adapter.
 
     Args:
-        model: causal LM on one device, with the `luthier_documents` attention.
+        model: causal LM on one device, with or without adapters, with the `luthier_documents` attention.
         batch: on the same device.
         compute: dtype of the matrix products.
     """

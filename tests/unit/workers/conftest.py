@@ -25,6 +25,8 @@ from luthier.v1.worker_service_pb2 import (
     FailStageResponse,
     HeartbeatRequest,
     HeartbeatResponse,
+    RecordDeadLetterRequest,
+    RecordDeadLetterResponse,
     RegisterWorkerRequest,
     RegisterWorkerResponse,
     ReportStageRequest,
@@ -49,6 +51,7 @@ class FakeCoordinator:
         self.failed: list[FailStageRequest] = []
         self.registered: list[RegisterWorkerRequest] = []
         self.claims: list[ClaimStageRequest] = []
+        self.dead_letters: list[RecordDeadLetterRequest] = []
         self._changed = asyncio.Event()
 
     async def until(self, condition: Callable[["FakeCoordinator"], object], seconds: float = 30.0) -> None:
@@ -85,6 +88,10 @@ class FakeCoordinator:
     async def fail_stage(self, request: FailStageRequest) -> FailStageResponse:
         self._note(self.failed, request)
         return FailStageResponse()
+
+    async def record_dead_letter(self, request: RecordDeadLetterRequest) -> RecordDeadLetterResponse:
+        self._note(self.dead_letters, request)
+        return RecordDeadLetterResponse()
 
     def _note(self, log: list, request: object) -> None:
         if self.failures:
@@ -174,9 +181,30 @@ def adapter_dir(teachable_model_dir: Path, tmp_path_factory: pytest.TempPathFact
     return folder
 
 
+@pytest.fixture(scope="session")
+def whole_model_dir(teachable_model_dir: Path, adapter_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A train artifact as full fine-tuning leaves it: `model/`, which knows the answers to QUESTIONS."""
+    import torch
+
+    from workers.export.merge import merge
+    from workers.models import load_tokenizer, save_model
+    from workers.models.tuned import load_tuned
+
+    folder = tmp_path_factory.mktemp("train")
+    merged = merge(load_tuned(teachable_model_dir, adapter_dir, torch.float32))
+    save_model(merged, load_tokenizer(teachable_model_dir), folder / "model", torch.float32)
+    (folder / "summary.json").write_text("{}")
+    return folder
+
+
 @pytest.fixture
-def tuned_task(teachable_model_dir: Path, adapter_dir: Path, tmp_path: Path) -> Callable[..., Task]:
-    """A function that makes the task of a stage after training: dataset and adapter are published artifacts."""
+def tuned_task(
+    teachable_model_dir: Path, adapter_dir: Path, whole_model_dir: Path, tmp_path: Path
+) -> Callable[..., Task]:
+    """A function that makes the task of a stage after training: what the earlier stages left are published artifacts.
+
+    `method` in the job file decides which train artifact there is.
+    """
 
     def make(
         kind: str,
@@ -191,9 +219,10 @@ def tuned_task(teachable_model_dir: Path, adapter_dir: Path, tmp_path: Path) -> 
         dataset = _write_dataset(
             root / "dataset", teachable_model_dir, {"train": (), "validation": validation, "test": test}
         )
+        trained = whole_model_dir if spec.get("method") == {"type": "full"} else adapter_dir
         inputs = {
             "preprocess": _publish(dataset, root, num_rows={"train": 4}, num_trainable_tokens=40),
-            "train": _publish(_copy(adapter_dir, root), root, num_steps=100, precision="float32"),
+            "train": _publish(_copy(trained, root), root, num_steps=100, precision="float32"),
             **(outputs or {}),
         }
         document = {"name": "Lights", "base_model": str(teachable_model_dir), "data": {"path": "/data.jsonl"}, **spec}

@@ -1,14 +1,17 @@
 """LoRA through PEFT: W x + (alpha / r) B A x with W frozen (Hu et al., 2021, arXiv:2106.09685)."""
 
+from pathlib import Path
+
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import PreTrainedModel
 
-from luthier.spec import MethodSpec
+from luthier.spec import LoraSpec
 from workers.failures import ConfigError
+from workers.models.tuned import ADAPTER
 
 
-def add_lora(model: PreTrainedModel, spec: MethodSpec) -> PeftModel:
+def add_lora(model: PreTrainedModel, spec: LoraSpec) -> PeftModel:
     """Freezes `model` and adds adapters in fp32, whatever the dtype of the base.
 
     fp32, because an update of 1e-4 of a weight is lost in bf16's eight bits of mantissa.
@@ -34,3 +37,8 @@ def add_lora(model: PreTrainedModel, spec: MethodSpec) -> PeftModel:
         ) from error
     assert isinstance(adapted, PeftModel)
     return adapted
+
+
+def save_adapter(model: PeftModel, _: Path, folder: Path) -> None:
+    """Writes `adapter/` as plain PEFT loads it."""
+    model.save_pretrained(str(folder / ADAPTER), safe_serialization=True)

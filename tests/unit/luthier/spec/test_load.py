@@ -7,7 +7,16 @@ from typing import Any
 import pytest
 
 from luthier.errors import InvalidSpecError
-from luthier.spec import JobSpec, canonical_json, json_schema, load_job_file, parse_spec
+from luthier.spec import (
+    FullSpec,
+    JobSpec,
+    LoraSpec,
+    TrainingSpec,
+    canonical_json,
+    json_schema,
+    load_job_file,
+    parse_spec,
+)
 
 MINIMAL = {"name": "tickets", "base_model": "smollm2-135m-instruct", "data": {"path": "train.jsonl"}}
 
@@ -22,6 +31,23 @@ def test_a_minimal_job_gets_every_default() -> None:
     assert spec.training.lr_scheduler_type == "cosine"
     assert spec.export.formats == ["peft", "merged", "triton"]
     assert spec.deploy is None
+
+
+def test_full_fine_tuning_has_defaults_of_its_own() -> None:
+    spec = parse_spec(_with(method={"type": "full"}))
+    assert spec.method == FullSpec(type="full")
+    assert spec.training.learning_rate == pytest.approx(2e-5)
+    assert spec.export.formats == ["merged", "triton"]
+    chosen = parse_spec(
+        _with(method={"type": "full"}, training={"learning_rate": 2e-4}, export={"formats": ["merged"]})
+    )
+    assert chosen.training.learning_rate == pytest.approx(2e-4)
+    assert chosen.export.formats == ["merged"]
+
+
+def test_a_job_file_that_names_no_method_means_lora() -> None:
+    assert parse_spec(_with(method={"r": 4})).method == LoraSpec(r=4)
+    assert LoraSpec.default_learning_rate == TrainingSpec().learning_rate
 
 
 def test_yaml_is_read_as_version_1_2() -> None:
@@ -40,6 +66,14 @@ def test_yaml_is_read_as_version_1_2() -> None:
         ({"export": {"parity": {"prompts": 3}}}, "export.parity.prompts", "num_prompts"),
         ({"evaluation": {"gate": {"exact_match": {"minimum": 0.5}}}}, "evaluation.gate.exact_match.minimum", "'min'"),
         ({"method": {"zzz": 1}}, "method.zzz", "Known keys: lora_alpha"),
+        ({"method": {"lora_alhpa": 1}}, "method.lora_alhpa", "Did you mean 'lora_alpha'?"),
+        ({"method": {"type": "ful"}}, "method.type", "Did you mean 'full'?"),
+        ({"method": {"type": "qqq"}}, "method.type", "Known values: lora, full."),
+        ({"method": {"type": "full", "r": 8}}, "method.r", "It belongs to type: lora; leave it out"),
+        ({"method": {"type": "full", "zzz": 8}}, "method.zzz", "Known keys: type."),
+        ({"method": {"r": "x"}}, "method.r", "valid integer (got 'x')"),
+        ({"method": "full"}, "method", "object (got 'full')"),
+        ({"method": {"type": "full"}, "export": {"formats": ["peft"]}}, "export", "makes no adapter; leave 'peft' out"),
         ({"training": {"learning_rate": "fast"}}, "training.learning_rate", "valid number (got 'fast')"),
         ({"training": {"learning_rate": -1}}, "training.learning_rate", "greater than 0"),
         ({"training": {"max_steps": 1.5}}, "training.max_steps", "valid integer"),
@@ -83,12 +117,13 @@ def test_what_is_no_job_file_is_refused(text: str, words: str) -> None:
         parse_spec(text)
 
 
-def test_the_resolved_form_is_canonical_and_loads_again() -> None:
-    spec = parse_spec(_with(deploy={}, evaluation={"gate": {"exact_match": {"min": 0.5}}}))
+@pytest.mark.parametrize("method", [{"r": 8}, {"type": "full"}])
+def test_the_resolved_form_is_canonical_and_loads_again(method: dict[str, Any]) -> None:
+    spec = parse_spec(_with(method=method, deploy={}, evaluation={"gate": {"exact_match": {"min": 0.5}}}))
     text = canonical_json(spec)
     assert parse_spec(text) == spec
     assert canonical_json(parse_spec(text)) == text
-    assert '"lora_alpha":32.0' in text
+    assert ('"lora_alpha":32.0' in text) == ("r" in method)
 
 
 def test_relative_paths_are_relative_to_the_job_file(tmp_path: Path) -> None:

@@ -12,9 +12,12 @@ from workers.task import Task
 METRICS = ["perplexity", "exact_match", "token_f1", "json_valid"]
 
 
-def test_the_tuned_model_beats_its_base_and_all_files_say_so(tuned_task: Callable[..., Task], quiet_report) -> None:
-    gate = {"exact_match": {"min": 0.9}}
-    task = tuned_task("evaluate", evaluation={"metrics": METRICS, "max_new_tokens": 24, "gate": gate})
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_the_tuned_model_beats_its_base_and_all_files_say_so(
+    tuned_task: Callable[..., Task], quiet_report, method: str
+) -> None:
+    evaluation = {"metrics": METRICS, "max_new_tokens": 24, "gate": {"exact_match": {"min": 0.9}}}
+    task = tuned_task("evaluate", evaluation=evaluation, method={"type": method})
     result = run(task, quiet_report)
     assert result.gate_passed
     assert result.metrics["exact_match_tuned"] == 1.0

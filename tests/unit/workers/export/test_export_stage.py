@@ -45,8 +45,10 @@ OUTPUTS = {
 def export_task(tuned_task: Callable[..., Task]) -> Callable[..., Task]:
     """A function that makes the task of an export; keywords are those of the `export` section."""
 
-    def make(*, test: tuple[str, ...] | None = ("red", "green", "yellow", "blue"), **section: object) -> Task:
-        return tuned_task("export", test=test, outputs=OUTPUTS, export=section)
+    def make(
+        *, test: tuple[str, ...] | None = ("red", "green", "yellow", "blue"), method: str = "lora", **section: object
+    ) -> Task:
+        return tuned_task("export", test=test, outputs=OUTPUTS, method={"type": method}, export=section)
 
     return make
 
@@ -74,6 +76,37 @@ def test_every_format_loads_by_its_own_library_and_knows_the_answers(
     version = folder / "triton/lights-89abcdef/1"
     assert {path.name for path in version.iterdir()} == {"model.py", "generation.py", "weights"}
     assert _digest(version / "weights/model.safetensors") == _digest(folder / "merged/model.safetensors")
+
+
+def test_a_whole_model_is_exported_as_it_is(export_task: Callable[..., Task], quiet_report) -> None:
+    result = run(export_task(method="full"), quiet_report)
+    folder = result.folder
+    assert result.result["formats"] == ["merged", "triton"]
+    assert {path.name for path in folder.iterdir()} == {"merged", "triton", "README.md", "parity.json"}
+    assert result.metrics["greedy_agreement"] == 1.0
+    tokenizer = AutoTokenizer.from_pretrained(folder / "merged")
+    merged = AutoModelForCausalLM.from_pretrained(folder / "merged", dtype="auto")
+    assert merged.dtype == torch.bfloat16
+    assert _ask(merged, tokenizer, "yellow") == '{"wait": 1}'
+    card = (folder / "README.md").read_text()
+    assert "fine-tuned on 4 examples (full fine-tuning)" in card
+    assert 'tags: ["full-fine-tuning", "luthier"]' in card
+    assert "lora" not in card.lower()
+    assert "peft" not in card.lower()
+
+
+def test_a_whole_model_that_is_not_finite_is_refused(
+    export_task: Callable[..., Task], quiet_report, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest = stage.merge
+
+    def poisoned(tuned: torch.nn.Module) -> object:
+        next(tuned.parameters()).data[0, 0] = float("nan")
+        return honest(tuned)
+
+    monkeypatch.setattr(stage, "merge", poisoned)
+    with pytest.raises(DivergedError, match=r"embed_tokens\.weight is not finite"):
+        run(export_task(method="full"), quiet_report)
 
 
 def test_the_proof_is_recorded_prompt_by_prompt(export_task: Callable[..., Task], quiet_report) -> None:
@@ -118,7 +151,7 @@ def test_nothing_exported_names_a_path_of_this_machine(
 def test_a_corrupted_merge_is_caught(
     export_task: Callable[..., Task], quiet_report, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    honest = stage.write_merged
+    honest = stage.save_model
 
     def corrupt(merged: object, tokenizer: object, out: Path, dtype: torch.dtype) -> None:
         honest(merged, tokenizer, out, dtype)
@@ -126,7 +159,7 @@ def test_a_corrupted_merge_is_caught(
         weights["model.layers.1.self_attn.v_proj.weight"].neg_()
         save_file(weights, out / "model.safetensors", metadata={"format": "pt"})
 
-    monkeypatch.setattr(stage, "write_merged", corrupt)
+    monkeypatch.setattr(stage, "save_model", corrupt)
     with pytest.raises(ConfigError, match=r"below export\.parity\.min_greedy_agreement.*dtype: float32"):
         run(export_task(), quiet_report)
 
@@ -142,13 +175,13 @@ def test_a_forgotten_adapter_is_caught(
 def test_a_changed_template_is_caught(
     export_task: Callable[..., Task], quiet_report, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    honest = stage.write_merged
+    honest = stage.save_model
 
     def forget_the_roles(merged: object, tokenizer: object, out: Path, dtype: torch.dtype) -> None:
         tokenizer.chat_template = "{% for message in messages %}{{ message['content'] }}{% endfor %}"
         honest(merged, tokenizer, out, dtype)
 
-    monkeypatch.setattr(stage, "write_merged", forget_the_roles)
+    monkeypatch.setattr(stage, "save_model", forget_the_roles)
     with pytest.raises(ConfigError, match=r"lights\.jsonl, row 1, to other token ids"):
         run(export_task(), quiet_report)
 

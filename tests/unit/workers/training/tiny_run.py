@@ -1,6 +1,7 @@
 """A training run so small that it takes a second: model, documents, engine, and a report that remembers."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -125,3 +126,28 @@ def weights(model: nn.Module) -> dict[str, torch.Tensor]:
 def same(one: Mapping[str, torch.Tensor], other: Mapping[str, torch.Tensor]) -> bool:
     """Whether they are equal to the last bit."""
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+_TIMED = ("tokens_per_second", "checkpoint_stall_seconds")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What two runs must have in common to be the same training."""
+
+    samples: list[str]
+    rows: list[dict[str, float]]
+    """Loss, learning rate, gradient norm and validation loss of every step."""
+    best: tuple[int, float | None]
+    weights: dict[str, list[float]]
+
+    @classmethod
+    def of(cls, engine: Engine, model: nn.Module) -> "Outcome":
+        """Runs `engine` to the end."""
+        summary = engine.run()
+        return cls(
+            samples=summary.samples,
+            rows=[{key: value for key, value in row.items() if key not in _TIMED} for row in summary.history],
+            best=(summary.best_step, summary.best_validation_loss),
+            weights={name: tensor.flatten().tolist() for name, tensor in weights(model).items()},
+        )

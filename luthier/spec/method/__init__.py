@@ -1,0 +1,22 @@
+"""`method`: which weights are trained, and how. One section per method, told apart by `type`.
+
+A new method is one file with its section here, one member of `MethodSpec`, and one row in
+`workers/training/methods`.
+"""
+
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field
+
+from luthier.spec.method.full import FullSpec
+from luthier.spec.method.lora import LoraSpec
+
+
+def _with_type(section: Any) -> Any:
+    """LoRA, where a job file names no method."""
+    return {"type": "lora", **section} if isinstance(section, dict) else section
+
+
+MethodSpec = Annotated[LoraSpec | FullSpec, Field(discriminator="type"), BeforeValidator(_with_type)]
+
+__all__ = ["FullSpec", "LoraSpec", "MethodSpec"]

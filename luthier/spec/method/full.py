@@ -1,0 +1,23 @@
+"""`method` with `type: full`: every weight of the base model is trained."""
+
+from typing import ClassVar, Literal
+
+from luthier.spec.base import Section
+
+
+class FullSpec(Section):
+    """Full fine-tuning. Needs 16 bytes of memory per parameter, and `training.learning_rate` is 2e-5 unless set."""
+
+    title: ClassVar[str] = "full fine-tuning"
+    """For people."""
+    makes_adapter: ClassVar[bool] = False
+    """The result is a whole model: there is nothing to export as `peft`."""
+    default_learning_rate: ClassVar[float] = 2e-5
+    """Of a job file that names none: a rate that suits an adapter's fresh weights would wreck trained ones."""
+
+    type: Literal["full"]
+    """The method."""
+
+    def describe(self) -> str:
+        """One line for people."""
+        return "full fine-tuning, every parameter"
