@@ -50,9 +50,20 @@ def event_subject(entity: str, fact: str, project_id: str, job_id: str) -> str:
     return f"luthier.event.{'.'.join(tokens)}.{check_id(job_id or '-', 'job id')}"
 
 
+def job_events_filter(project_id: str, job_id: str) -> str:
+    """What a worker that runs a stage of the job listens to: facts about the job itself, none about its stages."""
+    return f"luthier.event.job.*.{check_id(project_id, 'project id')}.{check_id(job_id, 'job id')}"
+
+
 def stage_subject(kind: str, worker_class: str, job_id: str) -> str:
     """`luthier.stage.<kind>.<class>.<job>`: the subject of "stage S is ready"."""
     return f"{_stage_prefix(kind, worker_class)}.{check_id(job_id, 'job id')}"
+
+
+def job_of_subject(subject: str) -> str:
+    """The job that the subject of a wake-up names; empty when it is no such subject."""
+    tokens = subject.split(".")
+    return tokens[-1] if subject.startswith("luthier.stage.") and len(tokens) == 5 else ""
 
 
 def stage_filter(kind: str, worker_class: str) -> str:

@@ -1,42 +1,31 @@
 """One attempt at one stage, as the supervisor lives through it: runner started, relayed, ended, outcome recorded.
 
-Three things end a runner early: its lease is gone (killed, nothing is reported), the worker drains and the grace is
-over (killed, reported as PREEMPTED), or it dies by itself (reported with the reason).
+Three things end a runner early: its lease is gone (killed, nothing is reported), the worker drains or the job is paused
+and the grace is over (killed, reported as PREEMPTED), or it dies by itself (reported with the reason, deaths.py).
 """
 
 import asyncio
 import logging
-import random
-import signal
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
 
-from luthier.errors import InvalidRequestError, LuthierError
 from luthier.v1.failure_pb2 import Failure, FailureClass
-from luthier.v1.stage_pb2 import Stage, StageOutputs
-from luthier.v1.worker_service_pb2 import (
-    CompleteStageRequest,
-    FailStageRequest,
-    ReportStageRequest,
-    StageAssignment,
-)
+from luthier.v1.worker_service_pb2 import ReportStageRequest, StageAssignment
 from workers.contract import Outcome, log_tail, read_outcome, write_task
-from workers.coordinator_link import NO_ANSWER, Coordinator
+from workers.coordinator_link import Coordinator
+from workers.deaths import Death
+from workers.delivery import Delivery
 from workers.drain import Drain
 from workers.failures import classify
-from workers.lease import Heartbeats, Lease, LeaseEnd
+from workers.lease import Heartbeats, Lease
+from workers.oom import OomWatch
 from workers.process import RunnerProcess
 from workers.relay import Relay
+from workers.retired import remove_retired
 from workers.workspace import Workspace
 
 _log = logging.getLogger(__name__)
-
-_FIRST_PAUSE_SECONDS = 0.1
-_LONGEST_PAUSE_SECONDS = 2.0
-
-_Response = TypeVar("_Response")
 
 
 @dataclass(frozen=True)
@@ -52,7 +41,9 @@ class Attempts:
     """Everything that a runner sees of the environment."""
     work_root: Path
     drain_grace: float
-    """Seconds that a runner has to stop when the worker drains."""
+    """Seconds that a runner has to stop when the worker drains or the job is paused."""
+    oom_counters: Sequence[Path] = ()
+    """Where the kernel counts what it killed for want of memory."""
 
     async def run(self, assignment: StageAssignment, claimed_at: float) -> None:
         """Lives through one attempt; `claimed_at` is when the claim was sent, in event loop time."""
@@ -60,30 +51,44 @@ class Attempts:
         workspace = Workspace(self.work_root, f"{stage.stage_id}-{stage.fence}")
         try:
             with self.heartbeats.hold(stage.stage_id, stage.fence, claimed_at) as lease:
-                outcome = await self._execute(assignment, workspace, lease)
+                delivery = Delivery(self.coordinator, lease, self.drain)
+                outcome = await self._execute(assignment, workspace, lease, delivery)
                 if lease.ended is None:
-                    await self._record(stage, outcome, lease)
+                    await delivery.record(stage, outcome)
         finally:
             await asyncio.to_thread(workspace.remove)
 
-    async def _execute(self, assignment: StageAssignment, workspace: Workspace, lease: Lease) -> Outcome:
+    async def _execute(
+        self, assignment: StageAssignment, workspace: Workspace, lease: Lease, delivery: Delivery
+    ) -> Outcome:
+        if self._must_stop(lease):
+            return _preempted("it had not begun")
+        watch = OomWatch(self.oom_counters)
         try:
             descriptor = await asyncio.to_thread(workspace.create)
             write_task(workspace.path, assignment)
             runner = await RunnerProcess.start(self.runner_argv, workspace.path, self.environment, keep_open=descriptor)
         except OSError as error:
             return classify(error)
+
+        async def report(request: ReportStageRequest) -> None:
+            if await delivery.report(request):
+                await remove_retired(request.retired_checkpoint_uris, assignment.output_uri)
+
         try:
-            await self._follow(runner, lease)
+            await self._follow(runner, lease, Relay(lease, report))
         finally:
             await runner.close()
-        return self._outcome(runner, workspace.path)
+        return self._outcome(runner, lease, workspace.path, watch)
 
-    async def _follow(self, runner: RunnerProcess, lease: Lease) -> None:
+    async def _follow(self, runner: RunnerProcess, lease: Lease, relay: Relay) -> None:
         """Returns once the runner has left and everything that it said has been passed on."""
-        relay = Relay(lease, lambda request: self._report(request, lease))
         async with asyncio.TaskGroup() as tasks:
-            watchers = [tasks.create_task(_kill_when_ended(runner, lease)), tasks.create_task(self._drain(runner))]
+            watchers = [
+                tasks.create_task(_kill_when_ended(runner, lease)),
+                tasks.create_task(self._stop_after(self.drain.requested, runner)),
+                tasks.create_task(self._stop_after(lease.pause_asked, runner)),
+            ]
             tasks.create_task(relay.run())
             async for message in runner.messages():
                 relay.take(message)
@@ -91,8 +96,8 @@ class Attempts:
             for watcher in watchers:
                 watcher.cancel()
 
-    async def _drain(self, runner: RunnerProcess) -> None:
-        await self.drain.requested.wait()
+    async def _stop_after(self, wish: asyncio.Event, runner: RunnerProcess) -> None:
+        await wish.wait()
         runner.ask_to_stop()
         try:
             async with asyncio.timeout(self.drain_grace):
@@ -101,63 +106,20 @@ class Attempts:
             _log.warning("the runner did not stop within %.0f s", self.drain_grace)
         runner.kill()
 
-    def _outcome(self, runner: RunnerProcess, work_dir: Path) -> Outcome:
+    def _must_stop(self, lease: Lease) -> bool:
+        return self.drain.requested.is_set() or lease.pause_asked.is_set()
+
+    def _outcome(self, runner: RunnerProcess, lease: Lease, work_dir: Path, watch: OomWatch) -> Outcome:
         try:
             outcome = read_outcome(work_dir)
-        except ValueError as error:
-            return classify(error)
+        except (ValueError, OSError) as error:
+            return classify(error, [work_dir])
         if outcome is not None:
             return outcome
-        if self.drain.requested.is_set():
-            return Failure(
-                failure_class=FailureClass.FAILURE_CLASS_PREEMPTED,
-                message="the worker had to leave and the stage had not stopped in time; it goes on elsewhere",
-            )
-        return _died(runner, log_tail(work_dir))
-
-    async def _report(self, request: ReportStageRequest, lease: Lease) -> None:
-        try:
-            await self._until_answered(lambda: self.coordinator.report_stage(request), lease)
-        except InvalidRequestError as error:
-            _log.error("stage %s: a report was refused and is dropped: %s", lease.stage_id, error)
-
-    async def _record(self, stage: Stage, outcome: Outcome, lease: Lease) -> None:
-        if isinstance(outcome, StageOutputs):
-            done = CompleteStageRequest(stage_id=stage.stage_id, fence=stage.fence, outputs=outcome)
-            try:
-                await self._until_answered(lambda: self.coordinator.complete_stage(done), lease)
-                return
-            except InvalidRequestError as error:
-                outcome = classify(error)
-        _log.warning("stage %s, attempt %d failed: %s", stage.name, stage.attempt, outcome.message)
-        failed = FailStageRequest(stage_id=stage.stage_id, fence=stage.fence, failure=outcome)
-        await self._until_answered(lambda: self.coordinator.fail_stage(failed), lease)
-
-    async def _until_answered(self, call: Callable[[], Awaitable[_Response]], lease: Lease) -> None:
-        """Repeats `call` until the coordinator answers, the lease is gone, or the worker leaves at once.
-
-        Any refusal but the following means that the attempt is not ours any more: its lease ends.
-
-        Raises:
-            InvalidRequestError: what was reported is unusable.
-        """
-        pause = _FIRST_PAUSE_SECONDS
-        while lease.ended is None:
-            try:
-                await call()
-                return
-            except NO_ANSWER as error:
-                _log.warning("stage %s: the coordinator did not take a report: %s", lease.stage_id, error)
-                if self.drain.at_once.is_set():
-                    return
-            except InvalidRequestError:
-                raise
-            except LuthierError as error:
-                _log.error("stage %s: the coordinator refused a report: %s", lease.stage_id, error)
-                lease.end(LeaseEnd.LOST)
-                return
-            await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret
-            pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+        if self._must_stop(lease):
+            return _preempted("it had not stopped in time")
+        assert runner.returncode is not None, "it was waited for"
+        return Death(runner.returncode, runner.was_killed, watch.has_killed(), work_dir, log_tail(work_dir)).failure()
 
 
 async def _kill_when_ended(runner: RunnerProcess, lease: Lease) -> None:
@@ -165,22 +127,8 @@ async def _kill_when_ended(runner: RunnerProcess, lease: Lease) -> None:
     runner.kill()
 
 
-def _died(runner: RunnerProcess, tail: str) -> Failure:
-    """The failure of a runner that left no outcome."""
-    code = runner.returncode
-    if code == -signal.SIGKILL and not runner.was_killed:
-        return Failure(
-            failure_class=FailureClass.FAILURE_CLASS_OUT_OF_MEMORY,
-            message="the runner was killed from outside, most likely because the machine ran out of memory; "
-            "lower training.per_device_train_batch_size or training.pack_length, or use a larger worker",
-            detail=tail,
-        )
-    if code is not None and code < 0:
-        how = f"was ended by {signal.Signals(-code).name}"
-    else:
-        how = f"left with exit status {code}"
+def _preempted(how: str) -> Failure:
     return Failure(
-        failure_class=FailureClass.FAILURE_CLASS_INTERNAL,
-        message=f"the runner {how} without saying how the stage ended; its last words are in the detail",
-        detail=tail,
+        failure_class=FailureClass.FAILURE_CLASS_PREEMPTED,
+        message=f"the stage was asked to stop, and {how}; it goes on from its last checkpoint",
     )

@@ -1,4 +1,6 @@
-"""Wake-ups from JetStream: one durable pull consumer per (stage kind, worker class), all pulled at once, one taken.
+"""NATS for a worker: wake-ups from JetStream, and the events of the job at hand as hints.
+
+There is one durable pull consumer per (stage kind, worker class); all are pulled at once, one wake-up is taken.
 
 A wake-up is a hint; losing one costs time, never a stage. So nothing here is retried beyond a pull: a wake-up that
 arrives when nobody waits for it is handed back at once, for another worker.
@@ -11,8 +13,8 @@ server is asked.
 import asyncio
 import logging
 import random
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from itertools import product
 
@@ -24,7 +26,7 @@ from nats.errors import ConnectionClosedError
 from nats.js import JetStreamContext
 from nats.js.api import ConsumerConfig
 
-from luthier.subjects import STAGE_CONSUMER, STAGES_STREAM, stage_consumer, stage_filter
+from luthier.subjects import STAGE_CONSUMER, STAGES_STREAM, job_events_filter, stage_consumer, stage_filter
 from luthier.telemetry import TRACEPARENT
 from luthier.v1.event_pb2 import StageReady
 
@@ -33,7 +35,7 @@ _log = logging.getLogger(__name__)
 _PULL_SECONDS = 5.0
 _EMPTY_PULLS = 3
 _PAUSE_SECONDS = 1.0
-_HAND_BACK_SECONDS = 5.0
+HAND_BACK_SECONDS = 5.0
 _ACK_SECONDS = 5.0
 
 
@@ -41,23 +43,33 @@ _ACK_SECONDS = 5.0
 class WakeUp:
     """A stage that may be claimed. Settle it by exactly one of the methods; without one it comes again later."""
 
-    ready: StageReady
-    traceparent: str
+    ready: StageReady | None
+    """What the message says; None when it is no StageReady."""
     message: Msg
 
+    @property
+    def headers(self) -> dict[str, str]:
+        """Of the message."""
+        return self.message.headers or {}
+
+    @property
+    def traceparent(self) -> str:
+        """The job's trace; empty without one."""
+        return self.headers.get(TRACEPARENT, "")
+
     async def settle(self) -> None:
-        """The claim has been decided, for us or for somebody else: the wake-up has done its work."""
+        """The wake-up has done its work: the claim is decided, for us or for somebody else, or it is on record."""
         try:
             await self.message.ack_sync(timeout=_ACK_SECONDS)
         except nats.errors.Error as error:
-            _log.warning("could not acknowledge the wake-up for %s, it will come again: %s", self.ready.stage_id, error)
+            _log.warning("could not acknowledge a wake-up on %s, it will come again: %s", self.message.subject, error)
 
-    async def hand_back(self) -> None:
-        """The claim could not be decided: somebody has to try again, a little later."""
+    async def hand_back(self, seconds: float = HAND_BACK_SECONDS) -> None:
+        """The claim could not be decided, or not for us: it comes again, to anybody, within so many seconds."""
         try:
-            await self.message.nak(delay=_HAND_BACK_SECONDS * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
+            await self.message.nak(delay=seconds * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
         except nats.errors.Error as error:
-            _log.warning("could not hand back the wake-up for %s: %s", self.ready.stage_id, error)
+            _log.warning("could not hand back a wake-up on %s: %s", self.message.subject, error)
 
 
 class StageQueue:
@@ -121,6 +133,29 @@ class StageQueue:
         if self._waiting is not None and not self._waiting.done():
             self._waiting.set_result(None)
 
+    @asynccontextmanager
+    async def job_events(self, project_id: str, job_id: str, on_event: Callable[[], None]) -> AsyncIterator[None]:
+        """Calls `on_event` whenever an event of the job itself arrives inside the block. While NATS is away none does.
+
+        Raises:
+            ValueError: an id is none.
+        """
+
+        async def hint(message: Msg) -> None:
+            on_event()
+
+        subscription = None
+        try:
+            subscription = await self._client.subscribe(job_events_filter(project_id, job_id), cb=hint)
+        except nats.errors.Error as error:
+            _log.warning("no hints for job %s: %s", job_id, error)
+        try:
+            yield
+        finally:
+            if subscription is not None:
+                with suppress(nats.errors.Error):
+                    await subscription.unsubscribe()
+
     async def _pull_all(self, kind: str, worker_class: str) -> None:
         name = stage_consumer(kind, worker_class)
         subscription: JetStreamContext.PullSubscription | None = None
@@ -162,17 +197,18 @@ class StageQueue:
         return await jetstream.pull_subscribe_bind(consumer=name, stream=STAGES_STREAM)
 
     async def _offer(self, message: Msg) -> None:
-        try:
-            ready = StageReady.FromString(message.data)
-        except DecodeError:
-            _log.error("a message on %s is no StageReady; dropped", message.subject)
-            await message.term()
-            return
         if self._waiting is None or self._waiting.done():
             await message.nak()
             return
         self._is_wanted.clear()
-        self._waiting.set_result(WakeUp(ready, (message.headers or {}).get(TRACEPARENT, ""), message))
+        self._waiting.set_result(WakeUp(_decode(message.data), message))
+
+
+def _decode(payload: bytes) -> StageReady | None:
+    try:
+        return StageReady.FromString(payload)
+    except DecodeError:
+        return None
 
 
 async def _log_error(error: Exception) -> None:

@@ -22,6 +22,8 @@ from luthier.v1.worker_service_pb2 import (
     FailStageResponse,
     HeartbeatRequest,
     HeartbeatResponse,
+    RecordDeadLetterRequest,
+    RecordDeadLetterResponse,
     RegisterWorkerRequest,
     RegisterWorkerResponse,
     ReportStageRequest,
@@ -55,6 +57,9 @@ class Coordinator(Protocol):
 
     async def fail_stage(self, request: FailStageRequest) -> FailStageResponse:
         """Gives the attempt up."""
+
+    async def record_dead_letter(self, request: RecordDeadLetterRequest) -> RecordDeadLetterResponse:
+        """Keeps a message that this worker can do nothing with."""
 
 
 class GrpcCoordinator:
@@ -101,6 +106,10 @@ class GrpcCoordinator:
     async def fail_stage(self, request: FailStageRequest) -> FailStageResponse:
         """Gives the attempt up."""
         return await self._call(self._stub.FailStage, request)
+
+    async def record_dead_letter(self, request: RecordDeadLetterRequest) -> RecordDeadLetterResponse:
+        """Keeps a message that this worker can do nothing with."""
+        return await self._call(self._stub.RecordDeadLetter, request)
 
     async def _call(
         self, method: Callable[..., Awaitable[_Response]], request: Any, timeout: float | None = None

@@ -20,6 +20,8 @@ _log = logging.getLogger(__name__)
 
 _PATIENCE = 0.75
 """Part of the lease that an attempt goes on for without an OK."""
+_SHORTEST_GAP_SECONDS = 0.25
+"""Between two heartbeats, however many hints come."""
 
 
 class LeaseEnd(Enum):
@@ -34,6 +36,7 @@ _VERDICTS = {
     StageVerdict.VERDICT_CANCEL: LeaseEnd.CANCELLED,
     StageVerdict.VERDICT_LOST_LEASE: LeaseEnd.LOST,
 }
+_RENEWALS = (StageVerdict.VERDICT_OK, StageVerdict.VERDICT_PAUSE)
 
 
 class Lease:
@@ -45,6 +48,8 @@ class Lease:
         self.fence = fence
         self.progress = Progress()
         self.ended: LeaseEnd | None = None
+        self.pause_asked = asyncio.Event()
+        """The job was paused: the runner has to stop at a checkpoint. The lease goes on."""
         self._patience = patience
         self._loop = asyncio.get_running_loop()
         self._has_ended = asyncio.Event()
@@ -118,6 +123,12 @@ class Heartbeats:
             with suppress(TimeoutError):
                 async with asyncio.timeout_at(started + self._interval):
                     await self._wake.wait()
+            gap = min(_SHORTEST_GAP_SECONDS, self._interval)
+            await asyncio.sleep(started + gap - asyncio.get_running_loop().time())
+
+    def hurry(self) -> None:
+        """Something may have happened to a stage at hand: asks for the verdict now rather than at the next turn."""
+        self._wake.set()
 
     def drain(self) -> None:
         """Tells the coordinator, now and with every heartbeat from now on, that this worker takes nothing new."""
@@ -149,7 +160,9 @@ class Heartbeats:
             # A lease that was released while the heartbeat was under way is nobody's business any more.
             if lease is None or self._held.get(verdict.stage_id) is not lease:
                 continue
-            if verdict.verdict == StageVerdict.VERDICT_OK:
+            if verdict.verdict in _RENEWALS:
                 lease.renew(asked_at)
+                if verdict.verdict == StageVerdict.VERDICT_PAUSE:
+                    lease.pause_asked.set()
             elif verdict.verdict in _VERDICTS:
                 lease.end(_VERDICTS[verdict.verdict])

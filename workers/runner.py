@@ -16,14 +16,16 @@ from pathlib import Path
 from typing import Any
 
 from luthier import telemetry
-from luthier.artifacts import ArtifactRef, join, publish
+from luthier.artifacts import ArtifactRef, join, local_path, publish
 from luthier.errors import InvalidSpecError
 from luthier.settings import WorkerSettings
 from luthier.spec import JobSpec, parse_spec
 from luthier.v1.stage_pb2 import Artifact, StageOutputs
 from luthier.v1.worker_service_pb2 import StageAssignment
 from workers.contract import Outcome, read_task, write_outcome
+from workers.deaths import EXIT_STATUS
 from workers.failures import ConfigError, classify
+from workers.guard import start_guard
 from workers.parent import die_with_parent
 from workers.report import PipeReport, ReportHandler
 from workers.task import Report, StageFunction, StageResult, Task
@@ -38,6 +40,8 @@ STAGES: dict[str, str] = {
 }
 STAGES_NAME = "workers.runner:STAGES"
 
+_log = logging.getLogger(__name__)
+
 _STDOUT = 1
 
 
@@ -48,6 +52,8 @@ def main() -> int:
         die_with_parent(arguments.parent)
     if arguments.report_fd != _STDOUT:
         os.set_inheritable(arguments.report_fd, False)
+    if arguments.parent:
+        start_guard()  # after the line above: the pipe ends with the runner
     assignment = read_task(arguments.work_dir)
     report = PipeReport(arguments.report_fd, assignment.stage.attempt, assignment.stage.fence)
     signal.signal(signal.SIGTERM, lambda *_: report.ask_to_stop())
@@ -55,7 +61,13 @@ def main() -> int:
     telemetry.start("runner", settings)
     logging.getLogger().addHandler(ReportHandler(report))
     outcome = run_attempt(assignment, arguments.work_dir, settings, report, load_stages(arguments.stages))
-    write_outcome(arguments.work_dir, outcome)
+    try:
+        write_outcome(arguments.work_dir, outcome)
+    except OSError as error:
+        _log.error("the outcome cannot be written: %s", error)
+        report.close()
+        # Not by a return: what is printed goes to the same disk, and Python would make a status of its own of that.
+        os._exit(EXIT_STATUS.get(classify(error, [arguments.work_dir]).failure_class, 1))
     report.close()
     telemetry.stop()
     return 0 if isinstance(outcome, StageOutputs) else 1
@@ -93,7 +105,14 @@ def run_attempt(
             return _outputs(result, _publish(result, assignment))
     # The border of the process: everything that can go wrong in a stage is told to the coordinator from here.
     except Exception as error:
-        return classify(error)
+        return classify(error, _lasting_places(assignment, work_dir))
+
+
+def _lasting_places(assignment: StageAssignment, work_dir: Path) -> list[Path]:
+    """Folders that an attempt finds when it begins: its own, and that of the job once something was recorded there."""
+    job_folder = local_path(assignment.output_uri.rstrip("/").rsplit("/", 2)[0])
+    is_begun = any(outputs.HasField("artifact") for outputs in assignment.inputs.values()) or assignment.checkpoints
+    return [work_dir, job_folder] if is_begun and job_folder is not None else [work_dir]
 
 
 def _spec(assignment: StageAssignment) -> JobSpec:

@@ -1,7 +1,7 @@
 """The supervisor: takes one stage at a time and has a runner process do it. It never imports torch.
 
-    wake-up (bus.py) -> claim (coordinator_link.py) -> attempt (attempt.py: process.py, relay.py, workspace.py)
-    meanwhile: heartbeats (lease.py), signals (drain.py)
+    wake-up (bus.py) -> claim (claims.py) -> attempt (attempt.py: process.py, relay.py, workspace.py)
+    meanwhile: heartbeats (lease.py), hints that the job has changed (bus.py), signals (drain.py)
 
 Ownership is decided by the coordinator alone: a wake-up is only a hint, and it is settled as soon as the claim is
 decided. From then on the lease counts. A background task that dies takes the process with it.
@@ -15,27 +15,22 @@ from collections.abc import Collection, Mapping
 from contextlib import suppress
 
 from luthier import telemetry
-from luthier.errors import ConflictError, InvalidRequestError, NotFoundError
 from luthier.ids import check_id, new_id
 from luthier.settings import WorkerSettings
 from luthier.v1.worker_pb2 import WorkerCapabilities
-from luthier.v1.worker_service_pb2 import (
-    ClaimStageRequest,
-    RegisterWorkerRequest,
-    RegisterWorkerResponse,
-    StageAssignment,
-)
+from luthier.v1.worker_service_pb2 import RegisterWorkerRequest, RegisterWorkerResponse
 from workers.attempt import Attempts
-from workers.bus import StageQueue, WakeUp
+from workers.bus import StageQueue
 from workers.capabilities import display_name, probe
+from workers.claims import Claims
 from workers.coordinator_link import NO_ANSWER, Coordinator, GrpcCoordinator
 from workers.drain import Drain
 from workers.lease import Heartbeats
+from workers.oom import kernel_counters
 from workers.workspace import remove_leftovers
 
 _log = logging.getLogger(__name__)
 
-_CLAIM_TRIES = 3
 _CANCEL_SECONDS = 1.0
 _FIRST_PAUSE_SECONDS = 0.2
 _LONGEST_PAUSE_SECONDS = 5.0
@@ -102,49 +97,29 @@ class Supervisor:
                 tasks.create_task(self._announce_drain(heartbeats)),
             ]
             try:
-                await self._work(self._attempts(heartbeats))
+                await self._work(heartbeats)
             finally:
                 self._queue.stop()
             await _end(background)
         await heartbeats.beat()
         _log.info("worker %s has left", self.worker_id)
 
-    async def _work(self, attempts: Attempts) -> None:
+    async def _work(self, heartbeats: Heartbeats) -> None:
+        claims = Claims(self._coordinator, self.worker_id, on_forgotten=self._register)
+        attempts = self._attempts(heartbeats)
         while wake_up := await self._queue.next():
             if self._drain.requested.is_set():
                 await wake_up.hand_back()
                 return
-            with telemetry.span("worker.claim", wake_up.traceparent, stage_id=wake_up.ready.stage_id):
-                claimed_at = asyncio.get_running_loop().time()
-                assignment = await self._claim(wake_up)
+            claimed_at = asyncio.get_running_loop().time()
+            assignment = await claims.take(wake_up)
             if assignment is None:
                 continue
             stage = assignment.stage
             _log.info("took %s of job %s, attempt %d, fence %d", stage.name, stage.job_id, stage.attempt, stage.fence)
             with telemetry.span("worker.attempt", assignment.traceparent, stage_id=stage.stage_id):
-                await attempts.run(assignment, claimed_at)
-
-    async def _claim(self, wake_up: WakeUp) -> StageAssignment | None:
-        """Tries to get the stage and settles the wake-up. None: somebody else has it, or nobody could say."""
-        # One request id for all tries: if a reply was lost, the next try gets the assignment that it carried.
-        request = ClaimStageRequest(
-            stage_id=wake_up.ready.stage_id, worker_id=self.worker_id, request_id=new_id("claim")
-        )
-        for _ in range(_CLAIM_TRIES):
-            try:
-                response = await self._coordinator.claim_stage(request)
-            except NO_ANSWER as error:
-                _log.warning("no answer to the claim of %s: %s", request.stage_id, error)
-                await asyncio.sleep(_FIRST_PAUSE_SECONDS)
-            except (NotFoundError, ConflictError, InvalidRequestError) as error:
-                _log.warning("the claim of %s was refused: %s", request.stage_id, error)
-                await wake_up.settle()
-                return None
-            else:
-                await wake_up.settle()
-                return response.assignment if response.HasField("assignment") else None
-        await wake_up.hand_back()
-        return None
+                async with self._queue.job_events(assignment.project_id, stage.job_id, heartbeats.hurry):
+                    await attempts.run(assignment, claimed_at)
 
     async def _register(self) -> RegisterWorkerResponse | None:
         """Announces this worker, again and again while the coordinator is down. None: drained meanwhile."""
@@ -180,6 +155,7 @@ class Supervisor:
             environment=self._settings.runner_environment(),
             work_root=self._settings.work_path,
             drain_grace=self._settings.drain_grace.total_seconds(),
+            oom_counters=kernel_counters(),
         )
 
 

@@ -4,7 +4,7 @@ import nats
 import pytest
 from nats.js.api import StreamConfig
 
-from luthier.subjects import STAGES_STREAM, STREAMS, stage_consumer, stage_subject
+from luthier.subjects import STAGES_STREAM, STREAMS, event_subject, stage_consumer, stage_subject
 from luthier.v1.event_pb2 import StageReady
 from workers.bus import StageQueue
 
@@ -72,11 +72,10 @@ async def test_only_the_kinds_and_classes_that_were_asked_for_arrive(jetstream, 
     assert await num_left(jetstream) == 3
 
 
-async def test_a_wake_up_handed_back_comes_again(jetstream, stream, start, monkeypatch):
-    monkeypatch.setattr("workers.bus._HAND_BACK_SECONDS", 0.2)
+async def test_a_wake_up_handed_back_comes_again(jetstream, stream, start):
     queue = await start()
     await publish(jetstream, "stage-1")
-    await (await take(queue)).hand_back()
+    await (await take(queue)).hand_back(0.2)
     assert (await take(queue)).ready.stage_id == "stage-1"
 
 
@@ -114,10 +113,34 @@ async def test_a_stream_that_is_made_later_or_wiped_is_found(jetstream, start):
     assert (await waiting).ready.stage_id == "stage-2"
 
 
-async def test_a_message_that_is_no_wake_up_is_dropped(jetstream, stream, start):
-    await jetstream.publish(stage_subject("train", "cpu", "job-1"), b"\xff\xff nonsense")
+async def test_a_message_that_is_no_wake_up_is_handed_on_and_stays_until_settled(jetstream, stream, start):
+    subject = stage_subject("train", "cpu", "job-1")
+    await jetstream.publish(subject, b"\xff\xff nonsense", headers={"traceparent": TRACEPARENT})
+    wake_up = await take(await start())
+    assert wake_up.ready is None
+    assert (wake_up.message.subject, wake_up.message.data) == (subject, b"\xff\xff nonsense")
+    assert wake_up.headers == {"traceparent": TRACEPARENT}
+    assert await num_left(jetstream) == 1
+    await wake_up.settle()
+    assert await num_left(jetstream) == 0
+
+
+async def test_events_of_the_job_at_hand_arrive_as_hints_and_no_others(jetstream, stream, start, nats_url):
+    queue = await start()
     await publish(jetstream, "stage-1")
-    assert (await take(await start())).ready.stage_id == "stage-1"
+    await take(queue)
+    hints = asyncio.Queue()
+    client = await nats.connect(nats_url)
+    async with queue.job_events("project-1", "job-1", lambda: hints.put_nowait("hint")):
+        await client.flush()
+        await client.publish(event_subject("job", "cancelled", "project-1", "job-2"))
+        await client.publish(event_subject("stage", "started", "project-1", "job-1"))
+        await client.publish(event_subject("job", "cancelled", "project-1", "job-1"))
+        async with asyncio.timeout(10):
+            await hints.get()
+    await client.publish(event_subject("job", "resumed", "project-1", "job-1"))
+    await client.close()
+    assert hints.empty()
 
 
 async def test_a_stopped_queue_has_nothing_more(jetstream, stream, start):

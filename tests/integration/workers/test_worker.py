@@ -54,6 +54,7 @@ async def test_a_wake_up_that_comes_thrice_runs_its_stage_once(platform):
     platform.worker()
     job_id = await platform.submit("gated")
     client = await nats.connect(platform.nats_url)
+    await _made(client.jetstream(), stage_consumer("preprocess", "cpu"))
     [stage] = [stage for stage in (await platform.job(job_id)).stages if stage.name == "preprocess"]
     ready = StageReady(stage_id=stage.stage_id, job_id=job_id, project_id="default")
     for _ in range(3):

@@ -40,7 +40,7 @@ async def run(tmp_path: Path, fake_coordinator, drain, assign, runner_argv, runn
 
     yield run
     beating.cancel()
-    assert list((tmp_path / "work").iterdir()) == []
+    assert list((tmp_path / "work").glob("*")) == []
 
 
 def steps(fake) -> list[int]:
@@ -142,6 +142,35 @@ async def test_a_stage_that_does_not_stop_in_time_is_killed_and_given_back(run, 
     [failed] = fake_coordinator.failed
     assert failed.failure.failure_class == FailureClass.FAILURE_CLASS_PREEMPTED
     assert "in time" in failed.failure.message
+
+
+@pytest.mark.parametrize(("kind", "words"), [("polite", "stopped at step"), ("stubborn", "in time")])
+async def test_a_paused_stage_stops_with_heartbeats_going_on_and_the_worker_stays(
+    run, fake_coordinator, drain, kind, words
+):
+    task = run(kind)
+    await fake_coordinator.until(lambda fake: any(step > 0 for step in steps(fake)))
+    fake_coordinator.verdict = StageVerdict.VERDICT_PAUSE
+    async with asyncio.timeout(5):
+        await task
+    [failed] = fake_coordinator.failed
+    assert failed.failure.failure_class == FailureClass.FAILURE_CLASS_PREEMPTED
+    assert words in failed.failure.message
+    assert not drain.requested.is_set()
+
+
+@pytest.mark.parametrize("why", ["drain", "pause"])
+async def test_a_stage_that_is_not_wanted_any_more_is_given_back_before_it_begins(
+    run, fake_coordinator, drain, tmp_path, why
+):
+    if why == "drain":
+        drain.signal()
+        await run("stubborn")
+    else:
+        fake_coordinator.verdict = StageVerdict.VERDICT_PAUSE
+        await run("stubborn")
+    [failed] = fake_coordinator.failed
+    assert failed.failure.failure_class == FailureClass.FAILURE_CLASS_PREEMPTED
 
 
 async def test_a_second_signal_does_not_wait_for_the_grace_or_for_a_dead_coordinator(run, fake_coordinator, drain):

@@ -57,6 +57,32 @@ async def test_the_verdict_or_its_absence_ends_a_lease(heartbeats, fake_coordina
         assert lease.ended is why
 
 
+async def test_a_pause_renews_the_lease_and_asks_to_stop(heartbeats, fake_coordinator):
+    fake_coordinator.verdict = StageVerdict.VERDICT_PAUSE
+    with heartbeats.hold("stage-1", 7, now()) as lease:
+        async with asyncio.timeout(5):
+            await lease.pause_asked.wait()
+        started = now()
+        await fake_coordinator.until(lambda fake: now() > started + 0.6)
+        assert lease.ended is None, "the lease is 0.4 s"
+
+
+async def test_hints_bring_the_next_heartbeat_forward_but_never_a_storm(fake_coordinator):
+    heartbeats = Heartbeats(fake_coordinator, "worker-1", lease=300, interval=100, on_forgotten=_nothing)
+    task = asyncio.create_task(heartbeats.run())
+    await fake_coordinator.until(lambda fake: len(fake.heartbeats) == 1)
+    started = now()
+    for _ in range(1000):
+        heartbeats.hurry()
+        await asyncio.sleep(0)
+    await fake_coordinator.until(lambda fake: len(fake.heartbeats) == 2, seconds=5)
+    while now() < started + 0.6:
+        heartbeats.hurry()
+        await asyncio.sleep(0.01)
+    assert 2 < len(fake_coordinator.heartbeats) <= 4
+    task.cancel()
+
+
 async def test_patience_is_three_quarters_of_the_lease(heartbeats, fake_coordinator):
     fake_coordinator.verdict = UnavailableError("down")
     started = now()

@@ -1,14 +1,25 @@
 import asyncio
 import subprocess
 import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from types import SimpleNamespace
 
 import pytest
 
-from luthier.errors import DeadlineError, NotFoundError, UnauthenticatedError, UnavailableError
+from luthier.errors import (
+    ConflictError,
+    DeadlineError,
+    InvalidRequestError,
+    NotFoundError,
+    UnauthenticatedError,
+    UnavailableError,
+)
 from luthier.settings import WorkerSettings
 from luthier.v1.event_pb2 import StageReady
 from luthier.v1.worker_pb2 import WorkerCapabilities
 from luthier.v1.worker_service_pb2 import ClaimStageResponse, RegisterWorkerResponse
+from workers.bus import HAND_BACK_SECONDS
 from workers.drain import Drain
 from workers.supervisor import Supervisor
 
@@ -16,15 +27,17 @@ from workers.supervisor import Supervisor
 class FakeWakeUp:
     traceparent = ""
 
-    def __init__(self, stage_id: str) -> None:
-        self.ready = StageReady(stage_id=stage_id)
+    def __init__(self, stage_id: str, payload: bytes = b"") -> None:
+        self.headers = {"Nats-Msg-Id": "1"}
+        self.ready = None if payload else StageReady(stage_id=stage_id)
+        self.message = SimpleNamespace(subject="luthier.stage.echo.cpu.job-1", data=payload)
         self.fate = "open"
 
     async def settle(self) -> None:
         self.fate = "settled"
 
-    async def hand_back(self) -> None:
-        self.fate = "handed back"
+    async def hand_back(self, seconds: float = HAND_BACK_SECONDS) -> None:
+        self.fate = f"handed back for {seconds:g} s"
 
 
 class FakeQueue:
@@ -45,6 +58,11 @@ class FakeQueue:
         await self._stopped.wait()
         return None
 
+    @asynccontextmanager
+    async def job_events(self, project_id: str, job_id: str, on_event: Callable[[], None]) -> AsyncIterator[None]:
+        self.hint = on_event
+        yield
+
     def stop(self) -> None:
         self._stopped.set()
 
@@ -57,6 +75,7 @@ def drain():
 @pytest.fixture
 def settings(tmp_path, monkeypatch):
     monkeypatch.setattr("workers.supervisor._FIRST_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr("workers.claims._PAUSE_SECONDS", 0.01)
     return WorkerSettings(worker_id="worker-1", work_dir=tmp_path)
 
 
@@ -113,21 +132,118 @@ async def test_a_claim_without_an_answer_is_repeated_under_the_same_id_then_hand
     wake_up, other = FakeWakeUp("stage-1"), FakeWakeUp("stage-2")
     queue, task = supervise(wake_up, other)
     await queue.is_empty.wait()
-    assert (wake_up.fate, other.fate) == ("handed back", "handed back")
+    assert (wake_up.fate, other.fate) == ("handed back for 5 s", "handed back for 5 s")
     assert len(seen) == 6
     assert len(set(seen)) == 2
     await leave(drain, task)
 
 
-async def test_a_stage_that_the_coordinator_does_not_know_is_forgotten(supervise, fake_coordinator, drain):
-    async def unknown(request):
-        raise NotFoundError("there is no such stage")
+@pytest.mark.parametrize("refusal", [NotFoundError("there is no such stage"), InvalidRequestError("stage_id is no id")])
+async def test_a_wake_up_that_the_coordinator_refuses_becomes_a_dead_letter(
+    supervise, fake_coordinator, drain, refusal
+):
+    async def refuse(request):
+        raise refusal
 
-    fake_coordinator.claim_stage = unknown
+    fake_coordinator.claim_stage = refuse
+    wake_up = FakeWakeUp("stage-1")
+    queue, task = supervise(wake_up)
+    await queue.is_empty.wait()
+    [letter] = fake_coordinator.dead_letters
+    assert (letter.stage_id, letter.subject, dict(letter.headers)) == (
+        "stage-1",
+        "luthier.stage.echo.cpu.job-1",
+        {"Nats-Msg-Id": "1"},
+    )
+    assert str(refusal) in letter.reason
+    assert wake_up.fate == "settled"
+    await leave(drain, task)
+
+
+async def test_a_wake_up_that_cannot_be_read_becomes_a_dead_letter(supervise, fake_coordinator, drain):
+    wake_up = FakeWakeUp("", b"nonsense")
+    queue, task = supervise(wake_up)
+    await queue.is_empty.wait()
+    [letter] = fake_coordinator.dead_letters
+    assert (letter.payload, letter.stage_id) == (b"nonsense", "")
+    assert "StageReady" in letter.reason
+    assert wake_up.fate == "settled"
+    assert fake_coordinator.claims == []
+    await leave(drain, task)
+
+
+@pytest.mark.parametrize("error", [UnavailableError("down"), InvalidRequestError("the payload is too large")])
+async def test_a_dead_letter_that_is_not_on_record_comes_again(supervise, fake_coordinator, drain, error):
+    async def lose(request):
+        raise error
+
+    fake_coordinator.record_dead_letter = lose
+    wake_up = FakeWakeUp("", b"nonsense")
+    queue, task = supervise(wake_up)
+    await queue.is_empty.wait()
+    assert wake_up.fate == "handed back for 5 s"
+    await leave(drain, task)
+
+
+async def test_a_worker_that_was_forgotten_introduces_itself_and_claims_again(supervise, fake_coordinator, drain):
+    async def claim(request):
+        if len(fake_coordinator.registered) < 2:
+            raise NotFoundError("worker worker-1 is not known")
+        return ClaimStageResponse()
+
+    fake_coordinator.claim_stage = claim
     wake_up = FakeWakeUp("stage-1")
     queue, task = supervise(wake_up)
     await queue.is_empty.wait()
     assert wake_up.fate == "settled"
+    assert fake_coordinator.dead_letters == []
+    await leave(drain, task)
+
+
+async def test_a_stage_that_another_worker_should_have_is_handed_back_for_a_moment(supervise, fake_coordinator, drain):
+    async def elsewhere(request):
+        return ClaimStageResponse(try_elsewhere=True)
+
+    fake_coordinator.claim_stage = elsewhere
+    wake_up = FakeWakeUp("stage-1")
+    queue, task = supervise(wake_up)
+    await queue.is_empty.wait()
+    assert wake_up.fate == "handed back for 0.5 s"
+    await leave(drain, task)
+
+
+async def test_a_claim_that_is_a_conflict_is_settled(supervise, fake_coordinator, drain):
+    async def conflict(request):
+        raise ConflictError("the job is closed")
+
+    fake_coordinator.claim_stage = conflict
+    wake_up = FakeWakeUp("stage-1")
+    queue, task = supervise(wake_up)
+    await queue.is_empty.wait()
+    assert wake_up.fate == "settled"
+    await leave(drain, task)
+
+
+async def test_a_hint_about_the_job_at_hand_asks_for_the_verdict_at_once(
+    supervise, fake_coordinator, drain, assign, monkeypatch
+):
+    is_running, may_end = asyncio.Event(), asyncio.Event()
+
+    async def claim(request):
+        return ClaimStageResponse(assignment=assign("echo"))
+
+    async def run(self, assignment, claimed_at):
+        is_running.set()
+        await may_end.wait()
+
+    fake_coordinator.claim_stage = claim
+    monkeypatch.setattr("workers.attempt.Attempts.run", run)
+    queue, task = supervise(FakeWakeUp("stage-1"))
+    await is_running.wait()
+    num_beats = len(fake_coordinator.heartbeats)
+    queue.hint()
+    await fake_coordinator.until(lambda fake: len(fake.heartbeats) > num_beats, seconds=3)
+    may_end.set()
     await leave(drain, task)
 
 
