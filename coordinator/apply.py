@@ -7,9 +7,11 @@ which makes the sequence dense and equal to the order of commits.
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from coordinator import quarantine
 from coordinator.change import JobChange
 from coordinator.job_store import JobStore, JobTransaction
 from coordinator.store.tables import StageRow
+from coordinator.terms import Terms
 from luthier.errors import NotFoundError
 
 
@@ -43,7 +45,26 @@ async def change_stage(store: JobStore, stage_id: str) -> AsyncIterator[tuple[Jo
         await finish(transaction, change)
 
 
+async def judge_workers(transaction: JobTransaction, change: JobChange, terms: Terms) -> None:
+    """Writes what a change says of its workers. Call it after the last `advance` and before `finish`: lock order."""
+    if not change.judgements:
+        return
+    worker_ids = {worker_id for worker_id, _ in change.judgements}
+    has_failed = not all(succeeded for _, succeeded in change.judgements)
+    locked = await transaction.lock_workers(worker_ids, only_failing=not has_failed)
+    workers = {worker.worker_id: worker for worker in locked}
+    for worker_id, succeeded in change.judgements:
+        if worker_id not in workers:
+            continue
+        if succeeded:
+            quarantine.clear(workers[worker_id])
+        else:
+            quarantine.blame(workers[worker_id], change.moment, terms.quarantine)
+    change.judgements.clear()
+
+
 async def finish(transaction: JobTransaction, change: JobChange) -> None:
     """Draws the consequences of a change and writes all of it."""
+    assert not change.judgements, "an ended try is judged first"
     change.settle()
     await transaction.save(change)

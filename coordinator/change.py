@@ -4,7 +4,7 @@ Owns the present rows of a job, the moment, and what is to be written besides: n
 change says of its workers. `coordinator/apply.py` locks the job before and writes all of it afterwards.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields
 from datetime import datetime, timedelta
 
@@ -16,6 +16,7 @@ from coordinator.facts import Fact
 from coordinator.lifecycle import TERMINAL, Stage, StageState, advance
 from coordinator.messages import event_message, stage_ready_message
 from coordinator.store.tables import DeploymentRow, JobRow, ModelRow, OutboxRow, StageRow
+from luthier.v1.event_pb2 import JobPauseRequested, JobResumed
 
 # A wake-up that nobody followed is repeated after this.
 OVERLOOKED_AFTER = timedelta(seconds=30)
@@ -50,6 +51,8 @@ class JobChange:
         self.make_id = make_id
         self.deployment = deployment
         self.new_rows: list[ModelRow | DeploymentRow] = []
+        self.judgements: list[tuple[str, bool]] = []
+        """Worker, and whether it succeeded; `coordinator/apply.py` carries them out."""
         self._facts: list[Message] = []
         self._wake_ups: list[StageRow] = []
 
@@ -75,8 +78,29 @@ class JobChange:
         Raises:
             ConflictError: the job has ended otherwise.
         """
-        for stage, fact in graph.cancel(self.job.state, self._graph()):
-            self.advance(self.stage(stage.stage_id), fact)
+        self._advance_all(graph.cancel(self.job.state, self._graph()))
+
+    def pause(self) -> None:
+        """Holds every stage back that has not ended; one that runs when its try has ended.
+
+        Raises:
+            ConflictError: the job has ended.
+        """
+        found = graph.pause(self.job.state, self._graph())
+        if found:
+            self.emit(JobPauseRequested())
+        self._advance_all(found)
+
+    def resume(self) -> None:
+        """Lets everything go on.
+
+        Raises:
+            ConflictError: the job has ended.
+        """
+        found = graph.resume(self.job.state, self._graph())
+        if found:
+            self.emit(JobResumed())
+        self._advance_all(found)
 
     def emit(self, fact: Message) -> None:
         """Adds an event; `fact` is one of the messages in the event's oneof."""
@@ -87,15 +111,13 @@ class JobChange:
         if delay_seconds > 0:
             row.claimable_time = row.wake_time = self.moment + timedelta(seconds=delay_seconds)
             return
-        row.claimable_time = None
         row.wake_time = self.moment + OVERLOOKED_AFTER
         self._wake_ups.append(row)
 
     def settle(self) -> None:
         """Draws the consequences for the other stages and for the job. Asking twice is safe."""
         while found := graph.follow(self._graph()):
-            for stage, fact in found:
-                self.advance(self.stage(stage.stage_id), fact)
+            self._advance_all(found)
         stages = self._graph()
         before, after = self.job.state, graph.job_state(stages)
         if self.job.failure is None:
@@ -125,6 +147,10 @@ class JobChange:
     def is_silent(self) -> bool:
         """Whether nobody needs to hear of it."""
         return not self._facts and not self._wake_ups
+
+    def _advance_all(self, found: Iterable[tuple[Stage, Fact]]) -> None:
+        for stage, fact in found:
+            self.advance(self.stage(stage.stage_id), fact)
 
     def _graph(self) -> list[Stage]:
         return [stage_of(row) for row in self.stages]

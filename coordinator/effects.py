@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from coordinator.facts import (
     ActivateDeployment,
+    Blame,
+    Credit,
     Effect,
     Emit,
     FailDeployment,
@@ -33,6 +35,14 @@ def _emit(change: "JobChange", _: StageRow, effect: Emit) -> None:
 
 def _wake_up(change: "JobChange", row: StageRow, effect: WakeUp) -> None:
     change.wake_up(row, effect.delay_seconds)
+
+
+def _blame(change: "JobChange", _: StageRow, effect: Blame) -> None:
+    change.judgements.append((effect.worker_id, False))
+
+
+def _credit(change: "JobChange", _: StageRow, effect: Credit) -> None:
+    change.judgements.append((effect.worker_id, True))
 
 
 def _register_model(change: "JobChange", _: StageRow, effect: RegisterModel) -> None:
@@ -100,6 +110,8 @@ def _fail_deployment(change: "JobChange", _: StageRow, effect: FailDeployment) -
 _HANDLERS: dict[type[Effect], Callable[["JobChange", StageRow, Any], None]] = {
     Emit: _emit,
     WakeUp: _wake_up,
+    Blame: _blame,
+    Credit: _credit,
     RegisterModel: _register_model,
     OpenDeployment: _open_deployment,
     ActivateDeployment: _activate_deployment,

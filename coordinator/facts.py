@@ -56,13 +56,34 @@ class Cancelled:
 
 
 @dataclass(frozen=True)
+class PauseRequested:
+    """Somebody paused the job."""
+
+
+@dataclass(frozen=True)
+class Resumed:
+    """Somebody resumed the job."""
+
+
+@dataclass(frozen=True)
 class UpstreamFailed:
     """A stage that it needs did not succeed, or the gate refused the model."""
 
     reason: str
 
 
-Fact = NeedsMet | Claimed | Completed | Failed | LeaseExpired | Overlooked | Cancelled | UpstreamFailed
+Fact = (
+    NeedsMet
+    | Claimed
+    | Completed
+    | Failed
+    | LeaseExpired
+    | Overlooked
+    | PauseRequested
+    | Resumed
+    | Cancelled
+    | UpstreamFailed
+)
 FACTS: tuple[type[Fact], ...] = (
     NeedsMet,
     Claimed,
@@ -70,6 +91,8 @@ FACTS: tuple[type[Fact], ...] = (
     Failed,
     LeaseExpired,
     Overlooked,
+    PauseRequested,
+    Resumed,
     Cancelled,
     UpstreamFailed,
 )
@@ -87,6 +110,20 @@ class WakeUp:
     """Tell the workers that the stage is ready, and let nobody claim it before `delay_seconds` are over."""
 
     delay_seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Blame:
+    """Count a failure against a worker."""
+
+    worker_id: str
+
+
+@dataclass(frozen=True)
+class Credit:
+    """Count a success for a worker."""
+
+    worker_id: str
 
 
 @dataclass(frozen=True)
@@ -115,4 +152,4 @@ class FailDeployment:
     failure: Failure
 
 
-Effect = Emit | WakeUp | OpenDeployment | RegisterModel | ActivateDeployment | FailDeployment
+Effect = Emit | WakeUp | Blame | Credit | OpenDeployment | RegisterModel | ActivateDeployment | FailDeployment

@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from google.protobuf.message import Message
 
-from coordinator.facts import Cancelled, Fact, NeedsMet, UpstreamFailed
+from coordinator.facts import Cancelled, Fact, NeedsMet, PauseRequested, Resumed, UpstreamFailed
 from coordinator.lifecycle import TERMINAL, Stage, StageState
 from luthier.errors import ConflictError
 from luthier.v1 import event_pb2 as events
@@ -29,6 +29,7 @@ class JobState(StrEnum):
     SUCCEEDED = "SUCCEEDED"
     FAILED = "FAILED"
     CANCELLED = "CANCELLED"
+    PAUSED = "PAUSED"
 
 
 JOB_TERMINAL = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED})
@@ -37,6 +38,8 @@ JOB_TERMINAL = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLE
 def job_state(stages: Sequence[Stage]) -> JobState:
     """The job's state; terminal only when every stage is."""
     states = {stage.state for stage in stages}
+    if StageState.PAUSED in states and not states & {StageState.QUEUED, StageState.RUNNING}:
+        return JobState.PAUSED
     if not states <= TERMINAL:
         return JobState.RUNNING if any(stage.attempt for stage in stages) else JobState.PENDING
     if StageState.CANCELLED in states:
@@ -59,7 +62,7 @@ def job_event(before: JobState, after: JobState, failure: Failure | None) -> lis
     made: list[Message] = []
     if before is after:
         return made
-    if before is JobState.PENDING and after is not JobState.CANCELLED:
+    if before is JobState.PENDING and after not in (JobState.PAUSED, JobState.CANCELLED):
         made.append(events.JobStarted())
     if after is JobState.SUCCEEDED:
         made.append(events.JobSucceeded())
@@ -67,6 +70,8 @@ def job_event(before: JobState, after: JobState, failure: Failure | None) -> lis
         made.append(events.JobFailed(failure=failure))
     elif after is JobState.CANCELLED:
         made.append(events.JobCancelled())
+    elif after is JobState.PAUSED:
+        made.append(events.JobPaused())
     return made
 
 
@@ -93,8 +98,30 @@ def cancel(state: JobState, stages: Sequence[Stage]) -> list[tuple[Stage, Fact]]
         ConflictError: the job has ended otherwise.
     """
     if state in (JobState.SUCCEEDED, JobState.FAILED):
-        raise ConflictError(f"the job has {state} already; only a PENDING or RUNNING job can be cancelled")
+        raise ConflictError(f"the job has {state} already; only one that has not ended can be cancelled")
     return [(stage, Cancelled()) for stage in stages if stage.state not in TERMINAL]
+
+
+def pause(state: JobState, stages: Sequence[Stage]) -> list[tuple[Stage, Fact]]:
+    """Facts of pausing a job in `state`; none for a repeat.
+
+    Raises:
+        ConflictError: the job has ended.
+    """
+    if state in JOB_TERMINAL:
+        raise ConflictError(f"the job has {state} already; only one that has not ended can be paused")
+    return [(stage, PauseRequested()) for stage in stages if stage.state not in TERMINAL and not stage.pause_requested]
+
+
+def resume(state: JobState, stages: Sequence[Stage]) -> list[tuple[Stage, Fact]]:
+    """Facts of resuming a job in `state`; none when nothing is paused.
+
+    Raises:
+        ConflictError: the job has ended.
+    """
+    if state in JOB_TERMINAL:
+        raise ConflictError(f"the job has {state} already; only one that was paused can be resumed")
+    return [(stage, Resumed()) for stage in stages if stage.pause_requested]
 
 
 def is_refused(stage: Stage) -> bool:

@@ -42,8 +42,8 @@ class JobTransaction(Protocol):
         """Locks one stage alone, for its lease; None when there is none."""
         ...
 
-    async def lock_workers(self, worker_ids: Collection[str]) -> Sequence[WorkerRow]:
-        """Locks those workers that exist, by id."""
+    async def lock_workers(self, worker_ids: Collection[str], *, only_failing: bool = False) -> Sequence[WorkerRow]:
+        """Locks those workers that exist, by id; with `only_failing` those that have failures on record."""
         ...
 
     async def save(self, change: JobChange) -> None:
@@ -93,6 +93,10 @@ class JobTransaction(Protocol):
         """Committed checkpoints of a stage, newest first."""
         ...
 
+    async def forget_checkpoints(self, stage_id: str, uris: Collection[str]) -> None:
+        """Deletes checkpoints of one stage; what is not on record is ignored."""
+        ...
+
     async def put_points(self, points: Sequence[MetricRow]) -> set[int]:
         """Merges metrics of one attempt into what is on record; the steps that said something new."""
         ...
@@ -102,7 +106,14 @@ class JobTransaction(Protocol):
         ...
 
     async def overdue_jobs(self, limit: int) -> Sequence[str]:
-        """Ids of jobs with a stage of which `reconcile.overdue_fact` says something, or that nothing would move."""
+        """Ids of jobs with a stage of which `reconcile.overdue_fact` says something, or that nothing would move.
+
+        Those with an open dead letter of the reconciler are left out.
+        """
+        ...
+
+    async def record_poisoned_job(self, job_id: str, reason: str) -> None:
+        """Keeps a dead letter of a job that cannot be reconciled."""
         ...
 
     async def mark_lost_workers(self, lease: timedelta) -> Sequence[str]:

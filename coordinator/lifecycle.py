@@ -7,7 +7,6 @@ others and for the job; `coordinator/apply.py` carries the effects out in one tr
 Each pair has one of three answers: legal (an `Edge`), repeat (`REPEAT`: nothing to do), illegal (no row).
 """
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -15,9 +14,11 @@ from typing import Any
 
 from coordinator.facts import (
     ActivateDeployment,
+    Blame,
     Cancelled,
     Claimed,
     Completed,
+    Credit,
     Effect,
     Emit,
     Fact,
@@ -27,11 +28,13 @@ from coordinator.facts import (
     NeedsMet,
     OpenDeployment,
     Overlooked,
+    PauseRequested,
     RegisterModel,
+    Resumed,
     UpstreamFailed,
     WakeUp,
 )
-from coordinator.retries import rule_of
+from coordinator.retries import MAX_WAITS, Budget, rule_of
 from luthier.errors import ConflictError
 from luthier.v1 import event_pb2 as events
 from luthier.v1.failure_pb2 import Failure, FailureClass
@@ -48,6 +51,7 @@ class StageState(StrEnum):
     FAILED = "FAILED"
     CANCELLED = "CANCELLED"
     SKIPPED = "SKIPPED"
+    PAUSED = "PAUSED"
 
 
 TERMINAL = frozenset({StageState.SUCCEEDED, StageState.FAILED, StageState.CANCELLED, StageState.SKIPPED})
@@ -67,9 +71,16 @@ class Stage:
     """Number of the current or last try."""
     num_counted: int = 0
     """Ended tries that used up one of `max_attempts`."""
+    num_waits: int = 0
+    """Ended tries that used up one of `MAX_WAITS`."""
+    refit: int = 0
+    """How often a forward pass was halved."""
     fence: int = 0
     """Of the current or last try."""
     worker_id: str = ""
+    avoid_worker_id: str = ""
+    """Another worker should have the next try."""
+    pause_requested: bool = False
     outputs: StageOutputs | None = None
     failure: Failure | None = None
 
@@ -77,7 +88,7 @@ class Stage:
 Step = tuple[Stage, tuple[Effect, ...]]
 
 # What a stage kind means besides its own state. A new kind with consequences is one row.
-_ON_QUEUED: dict[str, Callable[[], Effect]] = {"deploy": OpenDeployment}
+_ON_READY: dict[str, Callable[[], Effect]] = {"deploy": OpenDeployment}
 _ON_SUCCESS: dict[str, Callable[[StageOutputs], Effect]] = {"export": RegisterModel, "deploy": ActivateDeployment}
 _ON_LOSS: dict[str, Callable[[Failure], Effect]] = {"deploy": FailDeployment}
 
@@ -93,18 +104,38 @@ def advance(stage: Stage, fact: Fact) -> Step:
         raise ConflictError(f"stage {stage.stage_id}: fence {fence} is stale, the present one is {stage.fence}")
     row = TRANSITIONS.get((stage.state, type(fact)))
     if row is None:
-        raise ConflictError(f"stage {stage.stage_id} is {stage.state}: {_label(type(fact))} is not legal there")
+        raise ConflictError(f"stage {stage.stage_id} is {stage.state}: {words_of(type(fact))} is not legal there")
     if isinstance(row, Repeat):
         return stage, ()
     after, effects = row.take(stage, fact)
+    if after.state in TERMINAL:
+        after = replace(after, pause_requested=False)
     assert after.state in row.targets, f"{stage.state} led to {after.state}, which the table does not say"
     return after, effects
 
 
-def _queue(stage: Stage, _: NeedsMet) -> Step:
-    extra = tuple(make() for kind, make in _ON_QUEUED.items() if kind == stage.kind)
+def _make_ready(stage: Stage, _: NeedsMet) -> Step:
+    extra = tuple(make() for kind, make in _ON_READY.items() if kind == stage.kind)
+    after, effects = _hold(stage) if stage.pause_requested else _queue(stage)
+    return after, (*extra, *effects)
+
+
+def _queue(stage: Stage, _: Fact | None = None) -> Step:
     event = events.StageQueued(stage_id=stage.stage_id, stage_name=stage.name)
-    return replace(stage, state=StageState.QUEUED), (*extra, Emit(event), WakeUp())
+    return replace(stage, state=StageState.QUEUED, pause_requested=False), (Emit(event), WakeUp())
+
+
+def _hold(stage: Stage, _: Fact | None = None) -> Step:
+    event = events.StagePaused(stage_id=stage.stage_id, stage_name=stage.name, attempt=stage.attempt)
+    return replace(stage, state=StageState.PAUSED, pause_requested=True), (Emit(event),)
+
+
+def _mark(stage: Stage, _: PauseRequested) -> Step:
+    return replace(stage, pause_requested=True), ()
+
+
+def _unmark(stage: Stage, _: Resumed) -> Step:
+    return replace(stage, pause_requested=False), ()
 
 
 def _start(stage: Stage, fact: Claimed) -> Step:
@@ -132,7 +163,8 @@ def _succeed(stage: Stage, fact: Completed) -> Step:
     event = events.StageSucceeded(
         stage_id=stage.stage_id, stage_name=stage.name, attempt=stage.attempt, outputs=fact.outputs
     )
-    return replace(stage, state=StageState.SUCCEEDED, outputs=fact.outputs), (Emit(event), *extra)
+    after = replace(stage, state=StageState.SUCCEEDED, outputs=fact.outputs)
+    return after, (Emit(event), Credit(stage.worker_id), *extra)
 
 
 def _compare(stage: Stage, fact: Completed) -> Step:
@@ -142,22 +174,62 @@ def _compare(stage: Stage, fact: Completed) -> Step:
     return stage, ()
 
 
-def _fail_or_retry(stage: Stage, fact: Failed) -> Step:
+def _end_try(stage: Stage, fact: Failed) -> Step:
+    """A try left nothing: the stage is tried again, held back, or has failed for good."""
     rule = rule_of(fact.failure.failure_class)
-    num_counted = stage.num_counted + int(rule.is_counted)
-    ended = replace(stage, num_counted=num_counted, failure=fact.failure)
-    stage_id, name, attempt = stage.stage_id, stage.name, stage.attempt
-    if rule.is_retried and num_counted < stage.max_attempts:
-        retried = events.StageRetried(stage_id=stage_id, stage_name=name, attempt=attempt, failure=fact.failure)
-        return replace(ended, state=StageState.QUEUED), (Emit(retried), WakeUp(rule.delay_seconds(num_counted)))
-    failed = events.StageFailed(stage_id=stage_id, stage_name=name, attempt=attempt, failure=fact.failure)
-    return replace(ended, state=StageState.FAILED), (Emit(failed), *_lose(stage, fact.failure))
+    ended = replace(
+        stage,
+        num_counted=stage.num_counted + int(rule.budget is Budget.ATTEMPTS),
+        num_waits=stage.num_waits + int(rule.budget is Budget.WAITS),
+        refit=stage.refit + int(rule.is_refitted),
+        avoid_worker_id=stage.worker_id if rule.is_tried_elsewhere else "",
+        failure=fact.failure,
+    )
+    blame = (Blame(stage.worker_id),) if rule.is_blamed else ()
+    if not rule.is_retried:
+        after, effects = _fail(ended, fact.failure)
+    elif (spent := _spent(ended, rule.budget)) is not None:
+        failure = Failure()
+        failure.CopyFrom(fact.failure)
+        failure.message = f"{spent}; the last time: {failure.message}"
+        after, effects = _fail(ended, failure)
+    else:
+        num_ended = ended.num_waits if rule.budget is Budget.WAITS else ended.num_counted
+        after, effects = _try_again(ended, fact.failure, rule.delay_seconds(num_ended))
+    return after, (*effects, *blame)
+
+
+def _spent(stage: Stage, budget: Budget) -> str | None:
+    """What was used up, for a person; None while there is some left."""
+    if budget is Budget.ATTEMPTS and stage.num_counted >= stage.max_attempts:
+        times = "once" if stage.num_counted == 1 else f"{stage.num_counted} times"
+        return f"tried {times}, which is all that resources.max_attempts allows"
+    if budget is Budget.WAITS and stage.num_waits > MAX_WAITS:
+        return f"waited and tried again {MAX_WAITS} times"
+    return None
+
+
+def _try_again(stage: Stage, failure: Failure, delay_seconds: float) -> Step:
+    retried = events.StageRetried(
+        stage_id=stage.stage_id, stage_name=stage.name, attempt=stage.attempt, failure=failure, refit=stage.refit
+    )
+    if not stage.pause_requested:
+        return replace(stage, state=StageState.QUEUED), (Emit(retried), WakeUp(delay_seconds))
+    after, effects = _hold(stage)
+    # A try that only made way for the pause says nothing more than the pause does.
+    made_way = failure.failure_class == FailureClass.FAILURE_CLASS_PREEMPTED
+    return after, effects if made_way else (Emit(retried), *effects)
+
+
+def _fail(stage: Stage, failure: Failure) -> Step:
+    event = events.StageFailed(stage_id=stage.stage_id, stage_name=stage.name, attempt=stage.attempt, failure=failure)
+    return replace(stage, state=StageState.FAILED, failure=failure), (Emit(event), *_lose(stage, failure))
 
 
 def _expire(stage: Stage, fact: LeaseExpired) -> Step:
     message = f"worker {stage.worker_id} sent no heartbeat for a whole lease during attempt {stage.attempt}"
     failure = Failure(failure_class=FailureClass.FAILURE_CLASS_LOST_WORKER, message=message)
-    return _fail_or_retry(stage, Failed(fact.fence, failure))
+    return _end_try(stage, Failed(fact.fence, failure))
 
 
 def _wake_up(stage: Stage, _: Overlooked) -> Step:
@@ -194,12 +266,14 @@ class Repeat:
 
 
 REPEAT = Repeat()
-_P, _Q, _R = StageState.PENDING, StageState.QUEUED, StageState.RUNNING
+_P, _Q, _R, _Z = StageState.PENDING, StageState.QUEUED, StageState.RUNNING, StageState.PAUSED
 _S, _F, _C, _K = StageState.SUCCEEDED, StageState.FAILED, StageState.CANCELLED, StageState.SKIPPED
 
 TRANSITIONS: dict[tuple[StageState, type[Fact]], Edge | Repeat] = {
-    (_P, NeedsMet): Edge((_Q,), _queue),
+    (_P, NeedsMet): Edge((_Q, _Z), _make_ready),
     (_P, Overlooked): REPEAT,
+    (_P, PauseRequested): Edge((_P,), _mark),
+    (_P, Resumed): Edge((_P,), _unmark),
     (_P, Cancelled): Edge((_C,), _cancel),
     (_P, UpstreamFailed): Edge((_K,), _skip),
     (_Q, NeedsMet): REPEAT,
@@ -207,45 +281,54 @@ TRANSITIONS: dict[tuple[StageState, type[Fact]], Edge | Repeat] = {
     (_Q, Failed): REPEAT,
     (_Q, LeaseExpired): REPEAT,
     (_Q, Overlooked): Edge((_Q,), _wake_up),
+    (_Q, PauseRequested): Edge((_Z,), _hold),
+    (_Q, Resumed): REPEAT,
     (_Q, Cancelled): Edge((_C,), _cancel),
     (_R, NeedsMet): REPEAT,
     (_R, Completed): Edge((_S,), _succeed),
-    (_R, Failed): Edge((_Q, _F), _fail_or_retry),
-    (_R, LeaseExpired): Edge((_Q, _F), _expire),
+    (_R, Failed): Edge((_Q, _Z, _F), _end_try),
+    (_R, LeaseExpired): Edge((_Q, _Z, _F), _expire),
     (_R, Overlooked): REPEAT,
+    (_R, PauseRequested): Edge((_R,), _mark),
+    (_R, Resumed): Edge((_R,), _unmark),
     (_R, Cancelled): Edge((_C,), _cancel),
+    (_Z, NeedsMet): REPEAT,
+    (_Z, Failed): REPEAT,
+    (_Z, LeaseExpired): REPEAT,
+    (_Z, Overlooked): REPEAT,
+    (_Z, PauseRequested): REPEAT,
+    (_Z, Resumed): Edge((_Q,), _queue),
+    (_Z, Cancelled): Edge((_C,), _cancel),
     (_S, NeedsMet): REPEAT,
     (_S, Completed): Edge((_S,), _compare),
     (_S, LeaseExpired): REPEAT,
     (_S, Overlooked): REPEAT,
+    (_S, PauseRequested): REPEAT,
+    (_S, Resumed): REPEAT,
     (_S, Cancelled): REPEAT,
     (_F, NeedsMet): REPEAT,
     (_F, Failed): REPEAT,
     (_F, LeaseExpired): REPEAT,
     (_F, Overlooked): REPEAT,
+    (_F, PauseRequested): REPEAT,
+    (_F, Resumed): REPEAT,
     (_F, Cancelled): REPEAT,
     (_C, NeedsMet): REPEAT,
     (_C, Failed): REPEAT,
     (_C, LeaseExpired): REPEAT,
     (_C, Overlooked): REPEAT,
+    (_C, PauseRequested): REPEAT,
+    (_C, Resumed): REPEAT,
     (_C, Cancelled): REPEAT,
     (_C, UpstreamFailed): REPEAT,
     (_K, Overlooked): REPEAT,
+    (_K, PauseRequested): REPEAT,
+    (_K, Resumed): REPEAT,
     (_K, Cancelled): REPEAT,
     (_K, UpstreamFailed): REPEAT,
 }
 
 
-def mermaid() -> str:
-    """The table as a Mermaid state diagram; edges that change nothing are left out."""
-    lines = ["stateDiagram-v2", "    [*] --> PENDING"]
-    for (state, fact), row in TRANSITIONS.items():
-        if isinstance(row, Edge):
-            lines += [f"    {state} --> {target}: {_label(fact)}" for target in row.targets if target is not state]
-    lines += [f"    {state} --> [*]" for state in StageState if state in TERMINAL]
-    return "\n".join(lines)
-
-
-def _label(fact: type[Fact]) -> str:
+def words_of(fact: type[Fact]) -> str:
     """`LeaseExpired` as words."""
-    return re.sub(r"(?<!^)(?=[A-Z])", " ", fact.__name__).lower()
+    return "".join(f" {letter.lower()}" if letter.isupper() else letter for letter in fact.__name__).strip()

@@ -8,16 +8,29 @@ import asyncio
 import logging
 from datetime import datetime, timedelta
 
-from coordinator.apply import finish
+from coordinator.apply import finish, judge_workers
 from coordinator.facts import Fact, Failed, LeaseExpired, Overlooked
 from coordinator.job_store import JobStore
 from coordinator.lifecycle import StageState
 from coordinator.store.engine import DATABASE_DOWN, OUR_FAULTS
 from coordinator.store.tables import StageRow
 from coordinator.terms import Terms
+from luthier.errors import LuthierError
 from luthier.v1.failure_pb2 import Failure, FailureClass
 
 BATCH_SIZE = 100
+
+# What a job raises that our code or its rows are wrong about. It would raise it again.
+JOB_FAULTS = (
+    *OUR_FAULTS,
+    LuthierError,
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    TypeError,
+    ValueError,
+)
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +61,10 @@ class Reconciler:
         async with self._store.transaction() as transaction:
             job_ids = await transaction.overdue_jobs(BATCH_SIZE)
         for job_id in job_ids:
-            await self._reconcile(job_id)
+            try:
+                await self._reconcile(job_id)
+            except JOB_FAULTS as error:
+                await self._give_up(job_id, error)
         return len(job_ids)
 
     async def _reconcile(self, job_id: str) -> None:
@@ -63,7 +79,14 @@ class Reconciler:
                 level = logging.INFO if isinstance(fact, Overlooked) else logging.WARNING
                 log.log(level, "job %s, stage %s, attempt %d: %s", job_id, row.name, row.attempt, type(fact).__name__)
                 change.advance(row, fact)
+            await judge_workers(transaction, change, self._terms)
             await finish(transaction, change)
+
+    async def _give_up(self, job_id: str, error: Exception) -> None:
+        """One job that we cannot move must not stop the others; it is passed over until somebody retries its letter."""
+        log.error("job %s cannot be reconciled; see luthier dead-letters list", job_id, exc_info=error)
+        async with self._store.transaction() as transaction:
+            await transaction.record_poisoned_job(job_id, f"{type(error).__name__}: {error}")
 
     async def _mark_lost_workers(self) -> None:
         async with self._store.transaction() as transaction:

@@ -1,13 +1,27 @@
 """What follows a failure, by its class: one table, no I/O.
 
-Back-off doubles with every counted try. There is no jitter: attempts of one stage never run at the same time.
+Back-off doubles with every try that used up the same budget. There is no jitter: attempts of one stage never run at
+the same time.
 """
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 from luthier.v1.failure_pb2 import FailureClass
 
 MAX_DELAY_SECONDS = 120.0
+MAX_WAITS = 100
+"""How often a stage waits for what only a person can mend, such as a full disk, before it has failed."""
+
+
+class Budget(StrEnum):
+    """What an ended try uses up."""
+
+    ATTEMPTS = "attempts"
+    """One of `resources.max_attempts`."""
+    WAITS = "waits"
+    """One of `MAX_WAITS`."""
+    NONE = "none"
 
 
 @dataclass(frozen=True)
@@ -16,30 +30,44 @@ class RetryRule:
 
     is_retried: bool
     """False: the stage has failed for good."""
-    is_counted: bool = True
-    """Whether the attempt uses up one of `resources.max_attempts`."""
+    budget: Budget = Budget.ATTEMPTS
     base_delay_seconds: float = 0.0
     """Pause before the second try; doubles from there. 0: at once."""
+    is_first_at_once: bool = False
+    """Whether the second try has no pause, and the third begins with the base."""
+    is_refitted: bool = False
+    """Whether the next try halves its forward passes once more."""
+    is_tried_elsewhere: bool = True
+    """Whether another worker should have the next try."""
+    is_blamed: bool = False
+    """Whether it counts against the worker."""
 
-    def delay_seconds(self, num_counted: int) -> float:
-        """Pause after `num_counted` counted tries, this one included."""
-        return min(MAX_DELAY_SECONDS, self.base_delay_seconds * 2.0 ** max(0, num_counted - 1))
+    def delay_seconds(self, num_ended: int) -> float:
+        """Pause after `num_ended` tries that used up this budget, the last one included."""
+        num_doublings = num_ended - 1 - int(self.is_first_at_once)
+        if num_doublings < 0 and self.is_first_at_once:
+            return 0.0
+        return min(MAX_DELAY_SECONDS, self.base_delay_seconds * 2.0 ** max(0, num_doublings))
 
 
 _FINAL = RetryRule(is_retried=False)
-_BACKED_OFF = RetryRule(is_retried=True, base_delay_seconds=1.0)
+_FAULTY = RetryRule(is_retried=True, base_delay_seconds=1.0, is_blamed=True)
 
 # One row per class of proto/luthier/v1/failure.proto; a failure without a class is our own fault.
 RETRY_RULES: dict[FailureClass, RetryRule] = {
-    FailureClass.FAILURE_CLASS_UNSPECIFIED: _BACKED_OFF,
+    FailureClass.FAILURE_CLASS_UNSPECIFIED: _FAULTY,
     FailureClass.FAILURE_CLASS_CONFIG: _FINAL,
     FailureClass.FAILURE_CLASS_DATA: _FINAL,
-    FailureClass.FAILURE_CLASS_OUT_OF_MEMORY: _BACKED_OFF,
+    FailureClass.FAILURE_CLASS_OUT_OF_MEMORY: RetryRule(
+        is_retried=True, base_delay_seconds=1.0, is_refitted=True, is_blamed=True
+    ),
     FailureClass.FAILURE_CLASS_DIVERGED: _FINAL,
-    FailureClass.FAILURE_CLASS_STORAGE_FULL: RetryRule(is_retried=True, base_delay_seconds=10.0),
-    FailureClass.FAILURE_CLASS_PREEMPTED: RetryRule(is_retried=True, is_counted=False),
-    FailureClass.FAILURE_CLASS_LOST_WORKER: RetryRule(is_retried=True),
-    FailureClass.FAILURE_CLASS_INTERNAL: _BACKED_OFF,
+    FailureClass.FAILURE_CLASS_STORAGE_FULL: RetryRule(is_retried=True, budget=Budget.WAITS, base_delay_seconds=10.0),
+    FailureClass.FAILURE_CLASS_PREEMPTED: RetryRule(is_retried=True, budget=Budget.NONE, is_tried_elsewhere=False),
+    FailureClass.FAILURE_CLASS_LOST_WORKER: RetryRule(
+        is_retried=True, base_delay_seconds=1.0, is_first_at_once=True, is_blamed=True
+    ),
+    FailureClass.FAILURE_CLASS_INTERNAL: _FAULTY,
     FailureClass.FAILURE_CLASS_CANCELLED: _FINAL,
     FailureClass.FAILURE_CLASS_GATE_REFUSED: _FINAL,
     FailureClass.FAILURE_CLASS_UNAVAILABLE: RetryRule(is_retried=True, base_delay_seconds=2.0),
@@ -48,4 +76,4 @@ RETRY_RULES: dict[FailureClass, RetryRule] = {
 
 def rule_of(failure_class: FailureClass) -> RetryRule:
     """The rule of a class; one that a newer worker knows and we do not is treated as INTERNAL."""
-    return RETRY_RULES.get(failure_class, _BACKED_OFF)
+    return RETRY_RULES.get(failure_class, _FAULTY)

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 from coordinator.api.requests import Context, id_of, page_key, page_size_of, page_token, project_of
 from coordinator.api.watch import watch_job
-from coordinator.commands.jobs import cancel_job, create_job
+from coordinator.commands.jobs import cancel_job, create_job, pause_job, resume_job
 from coordinator.job_store import JobStore
 from coordinator.store.engine import Database
 from coordinator.store.notifications import Notifications
@@ -17,7 +17,7 @@ from luthier.v1.job_service_pb2_grpc import JobServiceServicer
 
 
 class JobService(JobServiceServicer):
-    """Submits, follows and cancels jobs of the caller's project."""
+    """Submits, follows, pauses and cancels jobs of the caller's project."""
 
     def __init__(self, database: Database, store: JobStore, notifications: Notifications) -> None:
         self._database = database
@@ -55,6 +55,16 @@ class JobService(JobServiceServicer):
         """A repeat is a no-op."""
         job_id = id_of(request.job_id, "job_id")
         return pb.CancelJobResponse(job=await cancel_job(self._store, project_of(context), job_id))
+
+    async def PauseJob(self, request: pb.PauseJobRequest, context: Context) -> pb.PauseJobResponse:
+        """A repeat is a no-op."""
+        job_id = id_of(request.job_id, "job_id")
+        return pb.PauseJobResponse(job=await pause_job(self._store, project_of(context), job_id))
+
+    async def ResumeJob(self, request: pb.ResumeJobRequest, context: Context) -> pb.ResumeJobResponse:
+        """A no-op when nothing is paused."""
+        job_id = id_of(request.job_id, "job_id")
+        return pb.ResumeJobResponse(job=await resume_job(self._store, project_of(context), job_id))
 
     async def WatchJob(self, request: pb.WatchJobRequest, context: Context) -> AsyncIterator[pb.WatchJobResponse]:
         """Until the job has ended."""

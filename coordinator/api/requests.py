@@ -3,6 +3,7 @@
 import base64
 import binascii
 import json
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypeAlias
 
 import grpc.aio
@@ -11,6 +12,7 @@ from luthier.errors import InvalidRequestError, UnauthenticatedError
 from luthier.ids import check_id, is_id
 
 PROJECT = "x-luthier-project"
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 # As text, because the class is generic for the type checker only.
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
@@ -55,6 +57,27 @@ def page_size_of(given: int, *, default: int, most: int) -> int:
 def page_token(*key: str | int) -> str:
     """Opaque token of the row that a page ended with."""
     return base64.urlsafe_b64encode(json.dumps(key).encode()).decode()
+
+
+def moment_token(moment: datetime, row_id: str) -> str:
+    """Token of a row in a list that is in the order of a time."""
+    return page_token((moment - _EPOCH) // timedelta(microseconds=1), row_id)
+
+
+def moment_key(token: str) -> tuple[datetime, str] | None:
+    """The time and the id inside a token of `moment_token`, None for the first page.
+
+    Raises:
+        InvalidRequestError: we did not make this token for a list of this kind.
+    """
+    key = page_key(token, int, str)
+    if key is None:
+        return None
+    microseconds, row_id = key
+    try:
+        return _EPOCH + timedelta(microseconds=microseconds), row_id
+    except OverflowError as error:
+        raise InvalidRequestError("page_token is not one that this list gave out") from error
 
 
 def page_key(token: str, *kinds: type[str] | type[int]) -> tuple[Any, ...] | None:

@@ -6,6 +6,7 @@ from grpc_reflection.v1alpha import reflection
 from opentelemetry.instrumentation.grpc import aio_server_interceptor, filters
 
 from coordinator.api.access import AccessService
+from coordinator.api.admin import AdminService
 from coordinator.api.deployments import DeploymentService
 from coordinator.api.events import EventService
 from coordinator.api.health import Health
@@ -21,6 +22,7 @@ from coordinator.terms import Terms
 from luthier.transport import SERVER_OPTIONS
 from luthier.v1 import (
     access_service_pb2_grpc,
+    admin_service_pb2_grpc,
     deployment_service_pb2_grpc,
     event_service_pb2_grpc,
     job_service_pb2_grpc,
@@ -33,6 +35,7 @@ SERVICES = tuple(
     f"luthier.v1.{name}"
     for name in (
         "AccessService",
+        "AdminService",
         "DeploymentService",
         "EventService",
         "JobService",
@@ -57,6 +60,7 @@ def make_server(
     store = PostgresJobs(database)
     server = grpc.aio.server(interceptors=[traced, InternalToken(token), Errors()], options=SERVER_OPTIONS)
     access_service_pb2_grpc.add_AccessServiceServicer_to_server(AccessService(database), server)
+    admin_service_pb2_grpc.add_AdminServiceServicer_to_server(AdminService(database, store), server)
     deployment_service_pb2_grpc.add_DeploymentServiceServicer_to_server(DeploymentService(database), server)
     event_service_pb2_grpc.add_EventServiceServicer_to_server(EventService(database, notifications), server)
     job_service_pb2_grpc.add_JobServiceServicer_to_server(JobService(database, store, notifications), server)

@@ -2,6 +2,7 @@
 
 from coordinator.api.requests import Context, id_of
 from coordinator.commands.claims import claim_stage
+from coordinator.commands.dead_letters import record_message_of_worker
 from coordinator.commands.reports import complete_stage, fail_stage, report_stage
 from coordinator.commands.workers import heartbeat, register_worker
 from coordinator.job_store import JobStore
@@ -30,14 +31,13 @@ class WorkerService(WorkerServiceServicer):
 
     async def ClaimStage(self, request: pb.ClaimStageRequest, context: Context) -> pb.ClaimStageResponse:
         """An assignment, or none."""
-        assignment = await claim_stage(
+        return await claim_stage(
             self._store,
             id_of(request.stage_id, "stage_id"),
             id_of(request.worker_id, "worker_id"),
             id_of(request.request_id, "request_id"),
             self._terms,
         )
-        return pb.ClaimStageResponse(assignment=assignment)
 
     async def Heartbeat(self, request: pb.HeartbeatRequest, context: Context) -> pb.HeartbeatResponse:
         """One verdict per attempt, in the order of the request."""
@@ -48,16 +48,27 @@ class WorkerService(WorkerServiceServicer):
     async def ReportStage(self, request: pb.ReportStageRequest, context: Context) -> pb.ReportStageResponse:
         """Metrics and checkpoints."""
         stage_id = id_of(request.stage_id, "stage_id")
-        await report_stage(self._store, stage_id, request.fence, request.points, request.checkpoints)
+        retired = request.retired_checkpoint_uris
+        await report_stage(self._store, stage_id, request.fence, request.points, request.checkpoints, retired)
         return pb.ReportStageResponse()
 
     async def CompleteStage(self, request: pb.CompleteStageRequest, context: Context) -> pb.CompleteStageResponse:
         """The outputs."""
         stage_id = id_of(request.stage_id, "stage_id")
-        stage = await complete_stage(self._store, stage_id, request.fence, request.outputs)
+        stage = await complete_stage(self._store, stage_id, request.fence, request.outputs, self._terms)
         return pb.CompleteStageResponse(stage=stage)
 
     async def FailStage(self, request: pb.FailStageRequest, context: Context) -> pb.FailStageResponse:
         """The failure."""
         stage_id = id_of(request.stage_id, "stage_id")
-        return pb.FailStageResponse(stage=await fail_stage(self._store, stage_id, request.fence, request.failure))
+        stage = await fail_stage(self._store, stage_id, request.fence, request.failure, self._terms)
+        return pb.FailStageResponse(stage=stage)
+
+    async def RecordDeadLetter(
+        self, request: pb.RecordDeadLetterRequest, context: Context
+    ) -> pb.RecordDeadLetterResponse:
+        """Whatever the message is, it is kept."""
+        await record_message_of_worker(
+            self._database, request.reason, request.subject, request.headers, request.payload, request.stage_id
+        )
+        return pb.RecordDeadLetterResponse()

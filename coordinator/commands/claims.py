@@ -1,27 +1,32 @@
 """Claiming a stage: who gets it, under which fence, and everything that the attempt needs to know."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
+from coordinator import quarantine
 from coordinator.apply import finish
 from coordinator.change import JobChange
 from coordinator.facts import Claimed
-from coordinator.job_store import JobStore
+from coordinator.job_store import JobStore, JobTransaction
 from coordinator.lifecycle import StageState
 from coordinator.store.render import checkpoint_message, stage_message
 from coordinator.store.tables import CheckpointRow, StageRow, WorkerRow, WorkerState
 from coordinator.terms import Terms
 from luthier.artifacts import join
 from luthier.errors import InvalidRequestError, NotFoundError
-from luthier.v1.worker_service_pb2 import StageAssignment
+from luthier.v1.worker_service_pb2 import ClaimStageResponse, StageAssignment
+
+AVOIDED_FOR = timedelta(seconds=10)
+"""How long after a failed try its worker leaves the stage to others."""
 
 
 async def claim_stage(
     store: JobStore, stage_id: str, worker_id: str, request_id: str, terms: Terms
-) -> StageAssignment | None:
-    """The assignment, or None when the stage is not to be had: somebody else has it, or it rests after a failure.
+) -> ClaimStageResponse:
+    """The assignment; none when the stage is not to be had: somebody else has it, or it rests after a failure.
 
-    The same worker asking again with the same `request_id` gets the same assignment.
+    The same worker asking again with the same `request_id` gets the same assignment. A stage that this worker should
+    leave to another one is answered with `try_elsewhere`.
 
     Raises:
         NotFoundError: there is no such stage, or the worker has not registered.
@@ -36,19 +41,37 @@ async def claim_stage(
         check_can_run(worker, stage)
         # Most claims lose. They are answered here, without a lock; the winner is decided below, under one.
         if worker.state is WorkerState.DRAINING or not may_win(stage, worker_id, request_id):
-            return None
+            return ClaimStageResponse()
         change = await transaction.lock_job_of(stage_id)
         assert change is not None, "a stage has a job, and neither is ever deleted"
         row = change.stage(stage_id)
         if not is_repeat(row, worker_id, request_id):
             if not is_claimable(row, change.moment):
-                return None
+                return ClaimStageResponse()
+            if is_avoided(row, worker_id, change.moment) and await _others_can(transaction, row, worker_id):
+                return ClaimStageResponse(try_elsewhere=True)
+            if worker.quarantined_until is not None and not await _probe(transaction, worker_id, change, terms):
+                return ClaimStageResponse(try_elsewhere=True)
             change.advance(row, Claimed(worker_id, await transaction.next_fence()))
             row.claim_request_id = request_id
             row.lease_until = change.moment + terms.lease
         await finish(transaction, change)
         checkpoints = await transaction.list_checkpoints(stage_id) if row.attempt > 1 else []
-        return assignment_of(change, row, checkpoints, terms.artifacts)
+        return ClaimStageResponse(assignment=assignment_of(change, row, checkpoints, terms.artifacts))
+
+
+async def _others_can(transaction: JobTransaction, row: StageRow, worker_id: str) -> bool:
+    return any(can_take_over(other, row, worker_id) for other in await transaction.list_ready_workers())
+
+
+async def _probe(transaction: JobTransaction, worker_id: str, change: JobChange, terms: Terms) -> bool:
+    """Whether a worker that was in quarantine gets this one; decided under the lock of its row."""
+    (worker,) = await transaction.lock_workers([worker_id])
+    if quarantine.is_turned_away(worker, change.moment):
+        return False
+    if worker.quarantined_until is not None:
+        quarantine.begin_probe(worker, change.moment, terms.quarantine)
+    return True
 
 
 def is_repeat(stage: StageRow, worker_id: str, request_id: str) -> bool:
@@ -64,6 +87,17 @@ def may_win(stage: StageRow, worker_id: str, request_id: str) -> bool:
 def is_claimable(stage: StageRow, moment: datetime) -> bool:
     """Whether it waits for a worker, and its back-off is over."""
     return stage.state is StageState.QUEUED and (stage.claimable_time is None or stage.claimable_time <= moment)
+
+
+def is_avoided(stage: StageRow, worker_id: str, moment: datetime) -> bool:
+    """Whether others go first, because the stage's last try failed on this worker a moment ago."""
+    since = stage.claimable_time or stage.queued_time
+    return stage.avoid_worker_id == worker_id and since is not None and moment < since + AVOIDED_FOR
+
+
+def can_take_over(other: WorkerRow, stage: StageRow, worker_id: str) -> bool:
+    """Whether `other`, which is READY, could run a stage instead of `worker_id`."""
+    return other.worker_id != worker_id and other.quarantined_until is None and can_run(other, stage)
 
 
 def can_run(worker: WorkerRow, stage: StageRow) -> bool:

@@ -1,4 +1,4 @@
-"""Creating and cancelling jobs."""
+"""Creating, pausing, resuming and cancelling jobs."""
 
 import asyncio
 import secrets
@@ -70,6 +70,26 @@ async def cancel_job(store: JobStore, project_id: str, job_id: str) -> Job:
         ConflictError: it has ended otherwise.
     """
     return await _change(store, project_id, job_id, JobChange.cancel)
+
+
+async def pause_job(store: JobStore, project_id: str, job_id: str) -> Job:
+    """Holds a job back; what runs stops at its next checkpoint. A repeat is a no-op.
+
+    Raises:
+        NotFoundError: the project has no such job.
+        ConflictError: it has ended.
+    """
+    return await _change(store, project_id, job_id, JobChange.pause)
+
+
+async def resume_job(store: JobStore, project_id: str, job_id: str) -> Job:
+    """Lets a job go on; a no-op when nothing of it is paused.
+
+    Raises:
+        NotFoundError: the project has no such job.
+        ConflictError: it has ended.
+    """
+    return await _change(store, project_id, job_id, JobChange.resume)
 
 
 async def _change(store: JobStore, project_id: str, job_id: str, do: Callable[[JobChange], None]) -> Job:

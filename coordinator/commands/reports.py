@@ -9,13 +9,14 @@ from datetime import UTC
 
 from google.protobuf.json_format import MessageToDict
 
-from coordinator.apply import change_stage
+from coordinator.apply import change_stage, judge_workers
 from coordinator.change import JobChange
 from coordinator.facts import Completed, Failed
 from coordinator.job_store import JobStore, JobTransaction
 from coordinator.lifecycle import StageState
 from coordinator.store.render import checkpoint_message, stage_message
 from coordinator.store.tables import CheckpointRow, MetricRow, StageRow
+from coordinator.terms import Terms
 from luthier.errors import ConflictError, InvalidRequestError
 from luthier.v1.event_pb2 import CheckpointCommitted, MetricsReported
 from luthier.v1.failure_pb2 import Failure
@@ -29,9 +30,17 @@ MAX_DETAIL_CHARS = 32_000
 
 
 async def report_stage(
-    store: JobStore, stage_id: str, fence: int, points: Sequence[MetricPoint], checkpoints: Sequence[Checkpoint]
+    store: JobStore,
+    stage_id: str,
+    fence: int,
+    points: Sequence[MetricPoint],
+    checkpoints: Sequence[Checkpoint],
+    retired_uris: Sequence[str] = (),
 ) -> None:
     """Records metrics and checkpoints of a running attempt; what is on record already changes nothing.
+
+    Checkpoints of the stage with one of `retired_uris` are forgotten, those of earlier attempts too. Their files may be
+    deleted once this has returned.
 
     Raises:
         NotFoundError: there is no such stage.
@@ -47,9 +56,11 @@ async def report_stage(
             change.emit(MetricsReported(stage_id=stage_id, stage_name=row.name, attempt=row.attempt, points=batch))
         for checkpoint in await _record_checkpoints(transaction, row, checkpoints):
             change.emit(CheckpointCommitted(stage_id=stage_id, stage_name=row.name, checkpoint=checkpoint))
+        if retired_uris:
+            await transaction.forget_checkpoints(stage_id, retired_uris)
 
 
-async def complete_stage(store: JobStore, stage_id: str, fence: int, outputs: StageOutputs) -> Stage:
+async def complete_stage(store: JobStore, stage_id: str, fence: int, outputs: StageOutputs, terms: Terms) -> Stage:
     """Records the outputs of an attempt; the same outputs twice is a no-op.
 
     Raises:
@@ -58,12 +69,13 @@ async def complete_stage(store: JobStore, stage_id: str, fence: int, outputs: St
         InvalidRequestError: the outputs are not usable.
     """
     _check_outputs(outputs)
-    async with change_stage(store, stage_id) as (_, change, row):
+    async with change_stage(store, stage_id) as (transaction, change, row):
         change.advance(row, Completed(fence, outputs))
+        await judge_workers(transaction, change, terms)
     return stage_message(row)
 
 
-async def fail_stage(store: JobStore, stage_id: str, fence: int, failure: Failure) -> Stage:
+async def fail_stage(store: JobStore, stage_id: str, fence: int, failure: Failure, terms: Terms) -> Stage:
     """Ends an attempt without outputs; the failure's class decides what follows. A repeat is a no-op.
 
     Raises:
@@ -75,8 +87,9 @@ async def fail_stage(store: JobStore, stage_id: str, fence: int, failure: Failur
         message=failure.message[:MAX_MESSAGE_CHARS],
         detail=failure.detail[-MAX_DETAIL_CHARS:],
     )
-    async with change_stage(store, stage_id) as (_, change, row):
+    async with change_stage(store, stage_id) as (transaction, change, row):
         change.advance(row, Failed(fence, kept))
+        await judge_workers(transaction, change, terms)
     return stage_message(row)
 
 
@@ -123,10 +136,15 @@ async def _record_points(
 
 
 async def _record_checkpoints(
-    transaction: JobTransaction, row: StageRow, checkpoints: Iterable[Checkpoint]
+    transaction: JobTransaction, row: StageRow, checkpoints: Sequence[Checkpoint]
 ) -> list[Checkpoint]:
     """Records checkpoints and returns those that are new."""
-    # Attempt and fence are what we know of the reporter, not what it says. The first of a step counts.
+    if not checkpoints:
+        return []
+    known = await transaction.list_checkpoints(row.stage_id)
+    newest = max((one.step for one in known if one.fence == row.fence), default=-1)
+    # Attempt and fence are what we know of the reporter, not what it says. The first of a step counts. One that is
+    # older than the newest and not on record was retired: the report is a late repeat.
     by_step = {
         given.step: CheckpointRow(
             stage_id=row.stage_id,
@@ -136,7 +154,8 @@ async def _record_checkpoints(
             uri=given.uri,
             digest=given.digest,
         )
-        for given in reversed([*checkpoints])
+        for given in reversed(checkpoints)
+        if given.step >= newest
     }
     new = await transaction.put_checkpoints([*by_step.values()]) if by_step else set()
     return [checkpoint_message(by_step[step]) for step in sorted(new)]

@@ -3,23 +3,24 @@
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
+from coordinator import quarantine
 from coordinator.job_store import JobStore
 from coordinator.lifecycle import StageState
 from coordinator.store.render import worker_message
-from coordinator.store.tables import StageRow, WorkerRow, WorkerState
+from coordinator.store.tables import StageRow, WorkerRow
 from luthier.errors import NotFoundError
 from luthier.v1.stage_pb2 import Progress
 from luthier.v1.worker_pb2 import Worker, WorkerCapabilities
 from luthier.v1.worker_service_pb2 import StageHeartbeat, StageVerdict
 
 # Answers that come with a renewed lease.
-RENEWING = frozenset({StageVerdict.VERDICT_OK})
+RENEWING = frozenset({StageVerdict.VERDICT_OK, StageVerdict.VERDICT_PAUSE})
 
 
 async def register_worker(
     store: JobStore, worker_id: str, display_name: str, capabilities: WorkerCapabilities
 ) -> Worker:
-    """Records a worker, or what is new about one that is known."""
+    """Records a worker, or what is new about one that is known; its failures stay on record."""
     async with store.transaction() as transaction:
         moment = await transaction.now()
         new = WorkerRow(
@@ -33,8 +34,21 @@ async def register_worker(
         (worker,) = await transaction.lock_workers([worker_id])
         worker.display_name, worker.capabilities = display_name, capabilities
         worker.register_time = worker.heartbeat_time = moment
-        worker.state = WorkerState.READY
+        worker.state = quarantine.present_state(worker)
     return worker_message(worker)
+
+
+async def release_worker(store: JobStore, worker_id: str) -> Worker:
+    """Ends a quarantine and forgets the failures that led to it; a repeat is a no-op.
+
+    Raises:
+        NotFoundError: there is no such worker.
+    """
+    async with store.transaction() as transaction:
+        for worker in await transaction.lock_workers([worker_id]):
+            quarantine.clear(worker)
+            return worker_message(worker)
+    raise NotFoundError(f"there is no worker {worker_id}")
 
 
 async def heartbeat(
@@ -48,7 +62,7 @@ async def heartbeat(
     async with store.transaction() as transaction:
         for worker in await transaction.lock_workers([worker_id]):
             worker.heartbeat_time = await transaction.now()
-            worker.state = WorkerState.DRAINING if is_draining else WorkerState.READY
+            worker.state = quarantine.present_state(worker, is_draining=is_draining)
             break
         else:
             raise NotFoundError(f"worker {worker_id} is not known; call RegisterWorker first")
@@ -74,7 +88,9 @@ def verdict_on(row: StageRow | None, worker_id: str, fence: int) -> StageVerdict
         return StageVerdict.VERDICT_LOST_LEASE
     if row.state is StageState.CANCELLED:
         return StageVerdict.VERDICT_CANCEL
-    return StageVerdict.VERDICT_OK if row.state is StageState.RUNNING else StageVerdict.VERDICT_LOST_LEASE
+    if row.state is not StageState.RUNNING:
+        return StageVerdict.VERDICT_LOST_LEASE
+    return StageVerdict.VERDICT_PAUSE if row.pause_requested else StageVerdict.VERDICT_OK
 
 
 def renew(row: StageRow, pulse: StageHeartbeat, moment: datetime, lease: timedelta) -> bool:

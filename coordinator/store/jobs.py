@@ -5,10 +5,11 @@ from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 
 from sqlalchemy.dialects.postgresql import insert
-from sqlmodel import and_, col, exists, func, not_, or_, select, union_all, update
+from sqlmodel import and_, col, delete, exists, func, not_, or_, select, union_all, update
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from coordinator.change import JobChange
+from coordinator.commands.dead_letters import record_dead_letter
 from coordinator.graph import JobState
 from coordinator.lifecycle import StageState
 from coordinator.store.engine import Database, now
@@ -17,6 +18,8 @@ from coordinator.store.queries import find_job_of_request, list_checkpoints
 from coordinator.store.tables import (
     FENCES,
     CheckpointRow,
+    DeadLetterRow,
+    DeadLetterSource,
     DeploymentRow,
     JobRow,
     MetricRow,
@@ -68,8 +71,10 @@ class PostgresTransaction:
     async def lock_stage(self, stage_id: str) -> StageRow | None:
         return await self._session.get(StageRow, stage_id, with_for_update=True, populate_existing=True)
 
-    async def lock_workers(self, worker_ids: Collection[str]) -> Sequence[WorkerRow]:
+    async def lock_workers(self, worker_ids: Collection[str], *, only_failing: bool = False) -> Sequence[WorkerRow]:
         query = select(WorkerRow).where(col(WorkerRow.worker_id).in_(worker_ids)).order_by(col(WorkerRow.worker_id))
+        if only_failing:
+            query = query.where(col(WorkerRow.num_failures_in_row) > 0)
         query = query.with_for_update().execution_options(populate_existing=True)
         return (await self._session.exec(query)).all()
 
@@ -121,6 +126,10 @@ class PostgresTransaction:
     async def list_checkpoints(self, stage_id: str) -> Sequence[CheckpointRow]:
         return await list_checkpoints(self._session, stage_id)
 
+    async def forget_checkpoints(self, stage_id: str, uris: Collection[str]) -> None:
+        query = delete(CheckpointRow).where(col(CheckpointRow.stage_id) == stage_id, col(CheckpointRow.uri).in_(uris))
+        await self._session.exec(query)
+
     async def put_points(self, points: Sequence[MetricRow]) -> set[int]:
         query = insert(MetricRow).values([point.model_dump() for point in points])
         known, new = col(MetricRow.values), query.excluded["values"]
@@ -157,7 +166,18 @@ class PostgresTransaction:
         )
         stuck = select(col(JobRow.job_id)).where(col(JobRow.state).in_([JobState.PENDING, JobState.RUNNING]), ~alive)
         found = union_all(overdue, stuck).subquery()
-        return (await self._session.exec(select(found.c.job_id).distinct().limit(limit))).all()
+        poisoned = exists().where(
+            col(DeadLetterRow.job_id) == found.c.job_id,
+            col(DeadLetterRow.source) == DeadLetterSource.RECONCILER,
+            col(DeadLetterRow.retry_time).is_(None),
+        )
+        return (await self._session.exec(select(found.c.job_id).where(~poisoned).distinct().limit(limit))).all()
+
+    async def record_poisoned_job(self, job_id: str, reason: str) -> None:
+        project_id = await self.find_project_of_job(job_id)
+        await record_dead_letter(
+            self._session, DeadLetterSource.RECONCILER, reason, project_id=project_id, job_id=job_id
+        )
 
     async def mark_lost_workers(self, lease: timedelta) -> Sequence[str]:
         silent = (

@@ -1,13 +1,16 @@
 """What the API reads. Every query of a project's things names the project: another project's id finds nothing."""
 
 from collections.abc import Sequence
+from datetime import datetime
+from itertools import accumulate
 
-from sqlmodel import col, or_, select, tuple_
+from sqlmodel import Text, cast, col, func, or_, select, tuple_
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from coordinator.store.tables import (
     ApiKeyRow,
     CheckpointRow,
+    DeadLetterRow,
     DeploymentRow,
     DeploymentState,
     JobRow,
@@ -15,11 +18,14 @@ from coordinator.store.tables import (
     ModelRow,
     OutboxRow,
     StageRow,
+    WorkerRow,
 )
 
 JobAndStages = tuple[JobRow, Sequence[StageRow]]
 MetricKey = tuple[int, int, int]
 """Position of the stage, attempt, step."""
+MomentKey = tuple[datetime, str]
+"""A time, and the id of what has it."""
 
 
 async def find_job(session: AsyncSession, project_id: str, job_id: str) -> JobAndStages | None:
@@ -145,3 +151,37 @@ async def find_api_key(session: AsyncSession, key_sha256: bytes) -> ApiKeyRow | 
     """The live key with this hash."""
     query = select(ApiKeyRow).where(ApiKeyRow.key_sha256 == key_sha256, col(ApiKeyRow.revoke_time).is_(None))
     return (await session.exec(query)).one_or_none()
+
+
+async def list_workers(session: AsyncSession, before: MomentKey | None, limit: int) -> Sequence[WorkerRow]:
+    """At most `limit` workers, those heard of last first, after a key when that is given."""
+    key = (col(WorkerRow.heartbeat_time), col(WorkerRow.worker_id))
+    query = select(WorkerRow).order_by(*(part.desc() for part in key)).limit(limit)
+    if before is not None:
+        query = query.where(tuple_(*key) < before)
+    return (await session.exec(query)).all()
+
+
+async def list_dead_letters(
+    session: AsyncSession, before: MomentKey | None, limit: int, num_bytes: int, *, include_retried: bool
+) -> tuple[Sequence[DeadLetterRow], bool]:
+    """At most `limit` dead letters, newest first, after a key when that is given; and whether there are more.
+
+    It stops before the one that makes them more than `num_bytes`, but not before the first.
+    """
+    row = DeadLetterRow
+    key = (col(row.create_time), col(row.dead_letter_id))
+    newest_first = [part.desc() for part in key]
+    texts = (row.payload, row.subject, row.reason, cast(row.headers, Text))
+    num_bytes_of = sum((func.octet_length(text) for text in texts[1:]), func.octet_length(texts[0]))
+    sizes = select(row.dead_letter_id, num_bytes_of).order_by(*newest_first).limit(limit + 1)
+    if before is not None:
+        sizes = sizes.where(tuple_(*key) < before)
+    if not include_retried:
+        sizes = sizes.where(col(row.retry_time).is_(None))
+    found = (await session.exec(sizes)).all()
+    totals = accumulate(size for _, size in found)
+    num_fitting = sum(total <= num_bytes for total in totals)
+    page = [dead_letter_id for dead_letter_id, _ in found[: min(limit, max(num_fitting, 1))]]
+    query = select(row).where(col(row.dead_letter_id).in_(page)).order_by(*newest_first)
+    return (await session.exec(query)).all(), len(found) > len(page)

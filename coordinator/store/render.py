@@ -6,6 +6,7 @@ from google.protobuf.json_format import ParseDict
 
 from coordinator.store.tables import (
     CheckpointRow,
+    DeadLetterRow,
     DeploymentRow,
     JobRow,
     MetricRow,
@@ -15,6 +16,7 @@ from coordinator.store.tables import (
     WorkerRow,
 )
 from luthier.telemetry import trace_id_of
+from luthier.v1.dead_letter_pb2 import DeadLetter
 from luthier.v1.deployment_pb2 import Deployment
 from luthier.v1.job_pb2 import Job
 from luthier.v1.job_service_pb2 import StageMetric
@@ -134,6 +136,23 @@ def worker_message(row: WorkerRow) -> Worker:
         heartbeat_time=row.heartbeat_time,
         num_failures_in_row=row.num_failures_in_row,
         quarantined_until=row.quarantined_until,
+    )
+
+
+def dead_letter_message(row: DeadLetterRow) -> DeadLetter:
+    """A dead letter."""
+    return DeadLetter(
+        dead_letter_id=row.dead_letter_id,
+        source=f"SOURCE_{row.source}",
+        subject=row.subject,
+        headers=row.headers,
+        payload=row.payload,
+        reason=row.reason,
+        project_id=row.project_id,
+        job_id=row.job_id,
+        stage_id=row.stage_id,
+        create_time=row.create_time,
+        retry_time=row.retry_time,
     )
 
 

@@ -103,7 +103,7 @@ class JobServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CancelJob(self, request, context):
-        """Legal from PENDING and RUNNING; a repeat is a no-op; FAILED_PRECONDITION from SUCCEEDED and FAILED.
+        """Legal from PENDING, RUNNING and PAUSED; a repeat is a no-op; FAILED_PRECONDITION from SUCCEEDED and FAILED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

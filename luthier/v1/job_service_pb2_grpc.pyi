@@ -34,7 +34,7 @@ class JobServiceStub:
     ListJobs: grpc.UnaryUnaryMultiCallable[luthier.v1.job_service_pb2.ListJobsRequest, luthier.v1.job_service_pb2.ListJobsResponse]
     """Newest first."""
     CancelJob: grpc.UnaryUnaryMultiCallable[luthier.v1.job_service_pb2.CancelJobRequest, luthier.v1.job_service_pb2.CancelJobResponse]
-    """Legal from PENDING and RUNNING; a repeat is a no-op; FAILED_PRECONDITION from SUCCEEDED and FAILED."""
+    """Legal from PENDING, RUNNING and PAUSED; a repeat is a no-op; FAILED_PRECONDITION from SUCCEEDED and FAILED."""
     PauseJob: grpc.UnaryUnaryMultiCallable[luthier.v1.job_service_pb2.PauseJobRequest, luthier.v1.job_service_pb2.PauseJobResponse]
     """Legal from PENDING and RUNNING; a repeat is a no-op. What runs stops at its next checkpoint, then the job is PAUSED."""
     ResumeJob: grpc.UnaryUnaryMultiCallable[luthier.v1.job_service_pb2.ResumeJobRequest, luthier.v1.job_service_pb2.ResumeJobResponse]
@@ -56,7 +56,7 @@ class JobServiceAsyncStub(JobServiceStub):
     ListJobs: grpc.aio.UnaryUnaryMultiCallable[luthier.v1.job_service_pb2.ListJobsRequest, luthier.v1.job_service_pb2.ListJobsResponse]  # type: ignore[assignment]
     """Newest first."""
     CancelJob: grpc.aio.UnaryUnaryMultiCallable[luthier.v1.job_service_pb2.CancelJobRequest, luthier.v1.job_service_pb2.CancelJobResponse]  # type: ignore[assignment]
-    """Legal from PENDING and RUNNING; a repeat is a no-op; FAILED_PRECONDITION from SUCCEEDED and FAILED."""
+    """Legal from PENDING, RUNNING and PAUSED; a repeat is a no-op; FAILED_PRECONDITION from SUCCEEDED and FAILED."""
     PauseJob: grpc.aio.UnaryUnaryMultiCallable[luthier.v1.job_service_pb2.PauseJobRequest, luthier.v1.job_service_pb2.PauseJobResponse]  # type: ignore[assignment]
     """Legal from PENDING and RUNNING; a repeat is a no-op. What runs stops at its next checkpoint, then the job is PAUSED."""
     ResumeJob: grpc.aio.UnaryUnaryMultiCallable[luthier.v1.job_service_pb2.ResumeJobRequest, luthier.v1.job_service_pb2.ResumeJobResponse]  # type: ignore[assignment]
@@ -99,7 +99,7 @@ class JobServiceServicer(metaclass=abc.ABCMeta):
         request: luthier.v1.job_service_pb2.CancelJobRequest,
         context: _ServicerContext,
     ) -> typing.Union[luthier.v1.job_service_pb2.CancelJobResponse, collections.abc.Awaitable[luthier.v1.job_service_pb2.CancelJobResponse]]:
-        """Legal from PENDING and RUNNING; a repeat is a no-op; FAILED_PRECONDITION from SUCCEEDED and FAILED."""
+        """Legal from PENDING, RUNNING and PAUSED; a repeat is a no-op; FAILED_PRECONDITION from SUCCEEDED and FAILED."""
 
     @abc.abstractmethod
     def PauseJob(

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from luthier.v1 import worker_service_pb2 as pb
+from luthier.v1.failure_pb2 import Failure
 from luthier.v1.job_service_pb2 import CreateJobRequest, GetJobRequest
 from luthier.v1.job_service_pb2_grpc import JobServiceStub
 from luthier.v1.stage_pb2 import Artifact, Progress, StageOutputs
@@ -30,9 +31,9 @@ class PlayedWorker:
         self.jobs: Any = JobServiceStub(coordinator.channel)
         self.stub: Any = WorkerServiceStub(coordinator.channel)
 
-    async def register(self) -> pb.RegisterWorkerResponse:
+    async def register(self, worker_id: str = "worker-1") -> pb.RegisterWorkerResponse:
         capabilities = WorkerCapabilities(worker_classes=["cpu"], kinds=KINDS, num_cpus=2)
-        request = pb.RegisterWorkerRequest(worker_id=self.worker_id, display_name="here", capabilities=capabilities)
+        request = pb.RegisterWorkerRequest(worker_id=worker_id, display_name="here", capabilities=capabilities)
         return await self.stub.RegisterWorker(request, metadata=self.metadata)
 
     async def create_job(self, **changes: Any) -> Any:
@@ -66,6 +67,11 @@ class PlayedWorker:
             setattr(outputs, name, value)
         request = pb.CompleteStageRequest(stage_id=stage.stage_id, fence=stage.fence, outputs=outputs)
         return await self.stub.CompleteStage(request, metadata=self.metadata)
+
+    async def fail(self, stage: Any, failure_class: Any) -> Any:
+        failure = Failure(failure_class=failure_class, message="broken")
+        request = pb.FailStageRequest(stage_id=stage.stage_id, fence=stage.fence, failure=failure)
+        return await self.stub.FailStage(request, metadata=self.metadata)
 
     async def run_until(self, job_id: str, last: str) -> Any:
         """Runs every stage before `last` and returns the claimed assignment of `last`."""

@@ -7,8 +7,10 @@ import grpc
 import pytest
 
 from luthier.v1 import job_service_pb2 as pb
+from luthier.v1.failure_pb2 import FailureClass
 from luthier.v1.job_pb2 import Job
 from luthier.v1.job_service_pb2_grpc import JobServiceStub
+from luthier.v1.stage_pb2 import Stage
 
 SPEC = {"name": "tickets", "base_model": "tiny", "data": {"path": "/data/tickets.jsonl"}, "deploy": {}}
 
@@ -117,6 +119,85 @@ async def test_a_cancelled_job_stays_cancelled(coordinator: Any, jobs: Any) -> N
         assert reply.job.HasField("end_time")
     code, _ = await refusal(jobs.CancelJob(pb.CancelJobRequest(job_id="job_none"), metadata=coordinator.metadata))
     assert code is grpc.StatusCode.NOT_FOUND
+
+
+async def test_a_paused_job_waits_until_it_is_resumed(coordinator: Any, jobs: Any, worker: Any) -> None:
+    job = await worker.create_job()
+    for _ in range(2):
+        paused = (await jobs.PauseJob(pb.PauseJobRequest(job_id=job.job_id), metadata=coordinator.metadata)).job
+        assert paused.state == Job.STATE_PAUSED
+        assert paused.stages[0].state == Stage.STATE_PAUSED
+        assert all(stage.pause_requested for stage in paused.stages)
+    assert not (await worker.claim(job.job_id, "preprocess")).HasField("assignment")
+    for _ in range(2):
+        resumed = (await jobs.ResumeJob(pb.ResumeJobRequest(job_id=job.job_id), metadata=coordinator.metadata)).job
+        assert resumed.state == Job.STATE_PENDING
+        assert not any(stage.pause_requested for stage in resumed.stages)
+    assert (await worker.claim(job.job_id, "preprocess")).HasField("assignment")
+
+
+async def test_a_job_that_runs_is_paused_when_its_try_has_ended(coordinator: Any, jobs: Any, worker: Any) -> None:
+    job = await worker.create_job()
+    stage = (await worker.claim(job.job_id, "preprocess")).assignment.stage
+    pausing = (await jobs.PauseJob(pb.PauseJobRequest(job_id=job.job_id), metadata=coordinator.metadata)).job
+    assert (pausing.state, pausing.stages[0].state) == (Job.STATE_RUNNING, Stage.STATE_RUNNING)
+    await worker.fail(stage, FailureClass.FAILURE_CLASS_PREEMPTED)
+    paused = await worker.get_job(job.job_id)
+    assert (paused.state, paused.stages[0].state) == (Job.STATE_PAUSED, Stage.STATE_PAUSED)
+    await jobs.ResumeJob(pb.ResumeJobRequest(job_id=job.job_id), metadata=coordinator.metadata)
+    again = (await worker.claim(job.job_id, "preprocess", request_id="claim-2")).assignment.stage
+    assert again.attempt == 2
+
+
+async def test_a_success_while_pausing_counts_and_the_next_stage_is_held_back(
+    coordinator: Any, jobs: Any, worker: Any
+) -> None:
+    job = await worker.create_job()
+    stage = (await worker.claim(job.job_id, "preprocess")).assignment.stage
+    await jobs.PauseJob(pb.PauseJobRequest(job_id=job.job_id), metadata=coordinator.metadata)
+    await worker.complete(stage)
+    paused = await worker.get_job(job.job_id)
+    assert [one.state for one in paused.stages[:2]] == [Stage.STATE_SUCCEEDED, Stage.STATE_PAUSED]
+    assert paused.state == Job.STATE_PAUSED
+    cancelled = await jobs.CancelJob(pb.CancelJobRequest(job_id=job.job_id), metadata=coordinator.metadata)
+    assert cancelled.job.state == Job.STATE_CANCELLED
+
+
+async def test_pausing_is_told_in_order(coordinator: Any, jobs: Any) -> None:
+    job = await create(jobs, coordinator)
+    for call, request in (
+        (jobs.PauseJob, pb.PauseJobRequest(job_id=job.job_id)),
+        (jobs.PauseJob, pb.PauseJobRequest(job_id=job.job_id)),
+        (jobs.ResumeJob, pb.ResumeJobRequest(job_id=job.job_id)),
+        (jobs.CancelJob, pb.CancelJobRequest(job_id=job.job_id)),
+    ):
+        await call(request, metadata=coordinator.metadata)
+    updates = jobs.WatchJob(pb.WatchJobRequest(job_id=job.job_id), metadata=coordinator.metadata)
+    facts = [update.event.WhichOneof("fact") async for update in updates if update.HasField("event")]
+    assert facts[:7] == [
+        "job_created",
+        "stage_queued",
+        "job_pause_requested",
+        "stage_paused",
+        "job_paused",
+        "job_resumed",
+        "stage_queued",
+    ]
+    assert facts[-1] == "job_cancelled"
+
+
+async def test_a_job_that_has_ended_is_neither_paused_nor_resumed(coordinator: Any, jobs: Any) -> None:
+    job = await create(jobs, coordinator)
+    await jobs.CancelJob(pb.CancelJobRequest(job_id=job.job_id), metadata=coordinator.metadata)
+    for call, request_type in ((jobs.PauseJob, pb.PauseJobRequest), (jobs.ResumeJob, pb.ResumeJobRequest)):
+        code, details = await refusal(call(request_type(job_id=job.job_id), metadata=coordinator.metadata))
+        assert code is grpc.StatusCode.FAILED_PRECONDITION
+        assert "CANCELLED" in details
+        code, _ = await refusal(call(request_type(job_id="job_none"), metadata=coordinator.metadata))
+        assert code is grpc.StatusCode.NOT_FOUND
+        elsewhere = (coordinator.metadata[0], ("x-luthier-project", "other"))
+        code, _ = await refusal(call(request_type(job_id=job.job_id), metadata=elsewhere))
+        assert code is grpc.StatusCode.NOT_FOUND
 
 
 async def test_watch_begins_and_ends_with_a_snapshot_and_gives_every_event_in_order(

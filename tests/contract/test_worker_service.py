@@ -9,7 +9,7 @@ import pytest
 from luthier.v1 import worker_service_pb2 as pb
 from luthier.v1.failure_pb2 import Failure, FailureClass
 from luthier.v1.job_pb2 import Job
-from luthier.v1.job_service_pb2 import CancelJobRequest, ListJobMetricsRequest
+from luthier.v1.job_service_pb2 import CancelJobRequest, ListJobMetricsRequest, PauseJobRequest, ResumeJobRequest
 from luthier.v1.stage_pb2 import Checkpoint, MetricPoint, Stage
 from luthier.v1.worker_pb2 import Worker
 
@@ -84,6 +84,118 @@ async def test_a_heartbeat_is_told_of_cancellation_and_of_a_lost_lease(worker: A
     assert (await worker.heartbeat(stale)).verdict == pb.StageVerdict.VERDICT_LOST_LEASE
     await worker.jobs.CancelJob(CancelJobRequest(job_id=job.job_id), metadata=worker.metadata)
     assert (await worker.heartbeat(stage)).verdict == pb.StageVerdict.VERDICT_CANCEL
+
+
+async def test_a_heartbeat_is_told_of_a_pause_and_keeps_the_lease(worker: Any) -> None:
+    job = await worker.create_job()
+    stage = (await worker.claim(job.job_id, "preprocess")).assignment.stage
+    before = await worker.heartbeat(stage)
+    await worker.jobs.PauseJob(PauseJobRequest(job_id=job.job_id), metadata=worker.metadata)
+    verdict = await worker.heartbeat(stage)
+    assert verdict.verdict == pb.StageVerdict.VERDICT_PAUSE
+    assert verdict.lease_until.ToDatetime() > before.lease_until.ToDatetime()
+    await worker.jobs.ResumeJob(ResumeJobRequest(job_id=job.job_id), metadata=worker.metadata)
+    assert (await worker.heartbeat(stage)).verdict == pb.StageVerdict.VERDICT_OK
+
+
+async def test_a_failed_attempt_goes_to_another_worker_first(worker: Any) -> None:
+    job = await worker.create_job()
+    stage = (await worker.claim(job.job_id, "preprocess")).assignment.stage
+    await worker.fail(stage, FailureClass.FAILURE_CLASS_LOST_WORKER)
+    alone = await worker.claim(job.job_id, "preprocess", request_id="claim-2")
+    assert alone.assignment.stage.attempt == 2
+    await worker.fail(alone.assignment.stage, FailureClass.FAILURE_CLASS_PREEMPTED)
+    stage = (await worker.claim(job.job_id, "preprocess", request_id="claim-3")).assignment.stage
+    await worker.fail(stage, FailureClass.FAILURE_CLASS_LOST_WORKER)
+    await worker.register("worker-2")
+    refused = await worker.claim(job.job_id, "preprocess", request_id="claim-4")
+    assert (refused.HasField("assignment"), refused.try_elsewhere) == (False, False)  # the back-off is not over
+    taken = None
+    while taken is None or not taken.HasField("assignment"):
+        refused = await worker.claim(job.job_id, "preprocess", request_id="claim-5")
+        assert not refused.HasField("assignment")
+        taken = await worker.claim(job.job_id, "preprocess", request_id="claim-6", worker_id="worker-2")
+    assert taken.assignment.stage.attempt == 4
+
+
+async def test_a_worker_that_fails_three_times_in_a_row_gets_nothing(worker: Any) -> None:
+    for number in range(3):
+        job = await worker.create_job()
+        stage = (await worker.claim(job.job_id, "preprocess", request_id=f"claim-{number}")).assignment.stage
+        await worker.fail(stage, FailureClass.FAILURE_CLASS_INTERNAL)
+    job = await worker.create_job()
+    refused = await worker.claim(job.job_id, "preprocess", request_id="claim-4")
+    assert (refused.HasField("assignment"), refused.try_elsewhere) == (False, True)
+    again = (await worker.register()).worker
+    assert again.state == Worker.STATE_QUARANTINED
+    assert again.num_failures_in_row == 3
+    assert again.HasField("quarantined_until")
+    await worker.heartbeat(stage)
+    assert (await worker.claim(job.job_id, "preprocess", request_id="claim-5")).try_elsewhere
+
+
+async def test_a_success_in_between_keeps_a_worker_in_service(worker: Any) -> None:
+    for number in range(5):
+        job = await worker.create_job()
+        stage = (await worker.claim(job.job_id, "preprocess", request_id=f"claim-{number}")).assignment.stage
+        if number == 2:
+            await worker.complete(stage)
+        else:
+            await worker.fail(stage, FailureClass.FAILURE_CLASS_INTERNAL)
+    assert (await worker.register()).worker.state == Worker.STATE_READY
+
+
+async def test_running_out_of_memory_is_refitted(worker: Any) -> None:
+    job = await worker.create_job()
+    stage = (await worker.claim(job.job_id, "preprocess")).assignment.stage
+    reply = await worker.fail(stage, FailureClass.FAILURE_CLASS_OUT_OF_MEMORY)
+    assert (reply.stage.state, reply.stage.refit) == (Stage.STATE_QUEUED, 1)
+
+
+async def test_retired_checkpoints_are_forgotten_and_a_late_repeat_brings_none_back(worker: Any) -> None:
+    job = await worker.create_job()
+    stage = (await worker.run_until(job.job_id, "train")).stage
+    checkpoints = [Checkpoint(uri=f"file:///c/{step}", digest="sha256:11", step=step) for step in (1, 2, 3)]
+    reports = [
+        pb.ReportStageRequest(stage_id=stage.stage_id, fence=stage.fence, checkpoints=checkpoints[:2]),
+        pb.ReportStageRequest(
+            stage_id=stage.stage_id,
+            fence=stage.fence,
+            checkpoints=checkpoints[2:],
+            retired_checkpoint_uris=["file:///c/1", "file:///c/unknown"],
+        ),
+    ]
+    for report in (*reports, *reports):
+        await worker.stub.ReportStage(report, metadata=worker.metadata)
+    await worker.fail(stage, FailureClass.FAILURE_CLASS_PREEMPTED)
+    again = (await worker.claim(job.job_id, "train", request_id="claim-2")).assignment
+    assert [found.step for found in again.checkpoints] == [3, 2]
+    later = pb.ReportStageRequest(
+        stage_id=stage.stage_id, fence=again.stage.fence, retired_checkpoint_uris=["file:///c/2"]
+    )
+    await worker.stub.ReportStage(later, metadata=worker.metadata)
+    await worker.fail(again.stage, FailureClass.FAILURE_CLASS_PREEMPTED)
+    last = (await worker.claim(job.job_id, "train", request_id="claim-3")).assignment
+    assert [found.step for found in last.checkpoints] == [3]
+
+
+async def test_checkpoints_of_another_stage_are_not_forgotten(worker: Any) -> None:
+    jobs = [await worker.create_job() for _ in range(2)]
+    stages = [(await worker.run_until(job.job_id, "train")).stage for job in jobs]
+    checkpoint = Checkpoint(uri="file:///c/1", digest="sha256:11", step=1)
+    for stage in stages:
+        request = pb.ReportStageRequest(stage_id=stage.stage_id, fence=stage.fence, checkpoints=[checkpoint])
+        await worker.stub.ReportStage(request, metadata=worker.metadata)
+    request = pb.ReportStageRequest(
+        stage_id=stages[0].stage_id, fence=stages[0].fence, retired_checkpoint_uris=["file:///c/1"]
+    )
+    await worker.stub.ReportStage(request, metadata=worker.metadata)
+    found = []
+    for job, stage in zip(jobs, stages, strict=True):
+        await worker.fail(stage, FailureClass.FAILURE_CLASS_PREEMPTED)
+        again = (await worker.claim(job.job_id, "train", request_id="claim-2")).assignment
+        found.append(len(again.checkpoints))
+    assert found == [0, 1]
 
 
 async def test_an_unknown_worker_s_heartbeat_is_refused(worker: Any) -> None:

@@ -52,15 +52,16 @@ class Play:
         """Claims with a request id of its own."""
         self.claims += 1
         store = PostgresJobs(database) if database else self.store
-        return await claim_stage(store, stage_id, worker_id, f"claim-{self.claims}", replace(TERMS, lease=lease))
+        reply = await claim_stage(store, stage_id, worker_id, f"claim-{self.claims}", replace(TERMS, lease=lease))
+        return reply.assignment if reply.HasField("assignment") else None
 
     async def complete(self, stage: Any) -> Any:
         outputs = StageOutputs(result_json="{}", gate_passed=True)
-        return await complete_stage(self.store, stage.stage_id, stage.fence, outputs)
+        return await complete_stage(self.store, stage.stage_id, stage.fence, outputs, TERMS)
 
     async def fail(self, stage: Any, failure_class: Any) -> Any:
         failure = Failure(failure_class=failure_class, message="broken")
-        return await fail_stage(self.store, stage.stage_id, stage.fence, failure)
+        return await fail_stage(self.store, stage.stage_id, stage.fence, failure, TERMS)
 
     async def events(self) -> list[Event]:
         async with self.database.transaction() as session:

@@ -34,7 +34,7 @@ async def test_of_many_claimers_at_once_exactly_one_wins(play: Any, postgres_url
 async def test_a_repeated_claim_in_flight_gets_one_assignment(play: Any) -> None:
     stage_id = (await play.create_job()).stages[0].stage_id
     claims = await asyncio.gather(*(claim_stage(play.store, stage_id, "w", "same", TERMS) for _ in range(8)))
-    assert all(claim == claims[0] for claim in claims)
+    assert all(claim == claims[0] and claim.HasField("assignment") for claim in claims)
     assert (await play.facts()).count("stage_started") == 1
 
 
@@ -71,9 +71,8 @@ async def test_the_same_completion_from_many_retries_is_recorded_once(play: Any)
 async def test_of_two_different_completions_at_once_one_is_refused(play: Any) -> None:
     stage = (await play.claim((await play.create_job()).stages[0].stage_id)).stage
     outputs = [StageOutputs(metrics={"loss": value}, gate_passed=True) for value in (1.0, 2.0)]
-    results = await asyncio.gather(
-        *(complete_stage(play.store, stage.stage_id, stage.fence, one) for one in outputs), return_exceptions=True
-    )
+    rivals = (complete_stage(play.store, stage.stage_id, stage.fence, one, TERMS) for one in outputs)
+    results = await asyncio.gather(*rivals, return_exceptions=True)
     assert sum(isinstance(result, ConflictError) for result in results) == 1
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from coordinator.facts import NeedsMet, UpstreamFailed
-from coordinator.graph import JobState, cancel, follow, job_event, job_failure, job_state
+from coordinator.graph import JobState, cancel, follow, job_event, job_failure, job_state, pause, resume
 from coordinator.lifecycle import Stage, StageState, advance
 from luthier.errors import ConflictError
 from luthier.spec.plan import NEEDS
@@ -43,6 +43,10 @@ def all_of(state: str) -> dict[str, str]:
         (all_of("SKIPPED") | {"preprocess": "FAILED"}, JobState.FAILED),
         (all_of("SUCCEEDED") | {"export": "SKIPPED", "deploy": "SKIPPED"}, JobState.FAILED),
         (all_of("CANCELLED") | {"preprocess": "SUCCEEDED"}, JobState.CANCELLED),
+        ({"preprocess": "PAUSED"}, JobState.PAUSED),
+        ({"preprocess": "SUCCEEDED", "train": "PAUSED"}, JobState.PAUSED),
+        ({"preprocess": "RUNNING", "train": "PAUSED"}, JobState.RUNNING),
+        ({"preprocess": "QUEUED", "train": "PAUSED"}, JobState.PENDING),
     ],
 )
 def test_the_job_s_state_is_derived(states: dict[str, str], expected: JobState) -> None:
@@ -93,6 +97,30 @@ def test_cancelling_spares_what_has_ended_and_is_refused_after_the_end() -> None
     for state in (JobState.SUCCEEDED, JobState.FAILED):
         with pytest.raises(ConflictError, match=state):
             cancel(state, stages(**all_of("SUCCEEDED")))
+
+
+def test_pausing_and_resuming_reach_what_has_not_ended_and_are_refused_after_the_end() -> None:
+    present = stages(preprocess="SUCCEEDED", train="RUNNING")
+    names = ["train", "evaluate", "export", "deploy"]
+    assert [stage.name for stage, _ in pause(JobState.RUNNING, present)] == names
+    marked = [replace(stage, pause_requested=stage.name in names) for stage in present]
+    assert pause(JobState.RUNNING, marked) == []
+    assert [stage.name for stage, _ in resume(JobState.PAUSED, marked)] == names
+    assert resume(JobState.RUNNING, present) == []
+    for state in (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED):
+        for change in (pause, resume):
+            with pytest.raises(ConflictError, match=state):
+                change(state, stages(**all_of("SUCCEEDED")))
+
+
+def test_a_job_that_was_paused_before_it_started_starts_later() -> None:
+    def names(before: JobState, after: JobState) -> list[str]:
+        return [fact.DESCRIPTOR.name for fact in job_event(before, after, None)]
+
+    assert names(JobState.PENDING, JobState.PAUSED) == ["JobPaused"]
+    assert names(JobState.PAUSED, JobState.PENDING) == []
+    assert names(JobState.PENDING, JobState.RUNNING) == ["JobStarted"]
+    assert names(JobState.PAUSED, JobState.RUNNING) == []
 
 
 def test_a_change_of_the_job_s_state_is_told_once() -> None:
