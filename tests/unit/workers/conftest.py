@@ -201,14 +201,15 @@ def whole_model_dir(teachable_model_dir: Path, adapter_dir: Path, tmp_path_facto
 def tuned_task(
     teachable_model_dir: Path, adapter_dir: Path, whole_model_dir: Path, tmp_path: Path
 ) -> Callable[..., Task]:
-    """A function that makes the task of a stage after training: what the earlier stages left are published artifacts.
+    """A function that makes the task of a stage: what the earlier stages left are published artifacts.
 
-    `method` in the job file decides which train artifact there is.
+    `method` in the job file decides which train artifact there is, unless `outputs` has one.
     """
 
     def make(
         kind: str,
         *,
+        train: Sequence[str] = (),
         test: Sequence[str] | None = tuple(QUESTIONS),
         validation: Sequence[str] | None = (),
         outputs: Mapping[str, StageOutputs] | None = None,
@@ -217,7 +218,7 @@ def tuned_task(
         root = tmp_path / uuid.uuid4().hex[:8]
         (root / "work").mkdir(parents=True)
         dataset = _write_dataset(
-            root / "dataset", teachable_model_dir, {"train": (), "validation": validation, "test": test}
+            root / "dataset", teachable_model_dir, {"train": train, "validation": validation, "test": test}
         )
         trained = whole_model_dir if spec.get("method") == {"type": "full"} else adapter_dir
         inputs = {

@@ -61,3 +61,19 @@ def test_soft_capped_scores_are_refused() -> None:
     model.set_attn_implementation(register())
     with pytest.raises(ConfigError, match="soft-capped scores"):
         _loss(model, 5)
+
+
+@pytest.mark.parametrize("length", [6, 300])
+def test_attention_dropout_is_that_of_the_config_and_of_training_alone(length: int) -> None:
+    torch.manual_seed(0)
+    sizes = SIZES | {"sliding_window": None}
+    model = MistralForCausalLM(MistralConfig(**sizes, attention_dropout=0.5)).eval()
+    model.set_attn_implementation(register())
+    quiet = _loss(model, length)
+    assert _loss(model, length) == quiet
+    model.train()
+    torch.manual_seed(1)
+    first, second = _loss(model, length), _loss(model, length)
+    assert len({quiet, first, second}) == 3
+    torch.manual_seed(1)
+    assert _loss(model, length) == first
