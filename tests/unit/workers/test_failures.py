@@ -1,4 +1,4 @@
-"""Classes by chain and by text; real causes in real runners: tests/integration/workers/test_failure_classes.py."""
+"""Classes by chain and by text; real causes in real runners: test_failure_classes.py."""
 
 import errno
 import os
