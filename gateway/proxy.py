@@ -14,6 +14,7 @@ from google.protobuf.descriptor import ServiceDescriptor
 
 from gateway.auth.principal import current_principal, internal_metadata
 from luthier.v1 import (
+    admin_service_pb2,
     deployment_service_pb2,
     event_service_pb2,
     job_service_pb2,
@@ -27,6 +28,7 @@ FORWARDED_SERVICES: tuple[ServiceDescriptor, ...] = (
     model_service_pb2.DESCRIPTOR.services_by_name["ModelService"],
     deployment_service_pb2.DESCRIPTOR.services_by_name["DeploymentService"],
     event_service_pb2.DESCRIPTOR.services_by_name["EventService"],
+    admin_service_pb2.DESCRIPTOR.services_by_name["AdminService"],
 )
 MAX_UNARY_SECONDS = 60.0
 """Longest a unary call may take, whatever deadline the client set."""

@@ -1,4 +1,8 @@
-"""Which permission each public method needs. A method without a row is denied, whoever asks."""
+"""Which permission each public method needs. A method without a row is denied, whoever asks.
+
+A key may have `*` instead, which is everything within its project, and `admin.*`, which is everything that concerns
+the installation and so every project.
+"""
 
 from luthier.errors import PermissionDeniedError
 from luthier.v1.access_service_pb2 import Principal
@@ -20,6 +24,10 @@ PERMISSIONS: dict[str, str] = {
     "/luthier.v1.DeploymentService/ListDeployments": "deployments.list",
     "/luthier.v1.EventService/ListEvents": "events.list",
     "/luthier.v1.EventService/SubscribeEvents": "events.list",
+    "/luthier.v1.AdminService/ListWorkers": "admin.workers.list",
+    "/luthier.v1.AdminService/ReleaseWorker": "admin.workers.release",
+    "/luthier.v1.AdminService/ListDeadLetters": "admin.dead_letters.list",
+    "/luthier.v1.AdminService/RetryDeadLetter": "admin.dead_letters.retry",
     "/luthier.v1.InferenceService/Chat": "inference.chat",
     "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": ANY_KEY,
 }
@@ -37,5 +45,6 @@ def check_permission(principal: Principal, method: str) -> None:
     needed = PERMISSIONS.get(method)
     if needed is None:
         raise PermissionDeniedError("this method is not public")
-    if needed != ANY_KEY and needed not in principal.permissions and "*" not in principal.permissions:
+    everything = "admin.*" if needed.startswith("admin.") else "*"
+    if needed != ANY_KEY and needed not in principal.permissions and everything not in principal.permissions:
         raise PermissionDeniedError(f"the API key lacks the permission {needed!r}")

@@ -1,4 +1,4 @@
-"""`luthier jobs`: submit, look at, follow and cancel jobs."""
+"""`luthier jobs`: submit, look at, follow, pause and cancel jobs."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -27,7 +27,7 @@ from luthier.client.types import Event, Job
 if TYPE_CHECKING:
     from luthier.client import Client
 
-app = typer.Typer(help="Submit, look at, follow and cancel jobs.", no_args_is_help=True)
+app = typer.Typer(help="Submit, look at, follow, pause and cancel jobs.", no_args_is_help=True)
 
 JobId = Annotated[str, typer.Argument(metavar="ID", help="Id of the job.")]
 
@@ -79,7 +79,7 @@ def list_(
 
 @app.command()
 def watch(job_id: JobId, output: OutputOption = "text") -> None:
-    """Follow a job to its end; exit with 1 when it fails. JSON: one update a line."""
+    """Follow a job to its end, through pauses too; exit with 1 when it fails. JSON: one update a line."""
     with connect() as client:
         if output == "text":
             _finish(_follow(client, job_id), output)
@@ -96,11 +96,32 @@ def watch(job_id: JobId, output: OutputOption = "text") -> None:
 def cancel(job_id: JobId, output: OutputOption = "text") -> None:
     """Cancel a job. A repeat changes nothing."""
     with connect() as client:
-        job = client.cancel(job_id)
-    if output == "json":
-        print_json(job_document(job))
-    else:
-        typer.echo(f"{job.id} {job.state}")
+        _print_state(client.cancel(job_id), output)
+
+
+@app.command()
+def pause(
+    job_id: JobId,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Return when nothing of it runs any more; exit with 1 when it failed before.")
+    ] = False,
+    output: OutputOption = "text",
+) -> None:
+    """Pause a job: what runs stops at its next checkpoint and frees its worker. A repeat changes nothing."""
+    with connect() as client:
+        job = client.pause(job_id)
+        if wait:
+            job = _until_paused(client, job)
+    _print_state(job, output)
+    if wait and job.state not in ("PAUSED", "SUCCEEDED"):
+        raise typer.Exit(1)
+
+
+@app.command()
+def resume(job_id: JobId, output: OutputOption = "text") -> None:
+    """Let a paused job go on from its last checkpoint. A repeat changes nothing."""
+    with connect() as client:
+        _print_state(client.resume(job_id), output)
 
 
 @app.command()
@@ -134,6 +155,23 @@ def _follow(client: "Client", job_id: str) -> Job:
         stderr().print(f"the job goes on; follow it with: luthier jobs watch {job_id}", markup=False)
         raise
     return client.get(job_id)
+
+
+def _until_paused(client: "Client", job: Job) -> Job:
+    """The job once it is paused, or has ended before that."""
+    for update in client.watch(job.id):
+        if isinstance(update, Job):
+            job = update
+            if job.state == "PAUSED":
+                break
+    return job
+
+
+def _print_state(job: Job, output: Output) -> None:
+    if output == "json":
+        print_json(job_document(job))
+    else:
+        typer.echo(f"{job.id} {job.state}")
 
 
 def _finish(job: Job, output: Output) -> None:

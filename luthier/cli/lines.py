@@ -12,6 +12,9 @@ _LINES: dict[str, Callable[[Event], str]] = {
     "job_succeeded": lambda event: "job succeeded",
     "job_failed": lambda event: f"job failed{_because(event)}",
     "job_cancelled": lambda event: "job cancelled",
+    "job_pause_requested": lambda event: "pause requested; what runs stops at its next checkpoint",
+    "job_paused": lambda event: "job paused",
+    "job_resumed": lambda event: "job resumed",
     "stage_queued": lambda event: f"{event.stage} queued",
     "stage_started": lambda event: (
         f"{event.stage} started, attempt {event.attempt} on {event.data.get('worker_id', '')}"
@@ -20,7 +23,10 @@ _LINES: dict[str, Callable[[Event], str]] = {
     "stage_failed": lambda event: f"{event.stage} failed{_because(event)}",
     "stage_skipped": lambda event: f"{event.stage} skipped: {event.data.get('reason', '')}",
     "stage_cancelled": lambda event: f"{event.stage} cancelled",
-    "stage_retried": lambda event: f"{event.stage} attempt {event.attempt} ended{_because(event)}; queued again",
+    "stage_retried": lambda event: (
+        f"{event.stage} attempt {event.attempt} ended{_because(event)}; queued again{_refitted(event)}"
+    ),
+    "stage_paused": lambda event: f"{event.stage} paused",
     "checkpoint_committed": lambda event: (
         f"{event.stage} checkpoint at step {event.data.get('checkpoint', {}).get('step', 0)}"
     ),
@@ -48,6 +54,11 @@ def log_lines(event: Event) -> Iterator[str]:
 
 def _because(event: Event) -> str:
     return f" ({event.failure.failure_class}): {event.failure.message}" if event.failure else ""
+
+
+def _refitted(event: Event) -> str:
+    refit = event.data.get("refit", 0)
+    return f", with forward passes of 1/{2**refit}" if refit else ""
 
 
 def _joined(names: Any) -> str:

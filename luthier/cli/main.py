@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from luthier.cli import chat, datasets, demo, deployments, events, jobs, local, models, spec
+from luthier.cli import chat, datasets, dead_letters, demo, deployments, events, jobs, local, models, spec, workers
 from luthier.cli.output import printable, stderr
 from luthier.errors import InvalidRequestError, LuthierError
 
@@ -65,3 +65,5 @@ app.add_typer(datasets.app, name="datasets")
 app.add_typer(models.app, name="models")
 app.add_typer(deployments.app, name="deployments")
 app.command()(chat.chat)
+app.add_typer(workers.app, name="workers")
+app.add_typer(dead_letters.app, name="dead-letters")

@@ -1,5 +1,6 @@
 """How commands print: tables for people, JSON for programs, and nothing that could steer a terminal."""
 
+import base64
 import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,8 +22,13 @@ STATE_STYLES = {
     "PENDING": "dim",
     "QUEUED": "cyan",
     "RUNNING": "yellow",
+    "PAUSED": "blue",
     "SUCCEEDED": "green",
     "ACTIVE": "green",
+    "READY": "green",
+    "DRAINING": "yellow",
+    "LOST": "red",
+    "QUARANTINED": "magenta",
     "FAILED": "red",
     "CANCELLED": "magenta",
     "SKIPPED": "dim",
@@ -47,13 +53,15 @@ def printable(text: str) -> str:
 
 
 def plain(value: Any) -> Any:
-    """JSON values of anything that the SDK returns: times as ISO 8601 in UTC, durations in seconds."""
+    """JSON values of anything that the SDK returns: times as ISO 8601 in UTC, durations in seconds, bytes in base64."""
     if is_dataclass(value) and not isinstance(value, type):
         return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, datetime):
         return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
     if isinstance(value, timedelta):
         return value.total_seconds()
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, str):

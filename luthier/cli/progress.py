@@ -105,6 +105,8 @@ class JobView:
         if elapsed is not None:
             head.append(f"  {duration(elapsed)}")
         yield head
+        if self.job.state == "PAUSED":
+            yield Text(f"paused; go on with: luthier jobs resume {self.job.id}")
         yield self._table(self.job, is_wide=options.max_width >= _WIDE_COLUMNS)
         for line in self._events:
             yield Text(line, style="dim", overflow="ellipsis", no_wrap=True)
@@ -123,7 +125,6 @@ class JobView:
         """One cell for every column."""
         progress = stage.progress if stage.state == "RUNNING" else None
         loss, validation_loss = self._losses.get(stage.name, (None, None))
-        doing = stage.failure.message if stage.failure else stage.gate_reason
         return {
             "stage": cell(stage.name),
             "state": cell(stage.state),
@@ -134,7 +135,7 @@ class JobView:
             "val. loss": cell(validation_loss),
             "ETA": cell(progress.eta if progress else None),
             "time": cell(_elapsed(stage.started_time, stage.finished_time)),
-            "doing": cell((progress.message if progress else doing or "").replace("\n", " ")),
+            "doing": cell(_doing(stage).replace("\n", " ")),
         }
 
     def _progress_line(self, stage: Stage) -> str:
@@ -147,6 +148,14 @@ class JobView:
         if progress.eta is not None:
             parts.append(f"ETA {duration(progress.eta)}")
         return "  ".join(part for part in parts if part)
+
+
+def _doing(stage: Stage) -> str:
+    if stage.state == "RUNNING" and stage.pause_requested:
+        return "stops at its next checkpoint"
+    if stage.state == "RUNNING" and stage.progress is not None:
+        return stage.progress.message
+    return (stage.failure.message if stage.failure else stage.gate_reason) or ""
 
 
 def _bar(stage: Stage, width: int) -> RenderableType:

@@ -9,6 +9,7 @@ from luthier.client.types import (
     Artifact,
     ChatAnswer,
     ChatChunk,
+    DeadLetter,
     Deployment,
     Event,
     Failure,
@@ -17,6 +18,7 @@ from luthier.client.types import (
     Model,
     Progress,
     Stage,
+    Worker,
 )
 
 if TYPE_CHECKING:
@@ -29,6 +31,7 @@ __all__ = [
     "ChatAnswer",
     "ChatChunk",
     "Client",
+    "DeadLetter",
     "Deployment",
     "Event",
     "Failure",
@@ -37,6 +40,7 @@ __all__ = [
     "Model",
     "Progress",
     "Stage",
+    "Worker",
 ]
 
 _CLIENTS = {"AsyncClient": "luthier.client.aio", "Client": "luthier.client.sync"}

@@ -10,6 +10,7 @@ from opentelemetry.instrumentation.grpc import aio_client_interceptors
 
 from luthier import telemetry
 from luthier.client import calls, streams
+from luthier.client.admin import AsyncDeadLetters, AsyncWorkers
 from luthier.client.calls import Call, Flow, JobLike, Prompt
 from luthier.client.connection import CHANNEL_OPTIONS, find_connection
 from luthier.client.convert import chunk_of
@@ -53,6 +54,8 @@ class AsyncClient:
         )
         self.models = AsyncModels(self)
         self.deployments = AsyncDeployments(self)
+        self.workers = AsyncWorkers(self)
+        self.dead_letters = AsyncDeadLetters(self)
 
     async def submit(self, job: JobLike, request_id: str | None = None) -> Job:
         """Submits a job: a path, a mapping with its content, or a checked spec. The trace of the job begins here.
@@ -84,9 +87,21 @@ class AsyncClient:
         """Cancels a job; a repeat changes nothing."""
         return await self.run(calls.cancel_job(job_id))
 
+    async def pause(self, job_id: str) -> Job:
+        """Pauses a job; a repeat changes nothing.
+
+        What runs stops at its next checkpoint and frees its worker; the job is `PAUSED` after that.
+        """
+        return await self.run(calls.pause_job(job_id))
+
+    async def resume(self, job_id: str) -> Job:
+        """Lets a paused job go on from its last checkpoint; changes nothing when it is not paused."""
+        return await self.run(calls.resume_job(job_id))
+
     def watch(self, job_id: str, after: int = 0, timeout_seconds: float | None = None) -> AsyncIterator[Job | Event]:
         """Snapshots and events of a job until it is terminal; the last item is its last snapshot.
 
+        A paused job is not terminal: this waits until somebody resumes or cancels it.
         A lost connection is resumed: every event with a sequence above `after` comes once, in order.
 
         Raises:

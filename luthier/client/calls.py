@@ -12,12 +12,23 @@ from typing import Any, TypeVar
 
 from google.protobuf.message import Message
 
-from luthier.client.convert import deployment_of, event_of, job_of, metric_of, model_of
-from luthier.client.types import ChatAnswer, ChatChunk, Deployment, Event, Job, MetricPoint, Model
+from luthier.client.convert import dead_letter_of, deployment_of, event_of, job_of, metric_of, model_of, worker_of
+from luthier.client.types import (
+    ChatAnswer,
+    ChatChunk,
+    DeadLetter,
+    Deployment,
+    Event,
+    Job,
+    MetricPoint,
+    Model,
+    Worker,
+)
 from luthier.errors import InternalError
 from luthier.ids import new_id
 from luthier.spec import JobSpec, canonical_json, load_job_file, parse_spec, resolve_paths
 from luthier.v1 import (
+    admin_service_pb2,
     deployment_service_pb2,
     event_service_pb2,
     inference_service_pb2,
@@ -81,6 +92,20 @@ def cancel_job(job_id: str) -> Flow[Job]:
     return job_of(response.job)
 
 
+def pause_job(job_id: str) -> Flow[Job]:
+    """Pauses; the job as it is then."""
+    request = job_service_pb2.PauseJobRequest(job_id=job_id)
+    response = yield Call("JobService/PauseJob", request, job_service_pb2.PauseJobResponse)
+    return job_of(response.job)
+
+
+def resume_job(job_id: str) -> Flow[Job]:
+    """Resumes; the job as it is then."""
+    request = job_service_pb2.ResumeJobRequest(job_id=job_id)
+    response = yield Call("JobService/ResumeJob", request, job_service_pb2.ResumeJobResponse)
+    return job_of(response.job)
+
+
 def list_metrics(job_id: str, stage: str | None, limit: int) -> Flow[list[MetricPoint]]:
     """Recorded metrics, oldest first."""
     return _pages(
@@ -140,6 +165,42 @@ def list_deployments(limit: int) -> Flow[list[Deployment]]:
         lambda page: [deployment_of(deployment) for deployment in page.deployments],
         limit,
     )
+
+
+def list_workers(limit: int) -> Flow[list[Worker]]:
+    """Workers of the installation, those heard of last first."""
+    return _pages(
+        "AdminService/ListWorkers",
+        admin_service_pb2.ListWorkersRequest(),
+        admin_service_pb2.ListWorkersResponse,
+        lambda page: [worker_of(worker) for worker in page.workers],
+        limit,
+    )
+
+
+def release_worker(worker_id: str) -> Flow[Worker]:
+    """Ends a quarantine."""
+    request = admin_service_pb2.ReleaseWorkerRequest(worker_id=worker_id)
+    response = yield Call("AdminService/ReleaseWorker", request, admin_service_pb2.ReleaseWorkerResponse)
+    return worker_of(response.worker)
+
+
+def list_dead_letters(limit: int, include_retried: bool) -> Flow[list[DeadLetter]]:
+    """Dead letters of the installation, newest first."""
+    return _pages(
+        "AdminService/ListDeadLetters",
+        admin_service_pb2.ListDeadLettersRequest(include_retried=include_retried),
+        admin_service_pb2.ListDeadLettersResponse,
+        lambda page: [dead_letter_of(letter) for letter in page.dead_letters],
+        limit,
+    )
+
+
+def retry_dead_letter(dead_letter_id: str) -> Flow[DeadLetter]:
+    """Has it handled again."""
+    request = admin_service_pb2.RetryDeadLetterRequest(dead_letter_id=dead_letter_id)
+    response = yield Call("AdminService/RetryDeadLetter", request, admin_service_pb2.RetryDeadLetterResponse)
+    return dead_letter_of(response.dead_letter)
 
 
 def chat(

@@ -11,6 +11,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from luthier.client.types import (
     Artifact,
     ChatChunk,
+    DeadLetter,
     Deployment,
     Event,
     Failure,
@@ -19,8 +20,10 @@ from luthier.client.types import (
     Model,
     Progress,
     Stage,
+    Worker,
 )
 from luthier.v1 import (
+    dead_letter_pb2,
     deployment_pb2,
     event_pb2,
     failure_pb2,
@@ -29,6 +32,7 @@ from luthier.v1 import (
     job_service_pb2,
     model_pb2,
     stage_pb2,
+    worker_pb2,
 )
 
 
@@ -73,6 +77,8 @@ def stage_of(message: stage_pb2.Stage) -> Stage:
         metrics=dict(outputs.metrics),
         result=json.loads(outputs.result_json or "{}"),
         gate_reason=outputs.gate_reason or None,
+        refit=message.refit,
+        pause_requested=message.pause_requested,
     )
 
 
@@ -127,6 +133,44 @@ def deployment_of(message: deployment_pb2.Deployment) -> Deployment:
         failure=_failure_of(message, "failure"),
         created_time=_time(message, "create_time"),
         active_time=_time(message, "active_time"),
+    )
+
+
+def worker_of(message: worker_pb2.Worker) -> Worker:
+    """A Worker; its capabilities are spread over it."""
+    can = message.capabilities
+    return Worker(
+        id=message.worker_id,
+        display_name=message.display_name,
+        state=_name(worker_pb2.Worker.State, message.state, "STATE_"),
+        worker_classes=tuple(can.worker_classes),
+        kinds=tuple(can.kinds),
+        num_cpus=can.num_cpus,
+        memory_bytes=can.memory_bytes,
+        accelerator=can.accelerator or None,
+        num_accelerators=can.num_accelerators,
+        version=can.version,
+        registered_time=_time(message, "register_time"),
+        heartbeat_time=_time(message, "heartbeat_time"),
+        num_failures_in_row=message.num_failures_in_row,
+        quarantined_until=_time(message, "quarantined_until"),
+    )
+
+
+def dead_letter_of(message: dead_letter_pb2.DeadLetter) -> DeadLetter:
+    """A DeadLetter."""
+    return DeadLetter(
+        id=message.dead_letter_id,
+        source=_name(dead_letter_pb2.DeadLetter.Source, message.source, "SOURCE_"),
+        reason=message.reason,
+        subject=message.subject or None,
+        headers=dict(message.headers),
+        payload=message.payload,
+        project_id=message.project_id or None,
+        job_id=message.job_id or None,
+        stage_id=message.stage_id or None,
+        created_time=_time(message, "create_time"),
+        retried_time=_time(message, "retry_time"),
     )
 
 

@@ -11,6 +11,7 @@ from opentelemetry.instrumentation.grpc.grpcext import intercept_channel
 
 from luthier import telemetry
 from luthier.client import calls, streams
+from luthier.client.admin import DeadLetters, Workers
 from luthier.client.calls import Call, Flow, JobLike, Prompt
 from luthier.client.connection import CHANNEL_OPTIONS, find_connection
 from luthier.client.convert import chunk_of
@@ -52,6 +53,8 @@ class Client:
         self._traced: grpc.Channel = intercept_channel(self._channel, client_interceptor())
         self.models = Models(self)
         self.deployments = Deployments(self)
+        self.workers = Workers(self)
+        self.dead_letters = DeadLetters(self)
 
     def submit(self, job: JobLike, request_id: str | None = None) -> Job:
         """Submits a job: a path, a mapping with its content, or a checked spec. The trace of the job begins here.
@@ -83,9 +86,21 @@ class Client:
         """Cancels a job; a repeat changes nothing."""
         return self.run(calls.cancel_job(job_id))
 
+    def pause(self, job_id: str) -> Job:
+        """Pauses a job; a repeat changes nothing.
+
+        What runs stops at its next checkpoint and frees its worker; the job is `PAUSED` after that.
+        """
+        return self.run(calls.pause_job(job_id))
+
+    def resume(self, job_id: str) -> Job:
+        """Lets a paused job go on from its last checkpoint; changes nothing when it is not paused."""
+        return self.run(calls.resume_job(job_id))
+
     def watch(self, job_id: str, after: int = 0, timeout_seconds: float | None = None) -> Iterator[Job | Event]:
         """Snapshots and events of a job until it is terminal; the last item is its last snapshot.
 
+        A paused job is not terminal: this waits until somebody resumes or cancels it.
         A lost connection is resumed: every event with a sequence above `after` comes once, in order.
 
         Raises:

@@ -70,6 +70,10 @@ class Stage:
     """The kind's own result; empty until the stage has succeeded."""
     gate_reason: str | None
     """Why the evaluation gate refused the model."""
+    refit: int = 0
+    """How often a forward pass was halved because memory ran out; the batch of a step stays what it was."""
+    pause_requested: bool = False
+    """Whether it is paused, or stops at its next checkpoint."""
 
     @property
     def is_terminal(self) -> bool:
@@ -85,7 +89,7 @@ class Job:
     project_id: str
     name: str
     state: str
-    """`PENDING`, `RUNNING`, `SUCCEEDED`, `FAILED` or `CANCELLED`."""
+    """`PENDING`, `RUNNING`, `PAUSED`, `SUCCEEDED`, `FAILED` or `CANCELLED`."""
     spec: Mapping[str, Any]
     """The resolved job file."""
     stages: tuple[Stage, ...]
@@ -179,6 +183,48 @@ class Deployment:
     failure: Failure | None
     created_time: datetime | None
     active_time: datetime | None
+
+
+@dataclass(frozen=True)
+class Worker:
+    """A process that runs stages."""
+
+    id: str
+    display_name: str
+    """Host name."""
+    state: str
+    """`READY`, `DRAINING`, `LOST` or `QUARANTINED`."""
+    worker_classes: tuple[str, ...]
+    kinds: tuple[str, ...]
+    num_cpus: int
+    memory_bytes: int
+    accelerator: str | None
+    num_accelerators: int
+    version: str
+    registered_time: datetime | None
+    heartbeat_time: datetime | None
+    num_failures_in_row: int
+    """Attempts that it failed since its last success."""
+    quarantined_until: datetime | None
+
+
+@dataclass(frozen=True)
+class DeadLetter:
+    """Something that could not be handled, kept until somebody retries it."""
+
+    id: str
+    source: str
+    """Who gave up: `RELAY`, `WORKER` or `RECONCILER`."""
+    reason: str
+    subject: str | None
+    """Of the message; None for a job that cannot be moved on."""
+    headers: Mapping[str, str]
+    payload: bytes
+    project_id: str | None
+    job_id: str | None
+    stage_id: str | None
+    created_time: datetime | None
+    retried_time: datetime | None
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ async def ensure_api_key(home: Home, coordinator: str) -> None:
         else:
             return
         create = CreateApiKeyRequest(
-            project_id=PROJECT, display_name="luthier up", key_sha256=digest, permissions=["*"]
+            project_id=PROJECT, display_name="luthier up", key_sha256=digest, permissions=["*", "admin.*"]
         )
         try:
             await stub.CreateApiKey(create, timeout=_CALL_SECONDS, metadata=metadata)

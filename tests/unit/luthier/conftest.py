@@ -9,6 +9,9 @@ import grpc
 import pytest
 
 from luthier.v1 import (
+    admin_service_pb2,
+    admin_service_pb2_grpc,
+    dead_letter_pb2,
     deployment_pb2,
     deployment_service_pb2,
     deployment_service_pb2_grpc,
@@ -24,6 +27,7 @@ from luthier.v1 import (
     model_service_pb2,
     model_service_pb2_grpc,
     stage_pb2,
+    worker_pb2,
 )
 
 MINIMAL = {"name": "tickets", "base_model": "smollm2-135m-instruct", "data": {"path": "/data/train.jsonl"}}
@@ -50,6 +54,7 @@ class Platform(
     model_service_pb2_grpc.ModelServiceServicer,
     deployment_service_pb2_grpc.DeploymentServiceServicer,
     inference_service_pb2_grpc.InferenceServiceServicer,
+    admin_service_pb2_grpc.AdminServiceServicer,
 ):
     """What the gateway looks like from outside."""
 
@@ -86,6 +91,14 @@ class Platform(
     def CancelJob(self, request, context):
         self._note(request, context)
         return job_service_pb2.CancelJobResponse(job=self._job(job_pb2.Job.STATE_CANCELLED))
+
+    def PauseJob(self, request, context):
+        self._note(request, context)
+        return job_service_pb2.PauseJobResponse(job=self._job(job_pb2.Job.STATE_RUNNING))
+
+    def ResumeJob(self, request, context):
+        self._note(request, context)
+        return job_service_pb2.ResumeJobResponse(job=self._job(job_pb2.Job.STATE_PENDING))
 
     def ListJobs(self, request, context):
         self._note(request, context)
@@ -145,6 +158,28 @@ class Platform(
         self._note(request, context)
         return deployment_service_pb2.ListDeploymentsResponse(deployments=[deployment_pb2.Deployment(name="tickets")])
 
+    def ListWorkers(self, request, context):
+        self._note(request, context)
+        quarantined = worker_pb2.Worker(worker_id="worker_1", state=worker_pb2.Worker.STATE_QUARANTINED)
+        return admin_service_pb2.ListWorkersResponse(workers=[quarantined])
+
+    def ReleaseWorker(self, request, context):
+        self._note(request, context)
+        ready = worker_pb2.Worker(worker_id=request.worker_id, state=worker_pb2.Worker.STATE_READY)
+        return admin_service_pb2.ReleaseWorkerResponse(worker=ready)
+
+    def _letter(self, dead_letter_id="dead_1"):
+        relay = dead_letter_pb2.DeadLetter.SOURCE_RELAY
+        return dead_letter_pb2.DeadLetter(dead_letter_id=dead_letter_id, source=relay, payload=b"\xff", reason="large")
+
+    def ListDeadLetters(self, request, context):
+        self._note(request, context)
+        return admin_service_pb2.ListDeadLettersResponse(dead_letters=[self._letter()])
+
+    def RetryDeadLetter(self, request, context):
+        self._note(request, context)
+        return admin_service_pb2.RetryDeadLetterResponse(dead_letter=self._letter(request.dead_letter_id))
+
     def Chat(self, request, context):
         self._note(request, context)
         yield from self.chunks
@@ -157,6 +192,7 @@ def serve(platform: Platform, port: int = 0) -> tuple[grpc.Server, int]:
     event_service_pb2_grpc.add_EventServiceServicer_to_server(platform, server)
     model_service_pb2_grpc.add_ModelServiceServicer_to_server(platform, server)
     deployment_service_pb2_grpc.add_DeploymentServiceServicer_to_server(platform, server)
+    admin_service_pb2_grpc.add_AdminServiceServicer_to_server(platform, server)
     inference_service_pb2_grpc.add_InferenceServiceServicer_to_server(platform, server)
     port = server.add_insecure_port(f"127.0.0.1:{port}")
     server.start()

@@ -103,6 +103,20 @@ def test_list_as_json_is_one_document(luthier):
     ]
 
 
+def test_pause_and_resume_say_the_new_state(luthier):
+    assert luthier("jobs", "pause", "job_1").stdout == "job_1 RUNNING\n"
+    assert luthier("jobs", "resume", "job_1").stdout == "job_1 PENDING\n"
+    assert json.loads(luthier("jobs", "pause", "job_1", "-o", "json").stdout)["state"] == "RUNNING"
+    assert json.loads(luthier("jobs", "resume", "job_1", "-o", "json").stdout)["state"] == "PENDING"
+
+
+@pytest.mark.parametrize(("state", "exit_code"), [("PAUSED", 0), ("SUCCEEDED", 0), ("CANCELLED", 1)])
+def test_pause_and_wait_returns_when_nothing_runs_any_more(luthier, platform, state, exit_code):
+    platform.job = job_pb2.Job(job_id="job_1", state=f"STATE_{state}")
+    result = luthier("jobs", "pause", "job_1", "--wait")
+    assert (result.stdout, result.exit_code) == (f"job_1 {state}\n", exit_code)
+
+
 def test_cancel_says_the_new_state(luthier):
     assert luthier("jobs", "cancel", "job_1").stdout == "job_1 CANCELLED\n"
 
@@ -148,6 +162,10 @@ def test_chat_reads_the_prompt_from_stdin(luthier, platform):
         ("deployments", "list"),
         ("deployments", "get", "tickets"),
         ("jobs", "list"),
+        ("workers", "list"),
+        ("workers", "release", "worker_1"),
+        ("dead-letters", "list"),
+        ("dead-letters", "retry", "dead_1"),
     ],
 )
 def test_things_are_shown_as_text_and_as_json(luthier, arguments):
@@ -155,6 +173,18 @@ def test_things_are_shown_as_text_and_as_json(luthier, arguments):
     assert text.exit_code == 0
     assert text.stdout.strip()
     assert json.loads(luthier(*arguments, "-o", "json").stdout)
+
+
+def test_a_dead_letter_shows_its_payload_to_programs_only(luthier, platform):
+    (letter,) = json.loads(luthier("dead-letters", "list", "--retried", "-o", "json").stdout)
+    assert (letter["id"], letter["source"], letter["payload"]) == ("dead_1", "RELAY", "/w==")
+    assert platform.requests[-1].include_retried
+    assert luthier("dead-letters", "retry", "dead_1").stdout == "dead_1 is handled again\n"
+
+
+def test_a_released_worker_shows_its_state(luthier):
+    assert "QUARANTINED" in luthier("workers", "list").stdout
+    assert luthier("workers", "release", "worker_1").stdout == "worker_1 READY\n"
 
 
 def test_the_data_report_of_a_job_that_has_none_yet_says_so(luthier, platform):

@@ -70,6 +70,17 @@ def test_the_last_events_stand_below_the_table():
     assert "stage1 queued" not in shown
 
 
+def test_a_paused_job_says_how_to_go_on():
+    shown = render(job(stage("train", "PAUSED", pause_requested=True), state="PAUSED"), event(1, "job_paused"))
+    assert "luthier jobs resume job_1" in shown
+    assert "job paused" in shown
+
+
+def test_a_stage_that_is_asked_to_pause_says_so():
+    pausing = stage("train", "RUNNING", pause_requested=True, progress=Progress(3, 80, "loss 1", None))
+    assert "stops at its next checkpoint" in render(job(pausing))
+
+
 def test_before_the_first_snapshot_there_is_something_to_see():
     assert "waiting" in render()
 

@@ -118,6 +118,11 @@ def test_an_event_kind_of_a_newer_server_is_handed_on(client, platform):
     assert (event.kind, dict(event.data)) == ("unknown", {})
 
 
+def test_pause_and_resume(client):
+    assert client.pause("job_1").state == "RUNNING"
+    assert client.resume("job_1").state == "PENDING"
+
+
 def test_metrics_models_and_deployments(client):
     (point,) = client.metrics("job_1", stage="train")
     assert (point.stage, point.step, dict(point.values)) == ("train", 3, {"loss": 0.5})
@@ -125,6 +130,14 @@ def test_metrics_models_and_deployments(client):
     assert [model.id for model in client.nested("models", "list")] == ["mdl_1"]
     assert client.nested("deployments", "get", "tickets").state == "ACTIVE"
     assert [deployment.name for deployment in client.nested("deployments", "list")] == ["tickets"]
+
+
+def test_workers_and_dead_letters(client):
+    assert [worker.state for worker in client.nested("workers", "list")] == ["QUARANTINED"]
+    assert client.nested("workers", "release", "worker_9").id == "worker_9"
+    (letter,) = client.nested("dead_letters", "list")
+    assert (letter.source, letter.payload, letter.subject, letter.job_id) == ("RELAY", b"\xff", None, None)
+    assert client.nested("dead_letters", "retry", "dead_9").id == "dead_9"
 
 
 def test_chat_joins_the_pieces(client, platform):
