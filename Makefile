@@ -10,13 +10,25 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 PROTOS := $(wildcard proto/luthier/v1/*.proto)
 SERVICES := $(wildcard proto/luthier/v1/*_service.proto)
 
-.PHONY: demo test check proto bench docs format clean
+# `make chaos SECONDS=600 SEED=7`: how long to break things, and which.
+SECONDS ?= 1800
+ifndef SEED
+SEED := $(shell od -An -N3 -tu4 /dev/urandom | tr -d ' ')
+endif
+GAP ?= 3
+OPEN ?= 6
+
+.PHONY: demo test chaos check proto bench docs format clean
 
 demo: $(STAMP)
 	$(BIN)/luthier demo
 
 test: $(STAMP)
 	$(BIN)/python -m pytest
+
+chaos: $(STAMP)
+	$(BIN)/python -m tests.chaos --seconds $(SECONDS) --seed $(SEED) --gap $(GAP) --open $(OPEN) \
+	  --report build/chaos-$(SEED).json --logs build/chaos-$(SEED)-logs
 
 check: $(STAMP)
 	ruff format --check .

@@ -1,0 +1,110 @@
+"""A process dies at a named moment, beside others that go on: no job is lost, none runs twice, no hand is needed.
+
+All points share one platform with jobs under way all the time; the last test waits for all of them and looks at what
+is left. One point alone: `pytest tests/chaos/test_crash_points.py -k "relay.after_publish or every_promise"`.
+"""
+
+import asyncio
+import random
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
+from itertools import cycle
+
+import pytest
+import pytest_asyncio
+
+from luthier.client.aio import AsyncClient
+from luthier.errors import ConflictError
+from tests.chaos.cluster import COORDINATORS, Shape, running
+from tests.chaos.crash_points import POINTS
+from tests.chaos.faults import delete_stream
+from tests.chaos.invariants import violations, wait_until_quiet
+from tests.chaos.load import Users, answered
+from tests.chaos.services import until
+
+pytestmark = [pytest.mark.chaos, pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
+
+SHAPE = Shape(num_workers=2, lease_seconds=2.0)
+NUM_OPEN = 3
+TRY_SECONDS = 2.0
+PATIENCE_SECONDS = 120.0
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def users() -> AsyncIterator[Users]:
+    """People with jobs on a platform of their own."""
+    async with running(SHAPE) as cluster:
+        users = Users(cluster, random.Random(0))
+        users.start(num_open=NUM_OPEN)
+        yield users
+        await users.stop()
+
+
+def _victims() -> list[tuple[str, str]]:
+    """Every point with the process that is to die there: the one dies while the other comes back."""
+    take = {"coordinator": cycle(COORDINATORS), "workers": cycle(SHAPE.workers)}
+    of_users = ("create", "cancel")  # the gateway calls the first coordinator
+    return [
+        (name, COORDINATORS[0] if name.startswith(of_users) else next(take[point.program]))
+        for name, point in POINTS.items()
+    ]
+
+
+@pytest.mark.parametrize(("point", "victim"), _victims())
+async def test_a_process_dies_there_and_comes_back(point: str, victim: str, users: Users) -> None:
+    cluster = users.cluster
+    service = cluster.services[victim]
+    await service.answers()
+    await cluster.restart_armed(victim, point)
+    num_exits = len(service.exits)
+
+    async def has_died() -> bool:
+        return len(service.exits) > num_exits
+
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while not await has_died():
+            async with cluster.client() as client:
+                await PROVOCATIONS.get(point.partition(".")[0], _nothing)(users, client)
+            with suppress(TimeoutError):
+                await until(has_died, TRY_SECONDS)
+    assert service.exits[num_exits] == -signal.SIGKILL
+
+
+async def test_every_promise_holds_after_all_of_that(users: Users) -> None:
+    users.submit_no_more()
+    await wait_until_quiet(users.cluster, PATIENCE_SECONDS)
+    assert await users.follower.misses() == []
+    assert await violations(users.cluster, users.accepted) == []
+
+
+async def _nothing(users: Users, client: AsyncClient) -> None:
+    """The jobs that are under way will do."""
+
+
+async def _cancel(users: Users, client: AsyncClient) -> None:
+    job_id = await users.submit(client, "noop")
+    with suppress(ConflictError):
+        await answered(lambda: client.cancel(job_id))
+
+
+async def _fail(users: Users, client: AsyncClient) -> None:
+    await users.submit(client, "flaky")
+
+
+async def _lose_the_stream(users: Users, client: AsyncClient) -> None:
+    await delete_stream(users.cluster, "stream:EVENTS", 0)
+
+
+async def _restart_a_worker(users: Users, client: AsyncClient) -> None:
+    for name in SHAPE.workers:
+        users.cluster.services[name].end()
+
+
+# What has to happen for a point to be reached; the part before the dot names them.
+PROVOCATIONS: dict[str, Callable[[Users, AsyncClient], Awaitable[None]]] = {
+    "cancel": _cancel,
+    "fail": _fail,
+    "refill": _lose_the_stream,
+    "register": _restart_a_worker,
+}
