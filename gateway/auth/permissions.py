@@ -16,6 +16,8 @@ PERMISSIONS: dict[str, str] = {
     "/luthier.v1.JobService/GetJob": "jobs.get",
     "/luthier.v1.JobService/ListJobs": "jobs.list",
     "/luthier.v1.JobService/CancelJob": "jobs.cancel",
+    "/luthier.v1.JobService/PauseJob": "jobs.pause",
+    "/luthier.v1.JobService/ResumeJob": "jobs.pause",
     "/luthier.v1.JobService/WatchJob": "jobs.get",
     "/luthier.v1.JobService/ListJobMetrics": "jobs.get",
     "/luthier.v1.ModelService/GetModel": "models.get",
