@@ -35,5 +35,7 @@ class EventService(EventServiceServicer):
         project_id = project_of(context)
         job_id = id_of(request.job_id, "job_id") if request.job_id else ""
         events = subscribe_events(self._database, self._notifications, project_id, job_id, request.after_sequence)
+        # A project can be silent for hours; whoever waits should know that somebody listens.
+        yield pb.SubscribeEventsResponse()
         async for event in events:
             yield pb.SubscribeEventsResponse(event=event)

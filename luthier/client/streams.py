@@ -95,6 +95,8 @@ def subscribe_events(after: int, job_id: str | None, patience_seconds: float) ->
     def accept(
         subscription: Subscription[Event], message: event_service_pb2.SubscribeEventsResponse
     ) -> Iterator[Event]:
+        if not message.HasField("event"):
+            return
         sequence, expected = message.event.sequence, subscription.position + 1
         if job_id is None and sequence > expected:
             raise InternalError(f"the event log jumped from {expected - 1} to {sequence}; events are missing")

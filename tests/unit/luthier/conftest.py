@@ -138,6 +138,7 @@ class Platform(
         return event_service_pb2.ListEventsResponse(events=found[:3], is_last_page=len(found) <= 3)
 
     def SubscribeEvents(self, request, context):
+        yield event_service_pb2.SubscribeEventsResponse()
         for event in self._events(request, context):
             yield event_service_pb2.SubscribeEventsResponse(event=event)
 

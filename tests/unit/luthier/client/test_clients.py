@@ -112,6 +112,14 @@ def test_following_events_notices_a_hole_in_the_log(client, platform):
         client.stream("events", follow=True)
 
 
+def test_following_a_silent_log_survives_a_break(client, platform):
+    platform.break_after = [0, 0]
+    platform.log = [*platform.log[:2], *platform.log[4:]]  # the hole ends the test
+    with pytest.raises(errors.InternalError, match="jumped from 2 to 5"):
+        client.stream("events", follow=True)
+    assert [request.after_sequence for request in platform.requests] == [0, 0, 0]
+
+
 def test_an_event_kind_of_a_newer_server_is_handed_on(client, platform):
     platform.log = [Event(sequence=1, event_id="evt_1")]
     (event,) = client.stream("events")
