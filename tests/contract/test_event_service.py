@@ -45,9 +45,10 @@ async def test_a_subscriber_gets_what_was_and_then_what_comes(coordinator: Any, 
     stub: Any = EventServiceStub(coordinator.channel)
     stream = stub.SubscribeEvents(pb.SubscribeEventsRequest(after_sequence=1), metadata=coordinator.metadata)
     facts = []
-    opening = await stream.read()
+    replies = aiter(stream)
+    opening = await anext(replies)
     assert not opening.HasField("event"), "the subscription is confirmed before there is anything to say"
-    async for reply in stream:
+    async for reply in replies:
         facts.append(reply.event.WhichOneof("fact"))
         if facts == ["stage_queued"]:
             await worker.jobs.CancelJob(CancelJobRequest(job_id=job.job_id), metadata=worker.metadata)
