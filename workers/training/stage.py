@@ -55,6 +55,7 @@ def run(task: Task, report: Report) -> StageResult:
         resume_from=snapshot,
         refit=task.assignment.stage.refit,
     )
+    del snapshot  # of full fine-tuning it is three times the size of the model
     summary = engine.run()
     folder = task.new_dir("output")
     method.save(model, base, folder)

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from workers.failures import ConfigError
 from workers.training import precision
 
 CPU = torch.device("cpu")
@@ -22,3 +23,21 @@ def test_auto_takes_the_faster_one(slow: torch.dtype, chosen: torch.dtype, monke
 
 def test_the_probe_measures() -> None:
     assert 0.0 < precision.gemm_seconds(torch.float32, CPU) < 5.0
+
+
+def test_a_recorded_dtype_is_taken_up() -> None:
+    assert precision.recorded_dtype("float32", CPU) is torch.float32
+    assert precision.recorded_dtype("bfloat16", CPU) is torch.bfloat16
+
+
+def test_a_recorded_dtype_that_this_machine_lacks_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def lacking(*_: object) -> float:
+        raise RuntimeError("not implemented for 'BFloat16'")
+
+    monkeypatch.setattr(precision, "gemm_seconds", lacking)
+    with pytest.raises(
+        ConfigError, match=r"began in bfloat16.*cannot compute \(not implemented.*worker like the first"
+    ):
+        precision.recorded_dtype("bfloat16", CPU)
+    with pytest.raises(ConfigError, match=r"began in float4.*not known here"):
+        precision.recorded_dtype("float4", CPU)

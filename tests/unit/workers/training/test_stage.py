@@ -7,6 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+import torch
 from peft import PeftModel
 from pyarrow import parquet as pq
 
@@ -25,10 +26,12 @@ TRAINING = {"max_steps": 4, "eval_steps": 2, "pack_length": 128, "precision": "f
 
 
 class Recorder:
-    """Remembers checkpoints; asks to stop after a number of steps."""
+    """Remembers checkpoints; asks to stop after a number of steps, or once it has been asked so often."""
 
-    def __init__(self, stop_after: int | None = None) -> None:
+    def __init__(self, stop_after: int | None = None, stop_at_question: int | None = None) -> None:
         self.num_steps = 0
+        self.num_questions = 0
+        self._stop_at_question = stop_at_question
         self.checkpoints: list[Checkpoint] = []
         self._stop_after = stop_after
 
@@ -45,7 +48,8 @@ class Recorder:
         """Not asked for here."""
 
     def should_stop(self) -> bool:
-        return self.num_steps == self._stop_after
+        self.num_questions += 1
+        return self.num_steps == self._stop_after or self.num_questions == self._stop_at_question
 
 
 @pytest.fixture
@@ -106,7 +110,7 @@ def test_the_artifact_is_complete_and_plain(make_task: Callable[..., Task], tiny
     assert (folder / "loss.svg").read_text().lstrip().startswith("<?xml")
     adapter = json.loads((folder / "adapter" / "adapter_config.json").read_text())
     assert adapter["base_model_name_or_path"] == str(tiny_model_dir)
-    model = PeftModel.from_pretrained(load_model(tiny_model_dir, stage.torch.float32), str(folder / "adapter"))
+    model = PeftModel.from_pretrained(load_model(tiny_model_dir, torch.float32), str(folder / "adapter"))
     assert any("lora_B" in name and tensor.abs().sum() > 0 for name, tensor in model.named_parameters())
 
 
@@ -122,3 +126,41 @@ def test_a_second_attempt_ends_where_one_alone_would(make_task: Callable[..., Ta
     assert second.result["resumed_from_step"] == 3
     weights = [result.folder / "adapter" / "adapter_model.safetensors" for result in (whole, second) if result.folder]
     assert weights[0].read_bytes() == weights[1].read_bytes()
+
+
+@pytest.mark.parametrize("question", [1, 2, 3])
+def test_asked_to_stop_while_the_model_is_loaded_it_leaves_nothing(
+    make_task: Callable[..., Task], question: int
+) -> None:
+    task, report = make_task(1), Recorder(stop_at_question=question)
+    with pytest.raises(PreemptedError, match="while the model was being loaded"):
+        stage.run(task, report)
+    assert report.num_questions == question
+    assert report.checkpoints == []
+    assert not Path(task.output_uri).exists()
+
+
+def test_a_later_attempt_computes_as_the_first_one_did(
+    make_task: Callable[..., Task], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever a probe would say by then."""
+    monkeypatch.setattr(stage, "choose_dtype", lambda *_: torch.bfloat16)
+    stopped = Recorder(stop_after=2)
+    with pytest.raises(PreemptedError):
+        stage.run(make_task(1), stopped)
+    monkeypatch.setattr(stage, "choose_dtype", lambda *_: torch.float32)
+    assert stage.run(make_task(2, stopped.checkpoints), Recorder()).result["precision"] == "bfloat16"
+
+
+def test_smaller_forward_passes_reach_the_engine(make_task: Callable[..., Task]) -> None:
+    whole, halved = Recorder(), Recorder()
+    tasks = make_task(1), make_task(2)
+    tasks[1].assignment.stage.refit = 2
+    digests = []
+    for task, report in zip(tasks, (whole, halved), strict=True):
+        folder = stage.run(task, report).folder
+        assert folder is not None
+        rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+        digests.append([row["samples"] for row in rows])
+    assert digests[0] == digests[1]
+    assert halved.num_questions > whole.num_questions, "it asks before every forward pass"
