@@ -34,15 +34,27 @@ class Bus:
         """Whether the server can be reached at this moment."""
         return self._client is not None and self._client.is_connected
 
+    @property
+    def max_payload(self) -> int:
+        """Largest message, with its headers, that the server takes, in bytes.
+
+        Raises:
+            nats.errors.Error: there is no connection.
+        """
+        return int(self._connected().max_payload)
+
     def jetstream(self) -> JetStreamContext:
         """JetStream of the present connection.
 
         Raises:
             nats.errors.Error: there is no connection.
         """
+        return self._connected().jetstream()
+
+    def _connected(self) -> Client:
         if self._client is None or not self._client.is_connected:
             raise nats_errors.ConnectionClosedError
-        return self._client.jetstream()
+        return self._client
 
     async def run(self) -> None:
         """Stays connected until cancelled."""

@@ -2,23 +2,29 @@
 
 A row is claimed by `FOR UPDATE SKIP LOCKED`, published with its id as the message id, and marked after the stream's
 acknowledgement; a crash in between publishes it again, and the stream drops the repeat. There is no cursor: sequences
-commit out of order. NATS is a hint, so nothing here is fatal: while it is down, rows wait.
+commit out of order. NATS is a hint, so nothing here is fatal: while it is down, rows wait. A row that no bus can ever
+take is held back with a dead letter, and the others go on; an event held back is missing in the stream EVENTS, not in
+EventService, which reads the table.
 """
 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 from nats import errors as nats_errors
 from nats.js import JetStreamContext
 from sqlmodel import col, delete, func, select, update
+from sqlmodel.ext.asyncio.session import AsyncSession
 
 from coordinator.bus import Bus, find_stream, put_stream
+from coordinator.commands.dead_letters import record_dead_letter
 from coordinator.lifecycle import StageState
+from coordinator.poison import is_never, why_never
 from coordinator.store.engine import DATABASE_DOWN, OUR_FAULTS, Database
 from coordinator.store.notifications import OUTBOX_TOPIC, Notifications
-from coordinator.store.tables import OutboxRow, StageRow
+from coordinator.store.tables import DeadLetterSource, OutboxRow, StageRow
 from luthier.subjects import EVENTS_STREAM, STAGES_STREAM, STREAMS
 
 BATCH_SIZE = 100
@@ -29,7 +35,22 @@ STREAM_CHECK_SECONDS = 5.0
 WAKE_UPS_KEPT = timedelta(hours=1)
 EVENTS_REPLAYED = timedelta(seconds=STREAMS[EVENTS_STREAM]["max_age"])
 
+# What a publication may meet while the bus is away.
+BUS_DOWN = (nats_errors.Error, OSError, TimeoutError)
+
 log = logging.getLogger(__name__)
+
+
+@dataclass
+class Outcome:
+    """What became of a batch of rows."""
+
+    published: list[str] = field(default_factory=list)
+    """Ids of the rows that the stream has acknowledged."""
+    poisoned: list[tuple[OutboxRow, str]] = field(default_factory=list)
+    """Rows that no bus can ever take, and why."""
+    obstacle: Exception | None = None
+    """What the first of the others met."""
 
 
 class Relay:
@@ -60,7 +81,7 @@ class Relay:
                 await signal.wait(POLL_SECONDS)
 
     async def step(self) -> int:
-        """Publishes one batch; returns how many rows were taken to the bus."""
+        """Publishes one batch; returns how many rows were dealt with."""
         stream = self._bus.jetstream()
         clock = asyncio.get_running_loop().time()
         if clock - self._streams_checked_at > STREAM_CHECK_SECONDS:
@@ -70,19 +91,21 @@ class Relay:
         async with self._database.transaction() as session:
             query = (
                 select(OutboxRow)
-                .where(col(OutboxRow.published_time).is_(None))
+                .where(col(OutboxRow.published_time).is_(None), ~col(OutboxRow.held))
                 .order_by(col(OutboxRow.position))
                 .limit(BATCH_SIZE)
                 .with_for_update(skip_locked=True)
             )
             rows = (await session.exec(query)).all()
-            published, error = await _publish(stream, rows)
-            if published:
-                mark = update(OutboxRow).where(col(OutboxRow.message_id).in_(published))
+            outcome = await _publish(stream, rows, self._bus.max_payload)
+            if outcome.published:
+                mark = update(OutboxRow).where(col(OutboxRow.message_id).in_(outcome.published))
                 await session.exec(mark.values(published_time=func.clock_timestamp()))
-        if error is not None:
-            raise error
-        return len(published)
+            for row, reason in outcome.poisoned:
+                await _hold(session, row, reason)
+        if outcome.obstacle is not None:
+            raise outcome.obstacle
+        return len(outcome.published) + len(outcome.poisoned)
 
     async def ensure_streams(self, stream: JetStreamContext) -> None:
         """Makes the streams that are missing, and has what belongs into them published again."""
@@ -126,22 +149,47 @@ async def _prune(database: Database) -> None:
         await session.exec(query)
 
 
-async def _publish(stream: JetStreamContext, rows: Sequence[OutboxRow]) -> tuple[list[str], nats_errors.Error | None]:
-    """Ids of the rows that the stream has acknowledged, and the first error that the others met."""
+async def _publish(stream: JetStreamContext, rows: Sequence[OutboxRow], max_payload: int) -> Outcome:
+    outcome = Outcome()
+    sound: list[OutboxRow] = []
+    for row in rows:
+        if reason := why_never(row, max_payload):
+            outcome.poisoned.append((row, reason))
+        else:
+            sound.append(row)
     results = await asyncio.gather(
         *(
             stream.publish(row.subject, row.payload, timeout=PUBLISH_TIMEOUT_SECONDS, headers=row.headers)
-            for row in rows
+            for row in sound
         ),
         return_exceptions=True,
     )
-    published: list[str] = []
-    error: nats_errors.Error | None = None
-    for row, result in zip(rows, results, strict=True):
-        if isinstance(result, nats_errors.Error):
-            error = error or result
-        elif isinstance(result, BaseException):
+    for row, result in zip(sound, results, strict=True):
+        if not isinstance(result, BaseException):
+            outcome.published.append(row.message_id)
+        elif not isinstance(result, BUS_DOWN):
             raise result
+        elif is_never(result):
+            outcome.poisoned.append((row, f"{type(result).__name__}: {result}"))
         else:
-            published.append(row.message_id)
-    return published, error
+            outcome.obstacle = outcome.obstacle or result
+    return outcome
+
+
+async def _hold(session: AsyncSession, row: OutboxRow, reason: str) -> None:
+    """Takes a row out of the way of the others, and keeps why."""
+    log.error("message %s can never be published; see luthier dead-letters list: %s", row.message_id, reason)
+    hold = update(OutboxRow).where(col(OutboxRow.message_id) == row.message_id)
+    await session.exec(hold.values(held=True))
+    await record_dead_letter(
+        session,
+        DeadLetterSource.RELAY,
+        reason,
+        subject=row.subject,
+        headers=row.headers,
+        payload=row.payload,
+        message_id=row.message_id,
+        project_id=row.project_id,
+        job_id=row.job_id,
+        stage_id=row.stage_id,
+    )

@@ -5,6 +5,7 @@ How streams and consumers are configured stands here too, as plain values, so th
 streams) and the workers (which make the consumers) agree without this module importing the broker's client.
 """
 
+import re
 from typing import Any
 
 from luthier.ids import check_id
@@ -14,6 +15,7 @@ STAGES_STREAM = "STAGES"
 
 EVENTS_WILDCARD = "luthier.event.>"
 STAGES_WILDCARD = "luthier.stage.>"
+_SUBJECT = re.compile(r"luthier\.(event|stage)(\.[A-Za-z0-9_-]{1,64})+")
 
 # Arguments of `nats.js.api.StreamConfig`, by stream name; times in seconds.
 STREAMS: dict[str, dict[str, Any]] = {
@@ -60,10 +62,15 @@ def stage_subject(kind: str, worker_class: str, job_id: str) -> str:
     return f"{_stage_prefix(kind, worker_class)}.{check_id(job_id, 'job id')}"
 
 
+def is_subject(text: str) -> bool:
+    """Whether `text` can have been built here, so that one of our streams listens to it."""
+    return _SUBJECT.fullmatch(text) is not None
+
+
 def job_of_subject(subject: str) -> str:
     """The job that the subject of a wake-up names; empty when it is no such subject."""
     tokens = subject.split(".")
-    return tokens[-1] if subject.startswith("luthier.stage.") and len(tokens) == 5 else ""
+    return tokens[-1] if tokens[:2] == ["luthier", "stage"] and len(tokens) == 5 else ""
 
 
 def stage_filter(kind: str, worker_class: str) -> str:
