@@ -17,7 +17,14 @@ import pytest
 from luthier.v1.access_service_pb2 import CreateApiKeyRequest
 from luthier.v1.access_service_pb2_grpc import AccessServiceStub
 from luthier.v1.job_pb2 import Job
-from luthier.v1.job_service_pb2 import CancelJobRequest, CreateJobRequest, GetJobRequest, ListJobMetricsRequest
+from luthier.v1.job_service_pb2 import (
+    CancelJobRequest,
+    CreateJobRequest,
+    GetJobRequest,
+    ListJobMetricsRequest,
+    PauseJobRequest,
+    ResumeJobRequest,
+)
 from luthier.v1.job_service_pb2_grpc import JobServiceStub
 
 STAGES = Path(__file__).parents[2] / "stages"
@@ -86,6 +93,19 @@ class Platform:
 
     async def cancel(self, job_id: str) -> None:
         await self._jobs.CancelJob(CancelJobRequest(job_id=job_id), metadata=METADATA)
+
+    async def pause(self, job_id: str) -> None:
+        await self._jobs.PauseJob(PauseJobRequest(job_id=job_id), metadata=METADATA)
+
+    async def resume(self, job_id: str) -> None:
+        await self._jobs.ResumeJob(ResumeJobRequest(job_id=job_id), metadata=METADATA)
+
+    async def reached(self, job_id: str, state: Job.State, seconds: float = 30.0) -> Job:
+        """The job once it is in `state`."""
+        async with asyncio.timeout(seconds):
+            while (job := await self.job(job_id)).state != state:  # noqa: ASYNC110 - one call answers with one state
+                await asyncio.sleep(0.05)
+        return job
 
     async def losses(self, job_id: str) -> list[tuple[str, float]]:
         """Stage and loss of every recorded metric."""

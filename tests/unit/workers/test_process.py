@@ -3,7 +3,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import psutil
@@ -103,12 +102,18 @@ async def test_a_program_that_is_not_there_is_an_error(tmp_path: Path):
         await RunnerProcess.start(["/no/such/program"], tmp_path / "work", {}, keep_open=descriptor)
 
 
-@pytest.mark.chaos
-def test_a_runner_dies_with_its_supervisor(tmp_path: Path, assign, runner_argv, runner_environment):
-    work_dir = tmp_path / "work"
-    work_dir.mkdir()
-    write_task(work_dir, assign("stubborn"))
-    script = """
+async def test_a_runner_that_was_stopped_dies_with_all_its_kin(start):
+    runner, _ = await start("family")
+    async for message in runner.messages():
+        if isinstance(message, Progress) and "child" in message.message:
+            child = int(message.step)
+            os.killpg(runner.pid, signal.SIGSTOP)
+            runner.kill()
+    assert runner.returncode == -signal.SIGKILL
+    await until_gone(child, 2)
+
+
+SUPERVISOR = """
 import asyncio, os, sys
 from pathlib import Path
 from workers.process import RunnerProcess
@@ -117,15 +122,28 @@ async def main():
     descriptor = os.open(sys.argv[1], os.O_RDONLY)
     runner = await RunnerProcess.start(sys.argv[2:], Path(sys.argv[1]), dict(os.environ), keep_open=descriptor)
     async for message in runner.messages():
-        print(runner.pid, flush=True)
+        if "child" in getattr(message, "message", ""):
+            print(runner.pid, int(message.step), flush=True)
 
 asyncio.run(main())
 """
-    argv = [sys.executable, "-c", script, str(work_dir), *runner_argv]
+
+
+@pytest.mark.chaos
+@pytest.mark.parametrize("victims", ["supervisor", "runner, then supervisor", "both at once", "stopped runner"])
+def test_nothing_of_a_runner_outlives_its_supervisor(tmp_path: Path, assign, runner_argv, runner_environment, victims):
+    work_dir = tmp_path / "work"
+    work_dir.mkdir()
+    write_task(work_dir, assign("family"))
+    argv = [sys.executable, "-c", SUPERVISOR, str(work_dir), *runner_argv]
     with subprocess.Popen(argv, env=runner_environment, stdout=subprocess.PIPE, text=True) as supervisor:
-        runner = int(supervisor.stdout.readline())
+        runner, child = map(int, supervisor.stdout.readline().split())
+        if victims == "both at once":
+            supervisor.send_signal(signal.SIGSTOP)
+        if victims == "stopped runner":
+            os.kill(runner, signal.SIGSTOP)
+        elif victims != "supervisor":
+            os.kill(runner, signal.SIGKILL)
         supervisor.kill()
-    deadline = time.monotonic() + 2
-    while not is_gone(runner):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    asyncio.run(until_gone(runner, 2))
+    asyncio.run(until_gone(child, 2))
