@@ -91,7 +91,7 @@ async def serve(
         notifications.run,
         health.run,
         Relay(database, bus, notifications).run,
-        Reconciler(PostgresJobs(database), terms, settings.reconcile_interval).run,
+        Reconciler(PostgresJobs(database), terms, min(settings.reconcile_interval, settings.lease / 6)).run,
     )
     try:
         if not await _migrate(database, stop):

@@ -74,7 +74,7 @@ class CoordinatorSettings(BusSettings):
     quarantine: Duration = timedelta(seconds=60)
     """How long a worker gets nothing after its third failure in a row; doubles with every further one, up to 1 h."""
     reconcile_interval: Duration = timedelta(seconds=2)
-    """Pause between two looks for expired leases and lost events."""
+    """Pause between two looks for expired leases and lost events; a sixth of the lease if that is shorter."""
     stop_grace: Duration = timedelta(seconds=10)
     """Time for calls in flight when asked to stop."""
 
@@ -83,7 +83,7 @@ class GatewaySettings(Settings):
     """`python -m gateway`."""
 
     coordinator: str = "127.0.0.1:7430"
-    """`host:port` of the coordinator."""
+    """`host:port` of the coordinator, or `ip:port,ip:port` of several that work on one database."""
     internal_token: SecretStr = SecretStr("")
     """Shared secret of coordinator, gateway and workers."""
     gateway_listen: str = "127.0.0.1:7400"
@@ -98,7 +98,7 @@ class WorkerSettings(BusSettings):
     """`python -m workers`, and the runner that it starts."""
 
     coordinator: str = "127.0.0.1:7430"
-    """`host:port` of the coordinator."""
+    """`host:port` of the coordinator, or `ip:port,ip:port` of several that work on one database."""
     internal_token: SecretStr = SecretStr("")
     """Shared secret of coordinator, gateway and workers."""
     worker_id: str = ""

@@ -85,6 +85,32 @@ def family(task: Task, report: Report) -> StageResult:
     return stubborn(task, report)
 
 
+def busy(task: Task, report: Report) -> StageResult:
+    """Commits checkpoints, one after the other, and never listens."""
+    step = 0
+    while True:
+        step += 1
+        report.checkpoint(ArtifactRef(f"file:///busy/{step}", "sha256:00", 1), step=step)
+        report.progress(step, 0, "busy")
+        time.sleep(0.05)
+
+
+def frozen(task: Task, report: Report) -> StageResult:
+    """Stops itself, its child still running."""
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    (Path(task.spec.data.path).parent / "child").write_text(str(child.pid))
+    os.kill(os.getpid(), signal.SIGSTOP)
+    return StageResult()
+
+
+def slow_to_stop(task: Task, report: Report) -> StageResult:
+    """Needs longer for its last checkpoint than a lease of 2 s lasts."""
+    try:
+        return polite(task, report)
+    finally:
+        time.sleep(4)
+
+
 def gated(task: Task, report: Report) -> StageResult:
     """Ends once a file `go` lies beside the data."""
     while not (Path(task.spec.data.path).parent / "go").exists():
@@ -97,7 +123,8 @@ def by_job_name(task: Task, report: Report) -> StageResult:
     stage = task.assignment.stage
     with (Path(task.spec.data.path).parent / "runs.log").open("a") as log:
         log.write(f"{stage.name} {stage.attempt} {os.getpid()} {os.getppid()}\n")
-    behaviours = {"config": config, "polite": polite, "stubborn": stubborn, "gated": gated}
+    kinds = (config, polite, stubborn, gated, busy, frozen, slow_to_stop)
+    behaviours = {kind.__name__.replace("_", "-"): kind for kind in kinds}
     if stage.name != "preprocess" or stage.attempt > 1:
         return echo(task, report)
     return behaviours.get(task.spec.name, echo)(task, report)

@@ -9,13 +9,18 @@ import sys
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import asyncpg
 import grpc
 import psutil
 import pytest
 
 from luthier.v1.access_service_pb2 import CreateApiKeyRequest
 from luthier.v1.access_service_pb2_grpc import AccessServiceStub
+from luthier.v1.event_service_pb2 import ListEventsRequest
+from luthier.v1.event_service_pb2_grpc import EventServiceStub
+from luthier.v1.failure_pb2 import FailureClass
 from luthier.v1.job_pb2 import Job
 from luthier.v1.job_service_pb2 import (
     CancelJobRequest,
@@ -26,6 +31,7 @@ from luthier.v1.job_service_pb2 import (
     ResumeJobRequest,
 )
 from luthier.v1.job_service_pb2_grpc import JobServiceStub
+from luthier.v1.stage_pb2 import Stage
 
 STAGES = Path(__file__).parents[2] / "stages"
 METADATA = (("authorization", "Bearer secret"), ("x-luthier-project", "default"))
@@ -46,7 +52,8 @@ class Platform:
 
     def __init__(self, folder: Path, postgres_url: str, nats_url: str, port: int) -> None:
         self.nats_url = nats_url
-        self._folder = folder
+        self._postgres_url = postgres_url
+        self.folder = folder
         self._environment = {
             **os.environ,
             "PYTHONPATH": str(STAGES),
@@ -62,6 +69,7 @@ class Platform:
         self._processes: list[subprocess.Popen[bytes]] = []
         self._channel = grpc.aio.insecure_channel(f"127.0.0.1:{port}")
         self._jobs = JobServiceStub(self._channel)
+        self._events = EventServiceStub(self._channel)
 
     def set(self, name: str, value: str) -> None:
         """Sets an environment variable of every process started from now on."""
@@ -71,18 +79,19 @@ class Platform:
         """Starts a coordinator with a lease of so many seconds."""
         return self._start("coordinator", [], {"LUTHIER_LEASE": f"PT{lease}S"})
 
-    def worker(self, **settings: str) -> subprocess.Popen[bytes]:
+    def worker(self, *, stages: str = "tiny_stages:STAGES", **settings: str) -> subprocess.Popen[bytes]:
         """Starts a worker; `settings` are LUTHIER_ variables in lower case."""
         variables = {f"LUTHIER_{name.upper()}": value for name, value in settings.items()}
-        return self._start("workers", ["--stages", "tiny_stages:STAGES"], variables)
+        return self._start("workers", ["--stages", stages], variables)
 
-    async def submit(self, name: str) -> str:
+    async def submit(self, name: str, **spec: Any) -> str:
         """Submits a job whose first stage behaves as `name` says; returns its id once the coordinator took it."""
         access = AccessServiceStub(self._channel)
         key = CreateApiKeyRequest(project_id="default", display_name="test", key_sha256=os.urandom(32))
         await access.CreateApiKey(key, metadata=METADATA, wait_for_ready=True, timeout=30)
-        spec = {"name": name, "base_model": "tiny", "data": {"path": str(self._folder / "data.jsonl")}}
-        response = await self._jobs.CreateJob(CreateJobRequest(spec_json=json.dumps(spec)), metadata=METADATA)
+        plain = {"name": name, "base_model": "tiny", "data": {"path": str(self.folder / "data.jsonl")}}
+        request = CreateJobRequest(spec_json=json.dumps({**plain, **spec}))
+        response = await self._jobs.CreateJob(request, metadata=METADATA)
         return response.job.job_id
 
     async def job(self, job_id: str) -> Job:
@@ -107,6 +116,31 @@ class Platform:
                 await asyncio.sleep(0.05)
         return job
 
+    async def stage(self, job_id: str, name: str = "preprocess") -> Stage:
+        return next(stage for stage in (await self.job(job_id)).stages if stage.name == name)
+
+    async def started(self, job_id: str, attempt: int, name: str = "preprocess", seconds: float = 60.0) -> Stage:
+        """The stage once a worker has claimed it for so many times."""
+        async with asyncio.timeout(seconds):
+            while (stage := await self.stage(job_id, name)).attempt < attempt:  # noqa: ASYNC110 - one call, one state
+                await asyncio.sleep(0.05)
+        return stage
+
+    async def query(self, statement: str, *values: object) -> list[asyncpg.Record]:
+        """Rows of the coordinator's database."""
+        connection = await asyncpg.connect(self._postgres_url)
+        try:
+            return await connection.fetch(statement, *values)
+        finally:
+            await connection.close()
+
+    async def failures(self, job_id: str) -> list[FailureClass]:
+        """Why its stages were tried again, oldest first."""
+        request = ListEventsRequest(job_id=job_id, page_size=1000)
+        response = await self._events.ListEvents(request, metadata=METADATA)
+        retried = [event.stage_retried for event in response.events if event.HasField("stage_retried")]
+        return [fact.failure.failure_class for fact in retried]
+
     async def losses(self, job_id: str) -> list[tuple[str, float]]:
         """Stage and loss of every recorded metric."""
         request = ListJobMetricsRequest(job_id=job_id)
@@ -123,17 +157,17 @@ class Platform:
 
     def runs(self) -> list[Run]:
         """The attempts that runners began, oldest first."""
-        path = self._folder / "runs.log"
+        path = self.folder / "runs.log"
         lines = path.read_text().splitlines() if path.exists() else []
         return [Run(stage, *map(int, numbers)) for stage, *numbers in map(str.split, lines)]
 
     def let_go(self) -> None:
         """Lets the stage of a `gated` job end."""
-        (self._folder / "go").touch()
+        (self.folder / "go").touch()
 
     def logs(self, name: str) -> str:
         """What the processes called `name` logged."""
-        return "".join(path.read_text() for path in sorted(self._folder.glob(f"{name}-*.log")))
+        return "".join(path.read_text() for path in sorted(self.folder.glob(f"{name}-*.log")))
 
     async def until(self, condition: Callable[[], object], seconds: float = 30.0) -> None:
         """Waits until `condition` holds."""
@@ -150,7 +184,7 @@ class Platform:
 
     def _start(self, module: str, arguments: list[str], variables: dict[str, str]) -> subprocess.Popen[bytes]:
         argv = [sys.executable, "-m", module, *arguments]
-        with (self._folder / f"{module}-{len(self._processes)}.log").open("wb") as log:
+        with (self.folder / f"{module}-{len(self._processes)}.log").open("wb") as log:
             process = subprocess.Popen(argv, env={**self._environment, **variables}, stdout=log, stderr=log)
         self._processes.append(process)
         return process
