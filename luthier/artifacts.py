@@ -62,6 +62,14 @@ class Manifest:
         """Of all files."""
         return sum(int(entry["bytes"]) for entry in self.files.values())
 
+    def below(self, folder: str) -> dict[str, Mapping[str, Any]]:
+        """The files in one folder of the artifact, by their paths in it."""
+        return {
+            name.removeprefix(f"{folder}/"): entry
+            for name, entry in self.files.items()
+            if name.startswith(f"{folder}/")
+        }
+
 
 def publish(folder: Path, uri: str, *, extra: Mapping[str, Any] | None = None, key: bytes | None = None) -> ArtifactRef:
     """Makes the files in `folder` an artifact at `uri`. On the same disk the folder is moved, not copied.
@@ -72,15 +80,12 @@ def publish(folder: Path, uri: str, *, extra: Mapping[str, Any] | None = None, k
         ArtifactError: something else is at `uri` already.
         OSError: the store cannot be written; with ENOSPC when it is full.
     """
-    manifest = _describe(folder, extra or {})
+    manifest = seal(folder, extra=extra, key=key)
     ref = ArtifactRef(uri, manifest.digest, manifest.num_bytes)
     if _exists(uri):
         if read_manifest(uri, key=key).digest == manifest.digest:
             return ref
         raise ArtifactError(f"{uri} exists already and is another artifact")
-    signature = {"hmac_sha256": _sign(manifest, key)} if key else {}
-    document = {"files": manifest.files, "extra": manifest.extra, "digest": manifest.digest, **signature}
-    (folder / MANIFEST).write_text(json.dumps(document, indent=1, sort_keys=True) + "\n")
     target = local_path(uri)
     if target is not None:
         _move_durably(folder, target)
@@ -89,11 +94,25 @@ def publish(folder: Path, uri: str, *, extra: Mapping[str, Any] | None = None, k
     return ref
 
 
+def seal(folder: Path, *, extra: Mapping[str, Any] | None = None, key: bytes | None = None) -> Manifest:
+    """Writes the manifest of the files in `folder` into it: what `publish` does first.
+
+    Raises:
+        ArtifactError: the folder holds something that is neither a plain file nor a directory.
+    """
+    manifest = _describe(folder, extra or {})
+    signature = {"hmac_sha256": _sign(manifest, key)} if key else {}
+    document = {"files": manifest.files, "extra": manifest.extra, "digest": manifest.digest, **signature}
+    (folder / MANIFEST).write_text(json.dumps(document, indent=1, sort_keys=True) + "\n")
+    return manifest
+
+
 def fetch(uri: str, into: Path, *, digest: str | None = None, key: bytes | None = None) -> Path:
     """A local directory with the artifact's verified files: the artifact itself when it is local, else a copy.
 
     Raises:
-        ArtifactError: it is missing or incomplete, a file's hash is wrong, or digest or signature do not fit.
+        ArtifactError: it is missing or incomplete, a file's hash is wrong, a file is there that the manifest does not
+            list, or digest or signature do not fit. The message names the file.
     """
     manifest = read_manifest(uri, key=key)
     if digest and manifest.digest != digest:
@@ -102,10 +121,7 @@ def fetch(uri: str, into: Path, *, digest: str | None = None, key: bytes | None 
     if folder is None:
         folder = into
         _download(uri, manifest, folder)
-    for name, entry in manifest.files.items():
-        path = folder / name
-        if not path.is_file() or path.stat().st_size != entry["bytes"] or _sha256(path) != entry["sha256"]:
-            raise ArtifactError(f"{uri}/{name} is missing or differs from its manifest")
+    _verify(folder, manifest, uri)
     return folder
 
 
@@ -120,7 +136,7 @@ def read_manifest(uri: str, *, key: bytes | None = None) -> Manifest:
             document = json.load(stream)
         manifest = Manifest(files=document["files"], extra=document["extra"])
         recorded = document["digest"]
-    except (FileNotFoundError, NotADirectoryError) as error:
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
         raise ArtifactError(f"no artifact at {uri}") from error
     except (ValueError, KeyError, TypeError) as error:
         raise ArtifactError(f"{uri}/{MANIFEST} is broken") from error
@@ -130,7 +146,7 @@ def read_manifest(uri: str, *, key: bytes | None = None) -> Manifest:
         pure = PurePosixPath(name)
         if pure.is_absolute() or ".." in pure.parts:
             raise ArtifactError(f"{uri}/{MANIFEST} names a file outside the artifact: {name!r}")
-    if key and not hmac.compare_digest(str(document.get("hmac_sha256", "")), _sign(manifest, key)):
+    if key and not hmac.compare_digest(str(document.get("hmac_sha256", "")).encode(), _sign(manifest, key).encode()):
         raise ArtifactError(f"{uri} was not signed by this installation")
     return manifest
 
@@ -176,13 +192,24 @@ def _describe(folder: Path, extra: Mapping[str, Any]) -> Manifest:
     return Manifest(files=files, extra=dict(extra))
 
 
+def _verify(folder: Path, manifest: Manifest, uri: str) -> None:
+    for name, entry in manifest.files.items():
+        path = folder / name
+        if not path.is_file() or path.stat().st_size != entry["bytes"] or _sha256(path) != entry["sha256"]:
+            raise ArtifactError(f"{uri}/{name} is missing or differs from its manifest")
+    for path in folder.rglob("*"):
+        name = path.relative_to(folder).as_posix()
+        if not path.is_dir() and name != MANIFEST and name not in manifest.files:
+            raise ArtifactError(f"{uri}/{name} is not in its manifest")
+
+
 def _exists(uri: str) -> bool:
     filesystem, path = fsspec.core.url_to_fs(uri)
     return bool(filesystem.exists(join(path, MANIFEST)))
 
 
 def _move_durably(folder: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
+    _make_durably(target.parent)
     staged = target.parent / f"{target.name}.{uuid.uuid4().hex[:8]}.tmp"
     try:
         if folder.stat().st_dev == target.parent.stat().st_dev:
@@ -197,6 +224,14 @@ def _move_durably(folder: Path, target: Path) -> None:
     except OSError:
         shutil.rmtree(staged, ignore_errors=True)
         raise
+
+
+def _make_durably(folder: Path) -> None:
+    """Makes `folder` and what is missing above it. Each new name is forced to disk in the folder that holds it."""
+    if not folder.is_dir():
+        _make_durably(folder.parent)
+        folder.mkdir(exist_ok=True)
+        sync_path(folder.parent)
 
 
 def _upload(folder: Path, uri: str, manifest: Manifest) -> None:

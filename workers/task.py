@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from luthier.artifacts import ArtifactRef, fetch
+from luthier.artifacts import ArtifactError, ArtifactRef, fetch
 from luthier.settings import WorkerSettings
 from luthier.spec import JobSpec
 from luthier.v1.stage_pb2 import Checkpoint, StageOutputs
 from luthier.v1.worker_service_pb2 import StageAssignment
-from workers.failures import ConfigError
+from workers.failures import ConfigError, DataError
 
 
 @dataclass(frozen=True)
@@ -51,10 +51,16 @@ class Task:
         """Local directory with the verified artifact of `stage_name`.
 
         Raises:
-            ArtifactError: it is missing or was changed.
+            DataError: it is missing or was changed; trying again would find the same.
         """
         artifact = self.input(stage_name).artifact
-        return fetch(artifact.uri, self.work_dir / "inputs" / stage_name, digest=artifact.digest)
+        try:
+            return fetch(artifact.uri, self.work_dir / "inputs" / stage_name, digest=artifact.digest)
+        except ArtifactError as error:
+            raise DataError(
+                f"what stage {stage_name} left is damaged and was not used: {error}; restore it from a copy, or submit "
+                f"the job again, which makes it anew"
+            ) from error
 
     def new_dir(self, name: str) -> Path:
         """A new empty folder in the scratch folder."""

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from luthier.artifacts import join, local_path
+from luthier.artifacts import ArtifactError, fetch, join, local_path
 from luthier.cli.output import Output, OutputOption, make_table, plain, print_json, printable, stderr, stdout
 from luthier.cli.session import connect
 from luthier.errors import ConflictError, InvalidRequestError
@@ -50,9 +50,12 @@ def _report_job(job_id: str, output: Output) -> None:
         print_json({"job_id": job_id, "artifact": plain(stage.artifact), **plain(stage.result)})
         return
     folder = local_path(stage.artifact.uri)
-    page = folder / "report.md" if folder else None
-    if page is not None and page.is_file():
-        typer.echo(printable(page.read_text("utf-8")))
+    if folder is not None and folder.is_dir():
+        try:
+            fetch(stage.artifact.uri, folder, digest=stage.artifact.digest)
+        except ArtifactError as error:
+            raise ConflictError(f"the data of job {job_id} is damaged: {error}; submit the job again") from error
+        typer.echo(printable((folder / "report.md").read_text("utf-8")))
         return
     stdout().print(make_table(("", ""), list(stage.result.items())))
     stderr().print(f"the whole report: {join(stage.artifact.uri, 'report.md')}", markup=False)

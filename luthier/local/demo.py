@@ -9,6 +9,7 @@ from typing import Any
 import luthier
 from luthier import artifacts
 from luthier.client import Client, Job
+from luthier.client.types import Artifact
 from luthier.errors import LuthierError, NotFoundError
 
 _JOB_FILE = Path("examples") / "tickets" / "job.yaml"
@@ -74,7 +75,7 @@ def tell(client: Client, job: Job) -> Demo:
         confidence_level=evaluation["confidence_level"],
         num_test_rows=evaluation["num_rows"],
         parity=job.stage("export").result["parity"],
-        ticket=_ask(client, deployment.id, folders["evaluate"]),
+        ticket=_ask(client, deployment.id, job.stage("evaluate").artifact),
         artifacts=folders,
         reports=tuple(
             artifacts.join(folders[stage], name)
@@ -93,10 +94,14 @@ def tell(client: Client, job: Job) -> Demo:
     )
 
 
-def _ask(client: Client, deployment_id: str, evaluation: str) -> Ticket:
-    folder = artifacts.local_path(evaluation)
-    if folder is None:
-        raise LuthierError(f"the demo reads artifacts on this machine, and they are at {evaluation}")
+def _ask(client: Client, deployment_id: str, evaluation: Artifact | None) -> Ticket:
+    folder = artifacts.local_path(evaluation.uri) if evaluation else None
+    if evaluation is None or folder is None:
+        raise LuthierError("the demo reads artifacts on this machine, and the evaluation is not here")
+    try:
+        artifacts.fetch(evaluation.uri, folder, digest=evaluation.digest)
+    except artifacts.ArtifactError as error:
+        raise LuthierError(f"the evaluation is damaged: {error}; run the demo again") from error
     with (folder / "generations.jsonl").open(encoding="utf-8") as lines:
         row = json.loads(next(lines))
     # The whole prompt, so with the system message that the model was trained with.

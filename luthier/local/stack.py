@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from luthier.local.child import ChildSpec
+from luthier.local.deployed import set_aside_damaged
 from luthier.local.home import Home
 from luthier.local.nats import nats_child, nats_url
 from luthier.local.ports import LOOPBACK
@@ -85,5 +86,6 @@ async def _embedded_triton(
         venv = await asyncio.to_thread(ensure_serving_venv, folder, say_from_thread)
     except ServingUnavailableError as error:
         return None, str(error)
+    await asyncio.to_thread(set_aside_damaged, home.triton, say_from_thread)
     listen = TritonPorts(grpc=ports["triton_grpc"], http=ports["triton_http"], metrics=ports["triton_metrics"])
     return triton_child(venv, home.triton, listen, home.log("triton"), system_environment()), ""

@@ -1,36 +1,48 @@
 """Puts an exported model into Triton's model repository, and takes it out again: whole or not at all.
 
 Triton reads a model only when it is told to, so what counts is that the folder of that name is never half there, not
-even after a crash. Staging names start with a dot and end in `.tmp`; Triton ignores them.
+even after a crash. Staging names start with a dot and end in `.tmp`; Triton ignores them. Each copy has a manifest of
+its own, by which whoever is to load it tells whether it is still what was exported.
 """
 
+import logging
 import shutil
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from luthier.artifacts import sync_path
+from luthier.artifacts import ArtifactError, fetch, read_manifest, seal, sync_path
 from workers.export.triton import link_or_copy
+from workers.failures import DependencyError
 
-_DIGEST_FILE = "artifact.digest"
+_log = logging.getLogger(__name__)
 
 
-def install(model: Path, repository: Path, digest: str) -> Path:
+def install(model: Path, files: Mapping[str, Any], repository: Path) -> Path:
     """Copies the folder `model` into `repository` under its own name; returns where it lies now.
 
-    A model of the same `digest` that is there already is left alone; any other is replaced.
+    A sound copy of the same files that is there already is left alone; anything else is replaced.
+
+    Args:
+        model: verified.
+        files: what its manifest says, as in `Manifest.files`.
+        repository: made when missing.
 
     Raises:
+        DependencyError: the copy is not equal to the model; the next try copies again.
         OSError: the repository cannot be written; with ENOSPC when the disk is full.
     """
     target = repository / model.name
-    if _digest_of(target) == digest:
+    if _is_sound(target, files):
         return target
     repository.mkdir(parents=True, exist_ok=True)
     _sweep(repository, model.name)
     staged = _staging_name(target)
     try:
         shutil.copytree(model, staged, copy_function=link_or_copy)
-        (staged / _DIGEST_FILE).write_text(digest)
+        if seal(staged).files != files:
+            raise DependencyError(f"the copy of {model} in {repository} differs from it; it is copied again")
         for path in staged.rglob("*"):
             sync_path(path)
         sync_path(staged)
@@ -52,9 +64,15 @@ def remove(repository: Path, name: str) -> None:
     _sweep(repository, name)
 
 
-def _digest_of(target: Path) -> str:
-    marker = target / _DIGEST_FILE
-    return marker.read_text() if marker.is_file() else ""
+def _is_sound(target: Path, files: Mapping[str, Any]) -> bool:
+    if not target.exists():
+        return False
+    try:
+        fetch(str(target), target)
+        return read_manifest(str(target)).files == files
+    except ArtifactError as error:
+        _log.warning("a deployed model is damaged and is replaced: %s", error)
+        return False
 
 
 def _staging_name(target: Path) -> Path:

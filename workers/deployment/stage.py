@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from pathlib import Path
 
+from luthier.artifacts import read_manifest
 from luthier.ids import check_id
 from luthier.inference_wire import InferenceRequest
 from luthier.settings import WorkerSettings
@@ -32,6 +33,7 @@ def run(task: Task, report: Report) -> StageResult:
 
     Raises:
         ConfigError: there is no Triton for this worker, or the model has no answer to the validation prompt.
+        DataError: the export is damaged; what is deployed serves on.
         DependencyError: Triton does not answer; the stage is tried again.
         StageError: Triton cannot load or run the model.
     """
@@ -40,6 +42,8 @@ def run(task: Task, report: Report) -> StageResult:
     export = task.input("export")
     _check_configured(task.settings, export.artifact.uri)
     name = check_id(json.loads(export.result_json)["triton_model"], "Triton model")
+    model = task.input_dir("export") / "triton" / name
+    files = read_manifest(export.artifact.uri).below(f"triton/{name}")
     repository, deadline = task.settings.triton_repository, time.monotonic() + deploy.timeout_seconds
     num_steps = math.ceil(deploy.timeout_seconds / _TICK_SECONDS)
     with Triton(task.settings.triton_url) as triton, ExitStack() as undo:
@@ -47,7 +51,7 @@ def run(task: Task, report: Report) -> StageResult:
         report.progress(0, num_steps, f"installing {name}")
         undo.callback(remove, repository, name)
         undo.callback(triton.discard, name)
-        install(task.input_dir("export") / "triton" / name, repository, export.artifact.digest)
+        install(model, files, repository)
         load_seconds = _load(triton, name, deadline, num_steps, report)
         report.progress(num_steps, num_steps, f"asking {name}")
         answer = _validate(triton, name, deploy, deadline)

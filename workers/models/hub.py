@@ -20,6 +20,7 @@ from huggingface_hub.errors import (
 )
 
 from workers.failures import ConfigError, DependencyError, StageError
+from workers.models.blobs import check_blobs
 from workers.models.cache import cached
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@[A-Za-z0-9][\w./-]*)?")
@@ -40,7 +41,7 @@ def fetch_from_hub(hub_id: str, cache: Path, hub_url: str) -> Path:
 
     Raises:
         ConfigError: the hub has no such model or revision, refuses it, or cannot be reached from here.
-        DependencyError: the hub is there but does not work at the moment.
+        DependencyError: the hub is there but does not work at the moment, or a cached file was damaged.
     """
     name, _, revision = hub_id.partition("@")
     if hub_url and "://" not in hub_url:
@@ -70,6 +71,7 @@ def fetch_from_hub(hub_id: str, cache: Path, hub_url: str) -> Path:
         raise ConfigError(f"the model hub has no {hub_id!r} that it would show us; check the id") from error
     except HfHubHTTPError as error:
         raise _of_answer(hub_id, error) from error
+    check_blobs(Path(folder))
     return Path(folder)
 
 

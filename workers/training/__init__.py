@@ -1,1 +1,1 @@
-"""The `train` stage: our own loop over a frozen base model and its adapter."""
+"""The `train` stage: our own loop over a base model, some or all of whose weights are trained."""

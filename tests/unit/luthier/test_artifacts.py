@@ -111,3 +111,30 @@ def test_a_full_disk_leaves_nothing_visible(tmp_path: Path, monkeypatch: pytest.
     with pytest.raises(OSError, match="No space left"):
         artifacts.publish(_folder(tmp_path), str(tmp_path / "store" / "one"))
     assert list((tmp_path / "store").iterdir()) == []
+
+
+def test_any_flipped_bit_of_a_manifest_is_noticed(tmp_path: Path) -> None:
+    target = tmp_path / "one"
+    ref = artifacts.publish(_folder(tmp_path), str(target), extra={"step": 3})
+    good = (target / "manifest.json").read_bytes()
+    for place in range(len(good)):
+        damaged = bytearray(good)
+        damaged[place] ^= 1 << place % 8
+        (target / "manifest.json").write_bytes(damaged)
+        with pytest.raises(ArtifactError, match=r"one/manifest\.json"):
+            artifacts.fetch(ref.uri, tmp_path / "copy")
+
+
+def test_a_file_that_the_manifest_does_not_list_is_refused(tmp_path: Path) -> None:
+    target = tmp_path / "one"
+    artifacts.publish(_folder(tmp_path), str(target))
+    (target / "sub" / "more.txt").write_text("planted")
+    with pytest.raises(ArtifactError, match=r"one/sub/more\.txt is not in its manifest"):
+        artifacts.fetch(str(target), tmp_path / "copy")
+
+
+def test_a_sealed_folder_is_an_artifact_where_it_lies(tmp_path: Path) -> None:
+    folder = _folder(tmp_path)
+    sealed = artifacts.seal(folder)
+    assert artifacts.fetch(str(folder), tmp_path / "copy", digest=sealed.digest) == folder
+    assert set(artifacts.read_manifest(str(folder)).below("sub")) == {"b.txt"}

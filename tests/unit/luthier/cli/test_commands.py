@@ -5,8 +5,10 @@ import json
 import grpc
 import pytest
 
+from luthier.artifacts import seal
 from luthier.v1 import event_pb2, failure_pb2, job_pb2, stage_pb2
 from luthier.v1.inference_service_pb2 import ChatResponse
+from tests.bit_flip import files_of, flipped
 
 
 def lines_of(result):
@@ -197,13 +199,20 @@ def test_the_data_report_of_a_job_that_has_none_yet_says_so(luthier, platform):
 
 def test_the_data_report_of_a_job_is_its_page(luthier, platform, tmp_path):
     (tmp_path / "report.md").write_text("# 12 rows\n")
+    (tmp_path / "train.parquet").write_bytes(b"rows")
     stage = stage_pb2.Stage(name="preprocess", state=stage_pb2.Stage.STATE_SUCCEEDED)
-    stage.outputs.artifact.uri = str(tmp_path)
+    stage.outputs.artifact.uri, stage.outputs.artifact.digest = str(tmp_path), seal(tmp_path).digest
     stage.outputs.result_json = '{"num_rows": {"train": 12}}'
     platform.job = job_pb2.Job(job_id="job_1", stages=[stage])
     assert "# 12 rows" in luthier("datasets", "report", "job_1").stdout
     document = json.loads(luthier("datasets", "report", "job_1", "-o", "json").stdout)
     assert document["num_rows"] == {"train": 12}
+    for path in files_of(tmp_path):
+        with flipped(path):
+            result = luthier("datasets", "report", "job_1")
+        assert result.exit_code == 1
+        assert result.stdout == ""
+        assert str(path) in result.stderr.replace("\n", "")
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.bit_flip import files_of, flip
 from workers.models.cache import cached
 
 
@@ -28,6 +29,35 @@ def test_what_a_killed_process_left_is_swept_away(tmp_path: Path) -> None:
     leftover.mkdir()
     cached(tmp_path / "a", _fill)
     assert not leftover.exists()
+
+
+def test_one_flipped_bit_in_any_file_and_the_model_is_built_anew(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def build(staging: Path) -> None:
+        (staging / "tokenizer").mkdir()
+        (staging / "tokenizer" / "vocabulary").write_text("a b c")
+        _fill(staging)
+
+    folder = cached(tmp_path / "models/a", build)
+    for path in files_of(folder):
+        before = path.read_bytes()
+        flip(path)
+        assert cached(folder, build) == folder
+        assert path.read_bytes() == before
+        assert str(path) in caplog.text
+    assert [path.name for path in folder.parent.iterdir() if path.is_dir()] == ["a"]
+
+
+def test_a_damaged_model_that_cannot_be_built_is_no_model(tmp_path: Path) -> None:
+    def fail(staging: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    folder = cached(tmp_path / "models/a", _fill)
+    flip(folder / "weights")
+    for _ in range(2):
+        with pytest.raises(OSError, match="No space"):
+            cached(folder, fail)
 
 
 def _build_slowly_and_count(folder: Path, log: Path, barrier: "multiprocessing.synchronize.Barrier") -> None:

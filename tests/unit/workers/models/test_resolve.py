@@ -1,13 +1,16 @@
 """A name of a job file becomes a folder, or an error that says what would be accepted."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
 import pytest
 import torch
 
+from luthier.artifacts import seal
 from luthier.settings import WorkerSettings
+from tests.bit_flip import files_of, flipped
 from workers.failures import ConfigError, DependencyError
 from workers.models import catalogue, load_model, load_tokenizer, resolve, resolve_base_model
 from workers.models.catalogue import CATALOGUE, CatalogueEntry, WheelSource
@@ -146,6 +149,7 @@ def test_a_catalogue_model_comes_from_the_cache_before_anything_else(
     tiny_model_dir: Path, settings: WorkerSettings
 ) -> None:
     cached = Path(shutil.copytree(tiny_model_dir, settings.model_cache_path / "catalogue/smollm2-135m-instruct"))
+    seal(cached)
     assert resolve_base_model("smollm2-135m-instruct", settings) == cached
 
 
@@ -171,6 +175,18 @@ def test_a_catalogue_model_falls_back_to_the_wheel_and_is_kept(
     first = resolve_base_model("tiny", settings)
     assert resolve_base_model("tiny", settings) == first
     assert [source.requirement for source in asked] == ["some-wheel==1"]
+
+
+def test_a_cached_model_that_is_damaged_is_never_used(
+    tiny_model_dir: Path, settings: WorkerSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(CATALOGUE, "tiny", _entry(str(tmp_path / "missing-1-py3-none-any.whl")))
+    folder = Path(shutil.copytree(tiny_model_dir, settings.model_cache_path / "catalogue/tiny"))
+    seal(folder)
+    for path in files_of(folder):
+        with flipped(path), pytest.raises(DependencyError, match=f"cache: {re.escape(str(path))} .*wheel: "):
+            resolve_base_model("tiny", settings)
+    assert resolve_base_model("tiny", settings) == folder
 
 
 def test_when_no_source_answers_all_are_named(
