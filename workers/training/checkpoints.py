@@ -131,9 +131,8 @@ class CheckpointStore:
         manifest = read_manifest(uri, key=self._key)
         if manifest.extra.get("world_size") != 1:
             raise ArtifactError(f"{uri} was written by {manifest.extra.get('world_size')} ranks, this run has one")
-        return read_snapshot(
-            fetch(uri, self._scratch / f"fetched-{uuid.uuid4().hex[:8]}", digest=digest, key=self._key)
-        )
+        folder = fetch(uri, self._scratch / f"fetched-{uuid.uuid4().hex[:8]}", digest=digest, key=self._key)
+        return read_snapshot(folder, manifest.extra.get("environment"))
 
     def _commit(self, snapshot: Snapshot, position: Position) -> None:
         progress = snapshot.progress

@@ -19,7 +19,7 @@ from workers.training.environment import Environment
 from workers.training.state import Progress
 
 _WEIGHTS, _OPTIMIZER, _RNG = "weights.safetensors", "optimizer.safetensors", "rng.safetensors"
-_PROGRESS, _ENVIRONMENT = "progress.json", "environment.json"
+_PROGRESS = "progress.json"
 
 
 @dataclass(frozen=True)
@@ -40,35 +40,29 @@ class Snapshot:
 def write_snapshot(snapshot: Snapshot, folder: Path) -> None:
     """Writes the files of `snapshot`, whose tensors are contiguous and on the CPU, into the empty `folder`.
 
+    Its environment is not among them: it stands in the manifest.
+
     Raises:
         OSError, SafetensorError: it cannot be written or is full.
     """
     for name, tensors in ((_WEIGHTS, snapshot.weights), (_OPTIMIZER, snapshot.optimizer), (_RNG, snapshot.rng)):
         save_file(dict(tensors), folder / name)
-    for name, document in ((_PROGRESS, snapshot.progress.to_json()), (_ENVIRONMENT, snapshot.environment.to_json())):
-        (folder / name).write_text(json.dumps(document))
+    (folder / _PROGRESS).write_text(json.dumps(snapshot.progress.to_json()))
 
 
-def read_snapshot(folder: Path) -> Snapshot:
-    """The inverse of `write_snapshot`.
+def read_snapshot(folder: Path, environment: Any) -> Snapshot:
+    """The inverse of `write_snapshot`; `environment` is what the manifest says of it.
 
     Raises:
         ArtifactError: the files are not those that this loop writes, whoever signed them.
     """
     try:
         return Snapshot(
-            progress=Progress.of_json(_read_json(folder / _PROGRESS)),
+            progress=Progress.of_json(json.loads((folder / _PROGRESS).read_text())),
             weights=load_file(folder / _WEIGHTS),
             optimizer=load_file(folder / _OPTIMIZER),
             rng=load_file(folder / _RNG),
-            environment=Environment(**_read_json(folder / _ENVIRONMENT)),
+            environment=Environment(**environment),
         )
     except (FileNotFoundError, SafetensorError, ValueError, TypeError, KeyError) as error:
         raise ArtifactError(f"{folder} does not hold the state of a training run: {error}") from error
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    document = json.loads(path.read_text())
-    if not isinstance(document, dict):
-        raise ValueError(f"{path.name} is not an object")
-    return document

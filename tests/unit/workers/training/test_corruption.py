@@ -18,7 +18,6 @@ FILES = (
     "optimizer.safetensors",
     "rng.safetensors",
     "progress.json",
-    "environment.json",
     "manifest.json",
 )
 
@@ -147,12 +146,18 @@ def test_a_foreign_world_size_is_noticed(
     assert "2 ranks" in caplog.text
 
 
+def test_a_foreign_loop_is_noticed(copied: list[Checkpoint], tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    _sign_again(copied[0], KEY, environment={"colour": "red"})
+    check_passed_over(copied, tmp_path, caplog)
+    assert "does not hold the state of a training run" in caplog.text
+
+
 NONSENSE = {
     "no JSON": ("progress.json", b"{"),
     "no object": ("progress.json", b"[]"),
     "other fields": ("progress.json", b'{"best": null, "colour": 1}'),
     "no fields": ("progress.json", b"{}"),
-    "no text": ("environment.json", b"\xff\xfe"),
+    "no text": ("progress.json", b"\xff\xfe"),
     "no tensors": ("weights.safetensors", b"not safetensors"),
     "a huge header": ("optimizer.safetensors", b"\xff" * 64),
 }
