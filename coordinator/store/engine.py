@@ -7,9 +7,10 @@ No call waits for ever: connecting, every command, waiting for a lock and idling
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime
+from typing import Any
 
 import asyncpg
-from sqlalchemy import exc
+from sqlalchemy import event, exc
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.ext.asyncio.session import async_sessionmaker
 from sqlmodel import func, select
@@ -29,7 +30,10 @@ POOL_TIMEOUT_SECONDS = 10.0
 RECYCLE_SECONDS = 1800
 
 # A statement that failed for one of these reasons is our fault and stays so when tried again.
-OUR_FAULTS = (exc.IntegrityError, exc.ProgrammingError, exc.DataError)
+OUR_FAULTS = (
+    *(exc.IntegrityError, exc.ProgrammingError, exc.DataError),
+    *(asyncpg.IntegrityConstraintViolationError, asyncpg.SyntaxOrAccessError, asyncpg.DataError),
+)
 # Raised when the database does not answer, or gave up on a transaction; the same call may work later. It is wider than
 # OUR_FAULTS, so catch those first.
 DATABASE_DOWN = (exc.DBAPIError, exc.TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
@@ -44,18 +48,22 @@ class Database:
         self._engine = create_async_engine(
             "postgresql+asyncpg://",
             async_creator=self.connect,
+            # Transactions are asyncpg's own: see `begin`.
+            isolation_level="AUTOCOMMIT",
             pool_size=POOL_SIZE,
             max_overflow=POOL_OVERFLOW,
             pool_timeout=POOL_TIMEOUT_SECONDS,
             pool_recycle=RECYCLE_SECONDS,
-            pool_pre_ping=True,
+            # The fewer connections in use, the warmer their prepared statements.
+            pool_use_lifo=True,
         )
+        event.listen(self._engine.sync_engine, "checkout", _refuse_closed)
         self._sessions = async_sessionmaker(self._engine, class_=AsyncSession, expire_on_commit=False)
 
     @property
     def engine(self) -> AsyncEngine:
-        """For migrations."""
-        return self._engine
+        """For migrations, with SQLAlchemy's transactions."""
+        return self._engine.execution_options(isolation_level="READ COMMITTED")
 
     async def connect(self) -> asyncpg.Connection:
         """A connection of its own, outside the pool."""
@@ -69,8 +77,22 @@ class Database:
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncSession]:
         """A session inside one transaction: committed at the end, rolled back by an exception."""
-        async with self._sessions() as session, session.begin():
+        async with self.begin() as (session, _):
             yield session
+
+    @asynccontextmanager
+    async def begin(self) -> AsyncIterator[tuple[AsyncSession, asyncpg.Connection]]:
+        """The same with asyncpg's connection, for a `Statement` inside the transaction.
+
+        asyncpg begins and ends it, so that the first statement may be either's.
+        """
+        async with self._sessions() as session:
+            connection = await session.connection()
+            driver = (await connection.get_raw_connection()).driver_connection
+            assert driver is not None, "a connection that was just taken from the pool"
+            async with driver.transaction():
+                yield session, driver
+                await session.flush()
 
     async def answers(self) -> bool:
         """Whether a query comes back."""
@@ -86,6 +108,16 @@ class Database:
     async def close(self) -> None:
         """Gives every connection back."""
         await self._engine.dispose()
+
+
+def _refuse_closed(connection: Any, *_: object) -> None:
+    """Has the pool replace a connection that PostgreSQL has closed meanwhile; it costs no question to the server.
+
+    Raises:
+        sqlalchemy.exc.DisconnectionError: it is closed.
+    """
+    if connection.driver_connection.is_closed():
+        raise exc.DisconnectionError("PostgreSQL has closed the connection")
 
 
 async def now(session: AsyncSession) -> datetime:

@@ -14,7 +14,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from coordinator.store.engine import DATABASE_DOWN, OUR_FAULTS, Database, notify
 
-# A change that wrote events, and one that only moved the progress of a stage. Payload: `<project> <job>`.
+# A change that wrote events, and one that only moved the progress of a stage.
 EVENTS_CHANNEL = "luthier_events"
 PROGRESS_CHANNEL = "luthier_progress"
 
@@ -37,7 +37,12 @@ def project_topic(project_id: str) -> str:
 
 async def announce(session: AsyncSession, channel: str, project_id: str, job_id: str) -> None:
     """Notifies every coordinator when the transaction commits."""
-    await notify(session, channel, f"{project_id} {job_id}")
+    await notify(session, channel, payload_of(project_id, job_id))
+
+
+def payload_of(project_id: str, job_id: str) -> str:
+    """What a notification says."""
+    return f"{project_id} {job_id}"
 
 
 class Signal:
