@@ -25,7 +25,7 @@ from luthier.local.postgres import database_url, postgres_child
 from luthier.local.services import Wiring, coordinator_child, worker_child
 from luthier.v1.access_service_pb2 import CreateApiKeyRequest
 from luthier.v1.access_service_pb2_grpc import AccessServiceStub
-from luthier.v1.job_service_pb2 import CreateJobRequest
+from luthier.v1.job_service_pb2 import CancelJobRequest, CreateJobRequest
 from luthier.v1.job_service_pb2_grpc import JobServiceStub
 
 PROJECT = "default"
@@ -99,6 +99,12 @@ class Servers:
             request = CreateJobRequest(spec_json=json.dumps(spec))
             response = await JobServiceStub(channel).CreateJob(request, metadata=self.metadata(), timeout=_CALL_SECONDS)
         return str(response.job.job_id)
+
+    async def cancel(self, wiring: Wiring, job_id: str) -> None:
+        """Cancels a job."""
+        async with grpc.aio.insecure_channel(wiring.coordinator) as channel:
+            request = CancelJobRequest(job_id=job_id)
+            await JobServiceStub(channel).CancelJob(request, metadata=self.metadata(), timeout=_CALL_SECONDS)
 
     def metadata(self) -> tuple[tuple[str, str], ...]:
         """What the gateway would send along for a caller of the project."""
