@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import logging
+from collections.abc import Iterator
 
 from luthier import telemetry
 from luthier.errors import LuthierError
@@ -20,14 +21,25 @@ def main() -> int:
     arguments = parser.parse_args()
     settings = WorkerSettings()
     telemetry.start("worker", settings)
+    status = 0
     try:
         asyncio.run(supervise(settings, arguments.stages, load_stages(arguments.stages)))
-    except (LuthierError, ValueError) as error:
-        logging.getLogger(__name__).error("%s", error)
-        return 1
+    except* (LuthierError, ValueError) as group:
+        # A task of the supervisor that fails comes in a group, whatever else fails comes alone.
+        for error in _leaves(group):
+            logging.getLogger(__name__).error("%s", error)
+        status = 1
     finally:
         telemetry.stop()
-    return 0
+    return status
+
+
+def _leaves(group: BaseExceptionGroup[Exception]) -> Iterator[Exception]:
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error
 
 
 if __name__ == "__main__":

@@ -87,14 +87,19 @@ class Heartbeats:
         self,
         coordinator: Coordinator,
         worker_id: str,
+        instance_id: str = "",
         *,
         lease: float,
         interval: float,
         on_forgotten: Callable[[], Awaitable[object]],
     ) -> None:
-        """`lease` and `interval` in seconds; `on_forgotten` introduces the worker to a coordinator that lost it."""
+        """`lease` and `interval` in seconds; `on_forgotten` introduces the worker to a coordinator that lost it.
+
+        `instance_id` tells this process from another one that has the same worker id.
+        """
         self._coordinator = coordinator
         self._worker_id = worker_id
+        self._instance_id = instance_id
         self._patience = _PATIENCE * lease
         self._interval = interval
         self._on_forgotten = on_forgotten
@@ -136,11 +141,16 @@ class Heartbeats:
         self._wake.set()
 
     async def beat(self) -> None:
-        """One heartbeat. Failing to get an answer is not an error: the leases' own clocks see to that."""
+        """One heartbeat. Failing to get an answer is not an error: the leases' own clocks see to that.
+
+        Raises:
+            LuthierError: the coordinator refuses this worker, such as because another process has taken its id.
+        """
         asked_at = asyncio.get_running_loop().time()
         held = dict(self._held)
         request = HeartbeatRequest(
             worker_id=self._worker_id,
+            instance_id=self._instance_id,
             is_draining=self._is_draining,
             stages=[
                 StageHeartbeat(stage_id=lease.stage_id, fence=lease.fence, progress=lease.progress)

@@ -4,7 +4,8 @@
     meanwhile: heartbeats (lease.py), hints that the job has changed (bus.py), signals (drain.py)
 
 Ownership is decided by the coordinator alone: a wake-up is only a hint, and it is settled as soon as the claim is
-decided. From then on the lease counts. A background task that dies takes the process with it.
+decided. From then on the lease counts. A background task that dies takes the process with it. Of two processes with one
+worker id the last to register stays: the coordinator refuses the other's next heartbeat, and it leaves.
 """
 
 import asyncio
@@ -71,6 +72,7 @@ class Supervisor:
         drain: Drain,
     ) -> None:
         self.worker_id = check_id(settings.worker_id or new_id("worker"), "worker id")
+        self._instance_id = new_id("process")
         self._settings = settings
         self._runner_argv = (sys.executable, "-P", "-m", "workers.runner", "--stages", stages_name)
         self._capabilities = capabilities
@@ -86,6 +88,7 @@ class Supervisor:
         heartbeats = Heartbeats(
             self._coordinator,
             self.worker_id,
+            self._instance_id,
             lease=registered.lease.ToTimedelta().total_seconds(),
             interval=registered.heartbeat_interval.ToTimedelta().total_seconds(),
             on_forgotten=self._register,
@@ -124,7 +127,10 @@ class Supervisor:
     async def _register(self) -> RegisterWorkerResponse | None:
         """Announces this worker, again and again while the coordinator is down. None: drained meanwhile."""
         request = RegisterWorkerRequest(
-            worker_id=self.worker_id, display_name=display_name(), capabilities=self._capabilities
+            worker_id=self.worker_id,
+            display_name=display_name(),
+            capabilities=self._capabilities,
+            instance_id=self._instance_id,
         )
         pause = _FIRST_PAUSE_SECONDS
         while not self._drain.requested.is_set():

@@ -25,7 +25,9 @@ class WorkerService(WorkerServiceServicer):
     async def RegisterWorker(self, request: pb.RegisterWorkerRequest, context: Context) -> pb.RegisterWorkerResponse:
         """Announces a worker, or the same worker again."""
         worker_id = id_of(request.worker_id, "worker_id")
-        worker = await register_worker(self._store, worker_id, request.display_name, request.capabilities)
+        worker = await register_worker(
+            self._store, worker_id, request.display_name, request.capabilities, request.instance_id
+        )
         interval = self._terms.lease / HEARTBEATS_PER_LEASE
         return pb.RegisterWorkerResponse(worker=worker, lease=self._terms.lease, heartbeat_interval=interval)
 
@@ -42,7 +44,9 @@ class WorkerService(WorkerServiceServicer):
     async def Heartbeat(self, request: pb.HeartbeatRequest, context: Context) -> pb.HeartbeatResponse:
         """One verdict per attempt, in the order of the request."""
         worker_id = id_of(request.worker_id, "worker_id")
-        verdicts = await heartbeat(self._store, worker_id, request.is_draining, request.stages, self._terms.lease)
+        verdicts = await heartbeat(
+            self._store, worker_id, request.is_draining, request.stages, self._terms.lease, request.instance_id
+        )
         return pb.HeartbeatResponse(verdicts=verdicts)
 
     async def ReportStage(self, request: pb.ReportStageRequest, context: Context) -> pb.ReportStageResponse:

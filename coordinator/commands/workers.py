@@ -8,7 +8,7 @@ from coordinator.job_store import JobStore
 from coordinator.lifecycle import StageState
 from coordinator.store.render import worker_message
 from coordinator.store.tables import StageRow, WorkerRow
-from luthier.errors import NotFoundError
+from luthier.errors import ConflictError, NotFoundError
 from luthier.v1.stage_pb2 import Progress
 from luthier.v1.worker_pb2 import Worker, WorkerCapabilities
 from luthier.v1.worker_service_pb2 import StageHeartbeat, StageVerdict
@@ -18,13 +18,17 @@ RENEWING = frozenset({StageVerdict.VERDICT_OK, StageVerdict.VERDICT_PAUSE})
 
 
 async def register_worker(
-    store: JobStore, worker_id: str, display_name: str, capabilities: WorkerCapabilities
+    store: JobStore, worker_id: str, display_name: str, capabilities: WorkerCapabilities, instance_id: str = ""
 ) -> Worker:
-    """Records a worker, or what is new about one that is known; its failures stay on record."""
+    """Records a worker, or what is new about one that is known; its failures stay on record.
+
+    From now on the worker is the process `instance_id`: another one that has the same worker id is fenced off.
+    """
     async with store.transaction() as transaction:
         moment = await transaction.now()
         new = WorkerRow(
             worker_id=worker_id,
+            instance_id=instance_id,
             display_name=display_name,
             capabilities=capabilities,
             register_time=moment,
@@ -32,7 +36,7 @@ async def register_worker(
         )
         await transaction.put_worker(new)
         (worker,) = await transaction.lock_workers([worker_id])
-        worker.display_name, worker.capabilities = display_name, capabilities
+        worker.instance_id, worker.display_name, worker.capabilities = instance_id, display_name, capabilities
         worker.register_time = worker.heartbeat_time = moment
         worker.state = quarantine.present_state(worker)
     return worker_message(worker)
@@ -52,15 +56,23 @@ async def release_worker(store: JobStore, worker_id: str) -> Worker:
 
 
 async def heartbeat(
-    store: JobStore, worker_id: str, is_draining: bool, stages: Sequence[StageHeartbeat], lease: timedelta
+    store: JobStore,
+    worker_id: str,
+    is_draining: bool,
+    stages: Sequence[StageHeartbeat],
+    lease: timedelta,
+    instance_id: str = "",
 ) -> list[StageVerdict]:
     """Renews the worker, then each lease in a transaction of its own, so that no two locks are held at once.
 
     Raises:
         NotFoundError: the worker has not registered.
+        ConflictError: another process has registered as this worker since.
     """
     async with store.transaction() as transaction:
         for worker in await transaction.lock_workers([worker_id]):
+            if worker.instance_id != instance_id:
+                raise ConflictError(f"another process has registered as worker {worker_id}; this one has to leave")
             worker.heartbeat_time = await transaction.now()
             worker.state = quarantine.present_state(worker, is_draining=is_draining)
             break

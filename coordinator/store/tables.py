@@ -232,6 +232,7 @@ class WorkerRow(_Row, table=True):
     __tablename__ = "worker"
 
     worker_id: str = Field(primary_key=True, sa_type=Id)
+    instance_id: str = Field(default="", sa_type=Id, sa_column_kwargs={"server_default": text("''")})
     display_name: str = Field(sa_type=Text)
     capabilities: WorkerCapabilities = Field(sa_type=ProtoJson(WorkerCapabilities))
     state: WorkerState = Field(default=WorkerState.READY, sa_type=StateText(WorkerState))

@@ -15,14 +15,16 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class RegisterWorkerRequest(_message.Message):
-    __slots__ = ("worker_id", "display_name", "capabilities")
+    __slots__ = ("worker_id", "display_name", "capabilities", "instance_id")
     WORKER_ID_FIELD_NUMBER: _ClassVar[int]
     DISPLAY_NAME_FIELD_NUMBER: _ClassVar[int]
     CAPABILITIES_FIELD_NUMBER: _ClassVar[int]
+    INSTANCE_ID_FIELD_NUMBER: _ClassVar[int]
     worker_id: str
     display_name: str
     capabilities: _worker_pb2.WorkerCapabilities
-    def __init__(self, worker_id: _Optional[str] = ..., display_name: _Optional[str] = ..., capabilities: _Optional[_Union[_worker_pb2.WorkerCapabilities, _Mapping]] = ...) -> None: ...
+    instance_id: str
+    def __init__(self, worker_id: _Optional[str] = ..., display_name: _Optional[str] = ..., capabilities: _Optional[_Union[_worker_pb2.WorkerCapabilities, _Mapping]] = ..., instance_id: _Optional[str] = ...) -> None: ...
 
 class RegisterWorkerResponse(_message.Message):
     __slots__ = ("worker", "lease", "heartbeat_interval")
@@ -84,14 +86,16 @@ class StageAssignment(_message.Message):
     def __init__(self, stage: _Optional[_Union[_stage_pb2.Stage, _Mapping]] = ..., project_id: _Optional[str] = ..., job_name: _Optional[str] = ..., spec_json: _Optional[str] = ..., inputs: _Optional[_Mapping[str, _stage_pb2.StageOutputs]] = ..., checkpoints: _Optional[_Iterable[_Union[_stage_pb2.Checkpoint, _Mapping]]] = ..., output_uri: _Optional[str] = ..., traceparent: _Optional[str] = ..., model_id: _Optional[str] = ..., deployment_id: _Optional[str] = ...) -> None: ...
 
 class HeartbeatRequest(_message.Message):
-    __slots__ = ("worker_id", "is_draining", "stages")
+    __slots__ = ("worker_id", "is_draining", "stages", "instance_id")
     WORKER_ID_FIELD_NUMBER: _ClassVar[int]
     IS_DRAINING_FIELD_NUMBER: _ClassVar[int]
     STAGES_FIELD_NUMBER: _ClassVar[int]
+    INSTANCE_ID_FIELD_NUMBER: _ClassVar[int]
     worker_id: str
     is_draining: bool
     stages: _containers.RepeatedCompositeFieldContainer[StageHeartbeat]
-    def __init__(self, worker_id: _Optional[str] = ..., is_draining: _Optional[bool] = ..., stages: _Optional[_Iterable[_Union[StageHeartbeat, _Mapping]]] = ...) -> None: ...
+    instance_id: str
+    def __init__(self, worker_id: _Optional[str] = ..., is_draining: _Optional[bool] = ..., stages: _Optional[_Iterable[_Union[StageHeartbeat, _Mapping]]] = ..., instance_id: _Optional[str] = ...) -> None: ...
 
 class StageHeartbeat(_message.Message):
     __slots__ = ("stage_id", "fence", "progress")

@@ -12,7 +12,19 @@ from luthier.artifacts import ArtifactRef
 from workers.failures import ConfigError, PreemptedError
 from workers.task import Report, StageResult, Task
 
-KINDS = ("echo", "config", "full", "broken", "exits", "killed", "hangs_at_exit", "polite", "stubborn", "family")
+KINDS = (
+    "echo",
+    "config",
+    "full",
+    "broken",
+    "exits",
+    "killed",
+    "hangs_at_exit",
+    "polite",
+    "finishing",
+    "stubborn",
+    "family",
+)
 STAGES = {
     **{kind: f"tiny_stages:{kind}" for kind in KINDS},
     **dict.fromkeys(("preprocess", "train", "evaluate", "export"), "tiny_stages:by_job_name"),
@@ -68,6 +80,14 @@ def polite(task: Task, report: Report) -> StageResult:
         time.sleep(0.05)
     report.checkpoint(ArtifactRef("file:///last", "sha256:00", 1), step=step)
     raise PreemptedError(f"stopped at step {step}")
+
+
+def finishing(task: Task, report: Report) -> StageResult:
+    """Is asked to stop when its work is done and only its result has to be published."""
+    report.progress(1, 1, "done")
+    while not report.should_stop():
+        time.sleep(0.01)
+    return echo(task, report)
 
 
 def stubborn(task: Task, report: Report) -> StageResult:

@@ -173,6 +173,45 @@ async def test_a_stage_that_is_not_wanted_any_more_is_given_back_before_it_begin
     assert failed.failure.failure_class == FailureClass.FAILURE_CLASS_PREEMPTED
 
 
+async def test_a_drain_while_the_runner_starts_gives_the_stage_back(run, fake_coordinator, drain, tmp_path):
+    task = run("polite")
+    async with asyncio.timeout(30):
+        while not (tmp_path / "work/stage-1-7/runner.log").exists():  # noqa: ASYNC110 - a file tells nobody
+            await asyncio.sleep(0.001)
+    drain.signal()
+    await task
+    assert [failed.failure.failure_class for failed in fake_coordinator.failed] == [
+        FailureClass.FAILURE_CLASS_PREEMPTED
+    ]
+
+
+async def test_a_drain_while_the_result_is_published_lets_it_be_a_success(run, fake_coordinator, drain):
+    task = run("finishing")
+    await fake_coordinator.until(lambda fake: any(step > 0 for step in steps(fake)))
+    drain.signal()
+    num_heartbeats = len(fake_coordinator.heartbeats)
+    await task
+    assert len(fake_coordinator.completed) == 1
+    assert len(fake_coordinator.heartbeats) > num_heartbeats
+
+
+async def test_a_drain_while_the_result_is_reported_goes_on_reporting_it(run, fake_coordinator, drain):
+    tries = []
+
+    async def complete(request):
+        tries.append(request)
+        if len(tries) == 1:
+            drain.signal()
+        if len(tries) < 4:
+            raise UnavailableError("down")
+        fake_coordinator.completed.append(request)
+
+    fake_coordinator.complete_stage = complete
+    await run("echo")
+    assert len(fake_coordinator.completed) == 1
+    assert fake_coordinator.failed == []
+
+
 async def test_a_second_signal_does_not_wait_for_the_grace_or_for_a_dead_coordinator(run, fake_coordinator, drain):
     task = run("stubborn")
     await fake_coordinator.until(lambda fake: 1 in steps(fake))

@@ -17,6 +17,7 @@ def upgrade() -> None:
     op.add_column("stage", sa.Column("refit", sa.Integer(), server_default=sa.text("0"), nullable=False))
     op.add_column("stage", sa.Column("pause_requested", sa.Boolean(), server_default=sa.text("false"), nullable=False))
     op.add_column("stage", sa.Column("avoid_worker_id", ID, server_default=sa.text("''"), nullable=False))
+    op.add_column("worker", sa.Column("instance_id", ID, server_default=sa.text("''"), nullable=False))
     op.add_column("worker", sa.Column("num_failures_in_row", sa.Integer(), server_default=sa.text("0"), nullable=False))
     op.add_column("worker", sa.Column("quarantined_until", MOMENT, nullable=True))
     op.add_column("outbox", sa.Column("held", sa.Boolean(), server_default=sa.text("false"), nullable=False))
