@@ -4,7 +4,8 @@ import uuid
 from collections.abc import Callable
 from pathlib import Path
 
-from luthier.artifacts import ArtifactError, fetch
+from luthier.artifacts import ArtifactError
+from luthier.model_repository import verify_model
 
 
 def set_aside_damaged(repository: Path, say: Callable[[str], None]) -> None:
@@ -16,7 +17,7 @@ def set_aside_damaged(repository: Path, say: Callable[[str], None]) -> None:
         if not folder.is_dir() or folder.name.startswith("."):
             continue
         try:
-            fetch(str(folder), folder)
+            verify_model(folder)
         except ArtifactError as error:
             folder.rename(folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.tmp"))
             say(f"a deployed model is damaged and is not loaded: {error}; submit its job again")

@@ -64,8 +64,6 @@ def triton_child(
         "LD_LIBRARY_PATH": os.pathsep.join(map(str, venv.libraries)),
         "PYTHONPATH": str(venv.site_packages),
         "HF_HUB_OFFLINE": "1",
-        # A __pycache__ in the repository would make a loaded model look changed, and be loaded again for nothing.
-        "PYTHONDONTWRITEBYTECODE": "1",
     }
     return ChildSpec(
         name="triton",

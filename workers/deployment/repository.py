@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from luthier.artifacts import ArtifactError, fetch, read_manifest, seal, sync_path
+from luthier.artifacts import ArtifactError, seal, sync_path
+from luthier.model_repository import verify_model
 from workers.export.triton import link_or_copy
 from workers.failures import DependencyError
 
@@ -68,8 +69,7 @@ def _is_sound(target: Path, files: Mapping[str, Any]) -> bool:
     if not target.exists():
         return False
     try:
-        fetch(str(target), target)
-        return read_manifest(str(target)).files == files
+        return verify_model(target).files == files
     except ArtifactError as error:
         _log.warning("a deployed model is damaged and is replaced: %s", error)
         return False

@@ -20,11 +20,15 @@ def repository(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_sound_models_stay(repository: Path) -> None:
+def test_sound_models_stay_and_the_bytecode_that_a_server_left_goes(repository: Path) -> None:
+    bytecode = repository / "good" / "1" / "__pycache__"
+    bytecode.mkdir()
+    (bytecode / "model.cpython-311.pyc").write_bytes(b"derived")
     said: list[str] = []
     set_aside_damaged(repository, said.append)
     assert _visible(repository) == {"good", "other"}
     assert said == []
+    assert not bytecode.exists()
 
 
 @pytest.mark.parametrize("name", ["config.pbtxt", "1/model.py", "manifest.json"])
