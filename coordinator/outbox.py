@@ -1,4 +1,4 @@
-"""The relay: takes rows of the outbox to JetStream, and keeps the streams there.
+"""The relay: takes rows of the outbox to JetStream, and keeps the streams there. One lane per stream.
 
 A row is claimed by `FOR UPDATE SKIP LOCKED`, published with its id as the message id, and marked after the stream's
 acknowledgement; a crash in between publishes it again, and the stream drops the repeat. There is no cursor: sequences
@@ -15,7 +15,9 @@ from datetime import timedelta
 
 from nats import errors as nats_errors
 from nats.js import JetStreamContext
-from sqlmodel import col, delete, func, select, update
+from sqlalchemy import bindparam
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlmodel import Text, any_, col, delete, func, update
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from coordinator.bus import Bus, find_stream, put_stream
@@ -24,6 +26,7 @@ from coordinator.lifecycle import StageState
 from coordinator.poison import is_never, why_never
 from coordinator.store.engine import DATABASE_DOWN, OUR_FAULTS, Database
 from coordinator.store.notifications import OUTBOX_TOPIC, Notifications
+from coordinator.store.statements import Shape, Statement
 from coordinator.store.tables import DeadLetterSource, OutboxRow, StageRow
 from luthier.subjects import EVENTS_STREAM, STAGES_STREAM, STREAMS
 
@@ -37,6 +40,26 @@ EVENTS_REPLAYED = timedelta(seconds=STREAMS[EVENTS_STREAM]["max_age"])
 
 # What a publication may meet while the bus is away.
 BUS_DOWN = (nats_errors.Error, OSError, TimeoutError)
+
+_OUTBOX = Shape(OutboxRow)
+_columns = _OUTBOX.table.c
+# An event has a number in the project's sequence, a wake-up has none. Those never wait behind these.
+_LANES = {EVENTS_STREAM: _columns.sequence.is_not(None), STAGES_STREAM: _columns.sequence.is_(None)}
+_WAITING = {
+    stream: Statement(
+        _OUTBOX.table.select()
+        .where(_columns.published_time.is_(None), ~_columns.held, belongs)
+        .order_by(_columns.position)
+        .limit(BATCH_SIZE)
+        .with_for_update(skip_locked=True)
+    )
+    for stream, belongs in _LANES.items()
+}
+_MARK = Statement(
+    _OUTBOX.table.update()
+    .where(_columns.message_id == any_(bindparam("message_ids", type_=ARRAY(Text))))
+    .values(published_time=func.clock_timestamp())
+)
 
 log = logging.getLogger(__name__)
 
@@ -60,61 +83,62 @@ class Relay:
         self._database = database
         self._bus = bus
         self._notifications = notifications
-        self._streams_checked_at = float("-inf")
+        self._checked_at = dict.fromkeys(STREAMS, float("-inf"))
 
     async def run(self) -> None:
         """Publishes for ever."""
+        async with asyncio.TaskGroup() as lanes:
+            for stream in STREAMS:
+                lanes.create_task(self._run(stream))
+
+    async def step(self) -> int:
+        """Publishes one batch for every stream; returns how many rows were dealt with."""
+        return sum([await self._step(stream) for stream in STREAMS])
+
+    async def _run(self, stream: str) -> None:
         is_waiting = True  # says once that something is away; not at the start, when NATS is still being connected
         with self._notifications.subscribe(OUTBOX_TOPIC) as signal:
             while True:
                 try:
-                    num_published = await self.step()
+                    num_published = await self._step(stream)
                     is_waiting = False
                     if num_published == BATCH_SIZE:
                         continue
                 except OUR_FAULTS:
                     raise
                 except (nats_errors.Error, *DATABASE_DOWN) as error:
-                    self._streams_checked_at = float("-inf")
-                    log.log(logging.DEBUG if is_waiting else logging.WARNING, "the outbox waits: %r", error)
+                    self._checked_at[stream] = float("-inf")
+                    level = logging.DEBUG if is_waiting else logging.WARNING
+                    log.log(level, "the outbox waits for %s: %r", stream, error)
                     is_waiting = True
                 await signal.wait(POLL_SECONDS)
 
-    async def step(self) -> int:
-        """Publishes one batch; returns how many rows were dealt with."""
-        stream = self._bus.jetstream()
+    async def _step(self, stream: str) -> int:
+        jetstream = self._bus.jetstream()
         clock = asyncio.get_running_loop().time()
-        if clock - self._streams_checked_at > STREAM_CHECK_SECONDS:
-            await self.ensure_streams(stream)
+        if clock - self._checked_at[stream] > STREAM_CHECK_SECONDS:
+            await _ensure_stream(self._database, jetstream, stream)
             await _prune(self._database)
-            self._streams_checked_at = clock
-        async with self._database.transaction() as session:
-            query = (
-                select(OutboxRow)
-                .where(col(OutboxRow.published_time).is_(None), ~col(OutboxRow.held))
-                .order_by(col(OutboxRow.position))
-                .limit(BATCH_SIZE)
-                .with_for_update(skip_locked=True)
-            )
-            rows = (await session.exec(query)).all()
-            outcome = await _publish(stream, rows, self._bus.max_payload)
+            self._checked_at[stream] = clock
+        async with self._database.begin() as (session, connection):
+            rows = [_OUTBOX.row(record) for record in await _WAITING[stream].fetch(connection)]
+            outcome = await _publish(jetstream, rows, self._bus.max_payload)
             if outcome.published:
-                mark = update(OutboxRow).where(col(OutboxRow.message_id).in_(outcome.published))
-                await session.exec(mark.values(published_time=func.clock_timestamp()))
+                await _MARK.fetch(connection, message_ids=outcome.published)
             for row, reason in outcome.poisoned:
                 await _hold(session, row, reason)
         if outcome.obstacle is not None:
             raise outcome.obstacle
         return len(outcome.published) + len(outcome.poisoned)
 
-    async def ensure_streams(self, stream: JetStreamContext) -> None:
-        """Makes the streams that are missing, and has what belongs into them published again."""
-        for name in STREAMS:
-            present = await find_stream(stream, name)
-            if present is None:
-                log.warning("there is no stream %s; it is made, and filled again", name)
-                await _REFILL[name](self._database)  # first: a crash before the next line repeats both
-            await put_stream(stream, name, present)
+
+async def _ensure_stream(database: Database, jetstream: JetStreamContext, name: str) -> None:
+    """Makes a stream that is missing, and has what belongs into it published again."""
+    present = await find_stream(jetstream, name)
+    if present is None:
+        log.warning("there is no stream %s; it is made, and filled again", name)
+        await _REFILL[name](database)  # first: a crash before the next line repeats both
+    await put_stream(jetstream, name, present)
 
 
 async def _refill_events(database: Database) -> None:
