@@ -24,6 +24,9 @@ from workers.training import stage
 
 TRAINING = {"max_steps": 4, "eval_steps": 2, "pack_length": 128, "precision": "fp32", "learning_rate": 0.01}
 
+LORA = {"type": "lora", "r": 4, "lora_dropout": 0.1}
+FULL = {"type": "full"}
+
 
 class Recorder:
     """Remembers checkpoints; asks to stop after a number of steps, or once it has been asked so often."""
@@ -58,12 +61,14 @@ def make_task(tiny_model_dir: Path, tmp_path: Path) -> Callable[..., Task]:
     ref = publish(_write_dataset(tmp_path / "new", tiny_model_dir), str(tmp_path / "dataset"))
     dataset = StageOutputs(artifact=Artifact(uri=ref.uri, digest=ref.digest))
 
-    def make(attempt: int, checkpoints: list[Checkpoint] | None = None) -> Task:
+    def make(
+        attempt: int, checkpoints: list[Checkpoint] | None = None, method: Mapping[str, Any] | None = None
+    ) -> Task:
         document: dict[str, Any] = {
             "name": "job",
             "base_model": str(tiny_model_dir),
             "data": {"path": "/data.jsonl", "max_length": 128},
-            "method": {"r": 4, "lora_dropout": 0.1},
+            "method": method or LORA,
             "training": TRAINING,
         }
         assignment = StageAssignment(
@@ -114,18 +119,22 @@ def test_the_artifact_is_complete_and_plain(make_task: Callable[..., Task], tiny
     assert any("lora_B" in name and tensor.abs().sum() > 0 for name, tensor in model.named_parameters())
 
 
-def test_a_second_attempt_ends_where_one_alone_would(make_task: Callable[..., Task]) -> None:
-    whole = stage.run(make_task(1), Recorder())
+@pytest.mark.parametrize(
+    ("method", "file"), [(LORA, "adapter/adapter_model.safetensors"), (FULL, "model/model.safetensors")]
+)
+def test_a_second_attempt_ends_where_one_alone_would(
+    make_task: Callable[..., Task], method: Mapping[str, Any], file: str
+) -> None:
+    whole = stage.run(make_task(1, method=method), Recorder())
     stopped = Recorder(stop_after=3)
     with pytest.raises(PreemptedError):
-        stage.run(make_task(2), stopped)
+        stage.run(make_task(2, method=method), stopped)
     assert [Path(checkpoint.uri).name for checkpoint in stopped.checkpoints] == ["3.2", "2.2"]
-    second = stage.run(make_task(3, stopped.checkpoints), Recorder())
+    second = stage.run(make_task(3, stopped.checkpoints, method), Recorder())
     assert whole.folder is not None
     assert second.folder is not None
     assert second.result["resumed_from_step"] == 3
-    weights = [result.folder / "adapter" / "adapter_model.safetensors" for result in (whole, second) if result.folder]
-    assert weights[0].read_bytes() == weights[1].read_bytes()
+    assert (whole.folder / file).read_bytes() == (second.folder / file).read_bytes()
 
 
 @pytest.mark.parametrize("question", [1, 2, 3])
