@@ -1,5 +1,6 @@
 """The loop: it learns, it hands out its best, it says so when it cannot learn."""
 
+import errno
 from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,7 +10,9 @@ import numpy as np
 import pytest
 import torch
 
+from luthier.artifacts import ArtifactRef
 from luthier.spec import LoraSpec
+from luthier.v1.failure_pb2 import FailureClass
 from tests.unit.workers.training.tiny_run import (
     Recorder,
     make_documents,
@@ -19,7 +22,8 @@ from tests.unit.workers.training.tiny_run import (
     same,
     weights,
 )
-from workers.failures import ConfigError, DataError, DivergedError
+from workers.failures import ConfigError, DataError, DivergedError, classify
+from workers.training import checkpoints
 from workers.training.methods.lora import add_lora
 from workers.training.summary import Summary
 
@@ -99,6 +103,27 @@ def test_divergence_is_named_with_step_and_remedy(tmp_path: Path) -> None:
     engine, _ = make_engine(tmp_path, Recorder(), model=model)
     with pytest.raises(DivergedError, match=r"step 1: loss nan.*lower training\.learning_rate"):
         engine.run()
+
+
+@pytest.mark.parametrize("failing", [2, 6])
+def test_a_failed_commit_ends_the_run_as_what_it_is(
+    tmp_path: Path, failing: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a later step, or when the last commit is waited for: never is a run over without its checkpoint."""
+    publish = checkpoints.publish
+
+    def full(folder: Path, uri: str, **options: Any) -> ArtifactRef:
+        if uri.endswith(f"/{failing}.1"):
+            raise OSError(errno.ENOSPC, "No space left on device", uri)
+        return publish(folder, uri, **options)
+
+    monkeypatch.setattr(checkpoints, "publish", full)
+    report = Recorder()
+    engine, _ = make_engine(tmp_path, report, max_steps=6, eval_steps=2)
+    with pytest.raises(OSError, match="No space left") as caught:
+        engine.run()
+    assert classify(caught.value).failure_class == FailureClass.FAILURE_CLASS_STORAGE_FULL
+    assert [checkpoint.step for checkpoint in report.checkpoints] == list(range(failing - 2, 0, -2))
 
 
 def _noise(num: int = 6) -> list[Any]:
