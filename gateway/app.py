@@ -23,7 +23,7 @@ from gateway.auth import ApiKeys, AuthInterceptor
 from gateway.inference import InferenceServicer
 from gateway.proxy import FORWARDED_SERVICES, CoordinatorProxy
 from luthier.settings import GatewaySettings
-from luthier.transport import CLIENT_OPTIONS, SERVER_OPTIONS, is_loopback
+from luthier.transport import COORDINATOR_OPTIONS, SERVER_OPTIONS, coordinator_target, is_loopback
 from luthier.v1 import inference_service_pb2, inference_service_pb2_grpc
 
 _LOG = logging.getLogger(__name__)
@@ -42,6 +42,7 @@ def check_settings(settings: GatewaySettings) -> None:
         )
     if not settings.internal_token.get_secret_value():
         raise ValueError("LUTHIER_INTERNAL_TOKEN is empty; set it to the secret that the coordinator uses")
+    coordinator_target(settings.coordinator)
 
 
 @asynccontextmanager
@@ -54,7 +55,8 @@ async def serving(settings: GatewaySettings) -> AsyncIterator[int]:
     """
     check_settings(settings)
     token = settings.internal_token.get_secret_value()
-    async with grpc.aio.insecure_channel(settings.coordinator, options=CLIENT_OPTIONS) as coordinator:
+    target = coordinator_target(settings.coordinator)
+    async with grpc.aio.insecure_channel(target, options=COORDINATOR_OPTIONS) as coordinator:
         proxy = CoordinatorProxy(coordinator, token)
         inference = InferenceServicer(coordinator, token, settings.triton_url)
         server = grpc.aio.server(

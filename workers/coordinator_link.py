@@ -4,6 +4,7 @@ Every call has a deadline, carries the internal token and the current trace, and
 """
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar
 
@@ -12,7 +13,7 @@ from google.protobuf.message import Message
 from opentelemetry.instrumentation.grpc import aio_client_interceptors
 
 from luthier.errors import DeadlineError, InternalError, UnavailableError, error_of
-from luthier.transport import CLIENT_OPTIONS
+from luthier.transport import COORDINATOR_OPTIONS, coordinator_target
 from luthier.v1.worker_service_pb2 import (
     ClaimStageRequest,
     ClaimStageResponse,
@@ -63,16 +64,26 @@ class Coordinator(Protocol):
 
 
 class GrpcCoordinator:
-    """`Coordinator` over one gRPC channel, which finds a restarted coordinator by itself."""
+    """`Coordinator` over gRPC: finds a restarted coordinator by itself, and another one when there are several.
 
-    def __init__(self, target: str, token: str, timeout: float) -> None:
-        """Talks to `target` (`host:port`), showing `token`; a call may take `timeout` seconds."""
-        self._channel = grpc.aio.insecure_channel(
-            target, options=CLIENT_OPTIONS, interceptors=aio_client_interceptors()
-        )
+    Calls take turns between the coordinators. One that was killed is left at once, one that is frozen within 8 s
+    (keepalive); until then every other call to it runs out of time. Heartbeats cannot afford that: they have a channel
+    of their own, on which nothing else takes a turn, and two tries within one interval, so one of two tries in a row
+    reaches a coordinator that is not frozen.
+    """
+
+    def __init__(self, addresses: str, token: str, timeout: float) -> None:
+        """Talks to `host:port` or `ip:port,ip:port`, showing `token`; a call may take `timeout` seconds.
+
+        Raises:
+            ValueError: the list of addresses is unusable.
+        """
+        self._channel, self._pulse = (_open(coordinator_target(addresses)) for _ in range(2))
         self._stub = WorkerServiceStub(self._channel)
+        self._pulse_stub = WorkerServiceStub(self._pulse)
+        self._num_pulse_tries = 2 if "," in addresses else 1
         self._metadata = (("authorization", f"Bearer {token}"),)
-        self._target = target
+        self._addresses = addresses
         self._timeout = timeout
 
     async def __aenter__(self) -> Self:
@@ -82,6 +93,7 @@ class GrpcCoordinator:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._channel.close()
+        await self._pulse.close()
 
     async def register_worker(self, request: RegisterWorkerRequest) -> RegisterWorkerResponse:
         """Announces this worker."""
@@ -93,7 +105,11 @@ class GrpcCoordinator:
 
     async def heartbeat(self, request: HeartbeatRequest, timeout: float) -> HeartbeatResponse:
         """Renews worker and leases; answers within `timeout` seconds or not at all."""
-        return await self._call(self._stub.Heartbeat, request, min(timeout, self._timeout))
+        timeout = min(timeout, self._timeout) / self._num_pulse_tries
+        for _ in range(self._num_pulse_tries - 1):
+            with suppress(DeadlineError):
+                return await self._call(self._pulse_stub.Heartbeat, request, timeout)
+        return await self._call(self._pulse_stub.Heartbeat, request, timeout)
 
     async def report_stage(self, request: ReportStageRequest) -> ReportStageResponse:
         """Records metrics and checkpoints."""
@@ -120,5 +136,11 @@ class GrpcCoordinator:
             return await method(request, timeout=timeout, metadata=self._metadata, wait_for_ready=True)
         except grpc.aio.AioRpcError as error:
             if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
-                raise DeadlineError(f"no answer from the coordinator at {self._target} within {timeout:g} s") from error
+                raise DeadlineError(
+                    f"no answer from the coordinator at {self._addresses} within {timeout:g} s"
+                ) from error
             raise error_of(error.code(), error.details() or error.code().name) from error
+
+
+def _open(target: str) -> grpc.aio.Channel:
+    return grpc.aio.insecure_channel(target, options=COORDINATOR_OPTIONS, interceptors=aio_client_interceptors())
