@@ -36,7 +36,6 @@ _PULL_SECONDS = 5.0
 _EMPTY_PULLS = 3
 _PAUSE_SECONDS = 1.0
 HAND_BACK_SECONDS = 5.0
-_ACK_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -58,9 +57,12 @@ class WakeUp:
         return self.headers.get(TRACEPARENT, "")
 
     async def settle(self) -> None:
-        """The wake-up has done its work: the claim is decided, for us or for somebody else, or it is on record."""
+        """The wake-up has done its work: the claim is decided, for us or for somebody else, or it is on record.
+
+        Nobody waits for the server's answer: if the acknowledgement is lost, the wake-up comes again and does no harm.
+        """
         try:
-            await self.message.ack_sync(timeout=_ACK_SECONDS)
+            await self.message.ack()
         except nats.errors.Error as error:
             _log.warning("could not acknowledge a wake-up on %s, it will come again: %s", self.message.subject, error)
 
