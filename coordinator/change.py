@@ -116,9 +116,10 @@ class JobChange:
 
     def settle(self) -> None:
         """Draws the consequences for the other stages and for the job. Asking twice is safe."""
-        while found := graph.follow(self._graph()):
-            self._advance_all(found)
         stages = self._graph()
+        while found := graph.follow(stages):
+            self._advance_all(found)
+            stages = self._graph()
         before, after = self.job.state, graph.job_state(stages)
         if self.job.failure is None:
             self.job.failure = graph.job_failure(stages)

@@ -46,7 +46,7 @@ async def claim_stage(
         assert change is not None, "a stage has a job, and neither is ever deleted"
         row = change.stage(stage_id)
         if not is_repeat(row, worker_id, request_id):
-            if not is_claimable(row, change.moment):
+            if not may_win(row, worker_id, request_id) or not is_rested(row, change.moment):
                 return ClaimStageResponse()
             if is_avoided(row, worker_id, change.moment) and await _others_can(transaction, row, worker_id):
                 return ClaimStageResponse(try_elsewhere=True)
@@ -80,13 +80,17 @@ def is_repeat(stage: StageRow, worker_id: str, request_id: str) -> bool:
 
 
 def may_win(stage: StageRow, worker_id: str, request_id: str) -> bool:
-    """Whether a claim is worth a lock."""
-    return stage.state is StageState.QUEUED or is_repeat(stage, worker_id, request_id)
+    """Whether the stage waits for a worker, or this claim has it already.
+
+    A claim that had it once, and whose attempt has ended, is a late repeat: nobody would run what it gets.
+    """
+    is_last = (stage.worker_id, stage.claim_request_id) == (worker_id, request_id)
+    return is_repeat(stage, worker_id, request_id) or (stage.state is StageState.QUEUED and not is_last)
 
 
-def is_claimable(stage: StageRow, moment: datetime) -> bool:
-    """Whether it waits for a worker, and its back-off is over."""
-    return stage.state is StageState.QUEUED and (stage.claimable_time is None or stage.claimable_time <= moment)
+def is_rested(stage: StageRow, moment: datetime) -> bool:
+    """Whether its back-off is over."""
+    return stage.claimable_time is None or stage.claimable_time <= moment
 
 
 def is_avoided(stage: StageRow, worker_id: str, moment: datetime) -> bool:

@@ -21,7 +21,7 @@ from coordinator.store.engine import Database
 from coordinator.store.jobs import PostgresJobs
 from coordinator.store.migrate import migrate
 from coordinator.store.notifications import Notifications
-from coordinator.store.tables import OutboxRow, StageRow
+from coordinator.store.tables import OutboxRow, StageRow, WorkerRow
 from coordinator.terms import Terms
 from luthier.v1.event_pb2 import Event
 from luthier.v1.failure_pb2 import Failure
@@ -80,6 +80,10 @@ class Play:
     async def row(self, stage_id: str) -> StageRow:
         async with self.database.transaction() as session:
             return await session.get_one(StageRow, stage_id)
+
+    async def worker(self, worker_id: str) -> WorkerRow:
+        async with self.database.transaction() as session:
+            return await session.get_one(WorkerRow, worker_id)
 
     async def shift(self, stage_id: str, **columns: timedelta) -> None:
         """Moves times of a stage, as if that much time had passed (negative: back)."""

@@ -9,7 +9,8 @@ import pytest
 
 from coordinator.commands.claims import claim_stage
 from coordinator.commands.reports import complete_stage, report_stage
-from coordinator.commands.workers import heartbeat
+from coordinator.commands.workers import heartbeat, register_worker
+from coordinator.lifecycle import StageState
 from coordinator.store.engine import Database
 from coordinator.terms import Terms
 from luthier.errors import ConflictError
@@ -99,3 +100,41 @@ async def test_a_resting_stage_is_not_to_be_had_before_its_back_off_is_over(play
     back = timedelta(seconds=-60)
     await play.shift(stage_id, claimable_time=back, wake_time=back)
     assert (await play.claim(stage_id)).stage.attempt == 2
+
+
+async def test_a_late_repeat_of_a_claim_starts_nothing(play: Any) -> None:
+    stage_id = (await play.create_job()).stages[0].stage_id
+    first = await claim_stage(play.store, stage_id, "w", "claim", TERMS)
+    await play.fail(first.assignment.stage, FailureClass.FAILURE_CLASS_PREEMPTED)
+    late = await claim_stage(play.store, stage_id, "w", "claim", TERMS)
+    assert not late.HasField("assignment")
+    assert (await play.row(stage_id)).state is StageState.QUEUED
+
+
+async def test_no_two_transactions_wait_for_each_other(play: Any, postgres_url: str) -> None:
+    """Ends of attempts lock a job and then a worker, heartbeats lock each alone: all at once, from two coordinators."""
+    other = Database(postgres_url)
+    plays = [play, type(play)(other)]
+    stages = [(await play.create_job()).stages[0].stage_id for _ in range(8)]
+
+    async def work(number: int) -> None:
+        one, worker_id = plays[number % 2], f"w-{number % 3}"
+        stage = (await one.claim(stages[number], worker_id)).stage
+        pulse = StageHeartbeat(stage_id=stage.stage_id, fence=stage.fence)
+        await asyncio.gather(
+            *(heartbeat(one.store, worker_id, False, [pulse], TERMS.lease) for _ in range(4)),
+            report_stage(one.store, stage.stage_id, stage.fence, [MetricPoint(step=1, values={"loss": 1.0})], []),
+            one.reconciler.step(),
+        )
+        if number % 2:
+            await one.complete(stage)
+        else:
+            await one.fail(stage, FailureClass.FAILURE_CLASS_INTERNAL)
+        await heartbeat(one.store, worker_id, False, [], TERMS.lease)
+
+    for number in range(3):
+        await register_worker(play.store, f"w-{number}", "here", (await play.worker("w")).capabilities)
+    await asyncio.gather(*(work(number) for number in range(len(stages))))
+    await other.close()
+    states = [(await play.row(stage_id)).state for stage_id in stages]
+    assert states == [StageState.QUEUED, StageState.SUCCEEDED] * 4

@@ -4,11 +4,13 @@ import asyncio
 from datetime import timedelta
 from typing import Any
 
-from sqlmodel import col, func, update
+from sqlmodel import col, func, select, update
 
+from coordinator.commands.dead_letters import retry_dead_letter
+from coordinator.commands.jobs import pause_job, resume_job
 from coordinator.commands.workers import heartbeat
 from coordinator.lifecycle import StageState
-from coordinator.store.tables import OutboxRow, WorkerRow, WorkerState
+from coordinator.store.tables import DeadLetterRow, DeadLetterSource, OutboxRow, StageRow, WorkerRow, WorkerState
 from luthier.v1.failure_pb2 import FailureClass
 from luthier.v1.stage_pb2 import Progress
 from luthier.v1.worker_service_pb2 import StageHeartbeat, StageVerdict
@@ -116,6 +118,54 @@ async def test_a_back_off_that_is_over_wakes_the_workers(play: Any) -> None:
     await play.reconciler.step()
     assert await play.wake_ups() == 2
     assert (await play.claim(stage_id)).stage.attempt == 2
+
+
+async def test_a_job_that_cannot_be_moved_becomes_a_dead_letter_and_stops_nobody(play: Any) -> None:
+    jobs = [await play.create_job() for _ in range(3)]
+    for job in jobs:
+        await play.claim(job.stages[0].stage_id)
+        await play.shift(job.stages[0].stage_id, lease_until=LONG_AGO)
+    poisoned = col(StageRow.job_id) == jobs[1].job_id
+    async with play.database.transaction() as session:
+        await session.exec(update(StageRow).where(poisoned).values(needs=["a stage that is not there"]))
+    assert await play.reconciler.step() == 3
+    states = [(await play.row(job.stages[0].stage_id)).state for job in jobs]
+    assert states == [StageState.QUEUED, StageState.RUNNING, StageState.QUEUED]
+    async with play.database.transaction() as session:
+        (letter,) = (await session.exec(select(DeadLetterRow))).all()
+    assert (letter.source, letter.job_id) == (DeadLetterSource.RECONCILER, jobs[1].job_id)
+    assert "KeyError" in letter.reason
+    assert await play.reconciler.step() == 0
+
+    await retry_dead_letter(play.database, letter.dead_letter_id)
+    assert await play.reconciler.step() == 1
+    async with play.database.transaction() as session:
+        assert len((await session.exec(select(DeadLetterRow))).all()) == 2
+        await session.exec(update(StageRow).where(poisoned).values(needs=[]))
+        await session.exec(update(DeadLetterRow).values(retry_time=func.clock_timestamp()))
+    assert await play.reconciler.step() == 1
+    assert (await play.row(jobs[1].stages[0].stage_id)).state is StageState.QUEUED
+
+
+async def test_a_paused_job_is_left_alone(play: Any) -> None:
+    job = await play.create_job()
+    await pause_job(play.store, "default", job.job_id)
+    assert await play.reconciler.step() == 0
+    await resume_job(play.store, "default", job.job_id)
+    assert await play.wake_ups() == 2
+    assert await play.claim(job.stages[0].stage_id) is not None
+
+
+async def test_a_lost_worker_is_blamed_and_a_stalled_one_too(play: Any) -> None:
+    for number, changed in enumerate(("lease_until", "progress_time", "lease_until"), start=1):
+        stage_id = (await play.create_job()).stages[0].stage_id
+        await play.claim(stage_id)
+        await play.shift(stage_id, **{changed: LONG_AGO})
+        await play.reconciler.step()
+        async with play.database.transaction() as session:
+            row = await session.get_one(WorkerRow, "w")
+        assert row.num_failures_in_row == number
+    assert row.state is WorkerState.QUARANTINED
 
 
 async def test_a_silent_worker_is_marked_lost_until_it_speaks_again(play: Any) -> None:

@@ -1,0 +1,228 @@
+"""Workers of a simulated world: they claim, report, stall, die, freeze, leave, and say things twice."""
+
+import json
+from dataclasses import dataclass, field
+from functools import partial
+
+from coordinator.commands.claims import claim_stage
+from coordinator.commands.reports import complete_stage, fail_stage, report_stage
+from coordinator.commands.workers import heartbeat, register_worker
+from luthier.errors import ConflictError
+from luthier.v1.failure_pb2 import Failure, FailureClass
+from luthier.v1.stage_pb2 import Artifact, Checkpoint, MetricPoint, Progress, StageOutputs
+from luthier.v1.worker_pb2 import WorkerCapabilities
+from luthier.v1.worker_service_pb2 import StageAssignment, StageHeartbeat, StageVerdict
+from tests.simulation.faults import UnavailableError, failure_class
+from tests.simulation.scheduler import Task, sleep
+from tests.simulation.world import TERMS, World
+
+LEASE_SECONDS = TERMS.lease.total_seconds()
+HEARTBEAT_SECONDS = LEASE_SECONDS / 3
+SELF_FENCE_SECONDS = 0.75 * LEASE_SECONDS
+QUIET_HEARTBEAT_SECONDS = 300.0
+"""Of a worker that holds nothing, when nothing goes wrong."""
+NUM_CLAIMS = 3
+NUM_KEPT = 2
+"""Checkpoints."""
+
+RESULTS = {"export": {"triton_model": "tickets-1", "formats": ["peft"]}, "deploy": {"triton_model": "tickets-1"}}
+
+
+class WorkerDiedError(Exception):
+    """The machine is gone."""
+
+
+@dataclass
+class Attempt:
+    """What a worker believes that it holds."""
+
+    assignment: StageAssignment
+    ok_at: float
+    """When it was last told that it holds it, by its own clock."""
+    step: int = 0
+    is_over: bool = False
+    """Told to stop and to report nothing, or it has seen itself that the lease is gone."""
+    is_pausing: bool = False
+    checkpoints: list[str] = field(default_factory=list)
+    """URIs on record, oldest first."""
+
+    @property
+    def stage_id(self) -> str:
+        """Of the stage."""
+        return self.assignment.stage.stage_id
+
+    @property
+    def fence(self) -> int:
+        """Of the attempt."""
+        return self.assignment.stage.fence
+
+
+class Worker:
+    """One machine with one supervisor; it comes back under its name when it died or left."""
+
+    def __init__(self, world: World, worker_id: str, kinds: frozenset[str]) -> None:
+        self.world = world
+        self.worker_id = worker_id
+        self.kinds = kinds
+        self.held: Attempt | None = None
+        self.is_frozen = False
+        self.is_leaving = False
+        self.num_claims = 0
+        self.task: Task | None = None
+
+    async def run(self) -> None:
+        """Lives, again and again."""
+        world = self.world
+        while True:
+            self.held, self.is_frozen, self.is_leaving = None, False, False
+            await world.call_until_answered(self.worker_id, self._register)
+            pulse = world.scheduler.spawn(self._send_heartbeats(), f"{self.worker_id}'s heart")
+            try:
+                while not self.is_leaving:
+                    assert self.task is not None, "run as a task"
+                    await self._handle(await world.bus.pull(self.worker_id, self.task, self.kinds))
+            except WorkerDiedError:
+                world.note(self.worker_id, "died")
+            world.scheduler.kill(pulse)
+            world.bus.forget(self.worker_id)
+            await sleep(1.0 if world.is_quiet else world.random.uniform(1.0, 40.0))
+
+    async def _register(self) -> None:
+        capabilities = WorkerCapabilities(worker_classes=["cpu"], kinds=sorted(self.kinds))
+        await register_worker(self.world.store, self.worker_id, "here", capabilities)
+
+    async def _handle(self, stage_id: str) -> None:
+        world = self.world
+        self.num_claims += 1
+        request_id = f"{self.worker_id}-{self.num_claims}"
+        for _ in range(NUM_CLAIMS):
+            try:
+                reply = await world.call(
+                    self.worker_id, lambda: claim_stage(world.store, stage_id, self.worker_id, request_id, TERMS)
+                )
+                break
+            except UnavailableError:
+                await sleep(world.random.uniform(0.1, 1.0))
+        else:
+            world.bus.redeliver(stage_id, world.random.uniform(1.0, 5.0))
+            return
+        if reply.try_elsewhere:
+            world.bus.redeliver(stage_id, world.random.uniform(2.0, 10.0))
+        if not reply.HasField("assignment"):
+            return
+        world.note(self.worker_id, f"runs {stage_id} by fence {reply.assignment.stage.fence}")
+        if world.chance(world.faults.worker_dies):  # before it acknowledged the wake-up
+            world.bus.redeliver(stage_id, world.random.uniform(5.0, 30.0))
+            raise WorkerDiedError
+        known = [checkpoint.uri for checkpoint in reversed(reply.assignment.checkpoints)]
+        assert world.files.issuperset(known), "an attempt was given a checkpoint that is gone"
+        self.held = Attempt(reply.assignment, world.scheduler.now, checkpoints=known)
+        try:
+            await self._attempt(self.held)
+        except ConflictError as error:
+            world.note(self.worker_id, f"refused: {error}")
+        self.held = None
+
+    async def _attempt(self, attempt: Attempt) -> None:
+        world, faults = self.world, self.world.faults
+        stalls = world.chance(faults.runner_stalls)
+        for step in range(1, world.random.randint(1, 6) + 1):
+            await sleep(world.random.uniform(0.5, 8.0))
+            if world.chance(faults.worker_dies):
+                raise WorkerDiedError
+            if world.chance(faults.worker_freezes) and await self._freeze(attempt):
+                break
+            while stalls and not attempt.is_over:
+                await sleep(HEARTBEAT_SECONDS)
+            if attempt.is_over:
+                return
+            self.is_leaving = self.is_leaving or world.chance(faults.worker_leaves)
+            if self.is_leaving or attempt.is_pausing:
+                await self._fail(attempt, FailureClass.FAILURE_CLASS_PREEMPTED)
+                return
+            attempt.step = step
+            await self._report(attempt)
+        if world.chance(faults.attempt_fails):
+            await self._fail(attempt, failure_class(world.random))
+        else:
+            await self._complete(attempt)
+
+    async def _freeze(self, attempt: Attempt) -> bool:
+        """SIGSTOP for a while. What wakes up kills its runner, or goes on; True: as a zombie that is just finishing."""
+        world = self.world
+        self.is_frozen = True
+        await sleep(world.random.uniform(1.0, 4 * LEASE_SECONDS))
+        self.is_frozen = False
+        is_late = world.scheduler.now - attempt.ok_at > SELF_FENCE_SECONDS
+        is_zombie = is_late and world.chance(world.faults.self_fencing_fails)
+        attempt.is_over = attempt.is_over or (is_late and not is_zombie)
+        return is_zombie
+
+    async def _report(self, attempt: Attempt) -> None:
+        """Metrics and a checkpoint. Files of retired ones go after the answer, never before."""
+        world = self.world
+        uri = f"{attempt.assignment.output_uri}/{attempt.step}"
+        world.files.add(uri)
+        checkpoint = Checkpoint(uri=uri, digest="sha256:00", step=attempt.step)
+        points = [MetricPoint(step=attempt.step, values={"loss": 1.0 / attempt.step})]
+        retired = [*attempt.checkpoints, uri][:-NUM_KEPT]
+        await world.call_until_answered(
+            self.worker_id,
+            lambda: report_stage(world.store, attempt.stage_id, attempt.fence, points, [checkpoint], retired),
+        )
+        world.files.difference_update(retired)
+        attempt.checkpoints = [*attempt.checkpoints, uri][-NUM_KEPT:]
+
+    async def _fail(self, attempt: Attempt, how: FailureClass) -> None:
+        world, failure = self.world, Failure(failure_class=how, message="broken")
+        for _ in range(1 + int(world.chance(0.2) and not world.is_quiet)):
+            await world.call_until_answered(
+                self.worker_id,
+                lambda: fail_stage(world.store, attempt.stage_id, attempt.fence, failure, TERMS),
+            )
+
+    async def _complete(self, attempt: Attempt) -> None:
+        world, stage = self.world, attempt.assignment.stage
+        outputs = StageOutputs(
+            artifact=Artifact(uri=attempt.assignment.output_uri, digest="sha256:00", num_bytes=1),
+            metrics={"fence": float(stage.fence)},
+            result_json=json.dumps(RESULTS.get(stage.kind, {})),
+            gate_passed=world.is_quiet or world.chance(0.95),
+        )
+
+        complete = partial(complete_stage, world.store, stage.stage_id, stage.fence, terms=TERMS)
+        for _ in range(1 + int(world.chance(0.2))):
+            await world.call_until_answered(self.worker_id, partial(complete, outputs))
+        if world.chance(0.1):
+            others = StageOutputs(metrics={"fence": -1.0})
+            try:
+                await world.call_until_answered(self.worker_id, partial(complete, others))
+            except ConflictError:
+                return
+            raise AssertionError(f"{stage.stage_id} took other outputs for fence {stage.fence}")
+
+    async def _send_heartbeats(self) -> None:
+        world = self.world
+        while True:
+            is_idle = world.is_quiet and self.held is None
+            await sleep(QUIET_HEARTBEAT_SECONDS if is_idle else HEARTBEAT_SECONDS)
+            while self.is_frozen:
+                await sleep(1.0)
+            attempt, pulses = self.held, []
+            if attempt is not None:
+                progress = Progress(step=attempt.step, num_steps=5)
+                pulses.append(StageHeartbeat(stage_id=attempt.stage_id, fence=attempt.fence, progress=progress))
+            try:
+                beat = partial(heartbeat, world.store, self.worker_id, self.is_leaving, pulses, TERMS.lease)
+                verdicts = await world.call(self.worker_id, beat)
+            except UnavailableError:
+                verdicts = []
+            if attempt is None:
+                continue
+            for verdict in verdicts:
+                attempt.is_over = verdict.verdict in (StageVerdict.VERDICT_CANCEL, StageVerdict.VERDICT_LOST_LEASE)
+                attempt.is_pausing = verdict.verdict == StageVerdict.VERDICT_PAUSE
+                if not attempt.is_over:
+                    attempt.ok_at = world.scheduler.now
+            if world.scheduler.now - attempt.ok_at > SELF_FENCE_SECONDS:
+                attempt.is_over = True
