@@ -12,7 +12,7 @@ import asyncio
 import logging
 import signal
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 
 from luthier import telemetry
@@ -56,7 +56,8 @@ async def supervise(settings: WorkerSettings, stages_name: str, stages: Mapping[
         settings.heartbeat_timeout.total_seconds(),
     ) as coordinator:
         queue = StageQueue(settings.nats_url.get_secret_value(), capabilities.kinds, capabilities.worker_classes)
-        await Supervisor(settings, stages_name, capabilities, coordinator, queue, drain).run()
+        runner_argv = (sys.executable, "-P", "-m", "workers.runner", "--stages", stages_name)
+        await Supervisor(settings, runner_argv, capabilities, coordinator, queue, drain).run()
 
 
 class Supervisor:
@@ -65,7 +66,7 @@ class Supervisor:
     def __init__(
         self,
         settings: WorkerSettings,
-        stages_name: str,
+        runner_argv: Sequence[str],
         capabilities: WorkerCapabilities,
         coordinator: Coordinator,
         queue: StageQueue,
@@ -74,7 +75,7 @@ class Supervisor:
         self.worker_id = check_id(settings.worker_id or new_id("worker"), "worker id")
         self._instance_id = new_id("process")
         self._settings = settings
-        self._runner_argv = (sys.executable, "-P", "-m", "workers.runner", "--stages", stages_name)
+        self._runner_argv = runner_argv
         self._capabilities = capabilities
         self._coordinator = coordinator
         self._queue = queue

@@ -80,7 +80,7 @@ def settings(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def supervise(fake_coordinator, drain, settings):
+def supervise(fake_coordinator, drain, settings, runner_argv):
     """Starts a supervisor on the given wake-ups; it leaves when drained."""
     registered = RegisterWorkerResponse()
     registered.lease.FromMilliseconds(15_000)
@@ -97,7 +97,7 @@ def supervise(fake_coordinator, drain, settings):
 
     def start(*wake_ups: FakeWakeUp) -> tuple[FakeQueue, asyncio.Task[None]]:
         queue = FakeQueue(*wake_ups)
-        supervisor = Supervisor(settings, "tiny_stages:STAGES", capabilities, fake_coordinator, queue, drain)
+        supervisor = Supervisor(settings, runner_argv, capabilities, fake_coordinator, queue, drain)
         return queue, asyncio.create_task(supervisor.run())
 
     return start
