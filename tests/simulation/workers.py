@@ -141,7 +141,8 @@ class Worker:
                 await self._fail(attempt, FailureClass.FAILURE_CLASS_PREEMPTED)
                 return
             attempt.step = step
-            await self._report(attempt)
+            if world.chance(0.6):
+                await self._report(attempt)
         if world.chance(faults.attempt_fails):
             await self._fail(attempt, failure_class(world.random))
         else:
