@@ -25,7 +25,7 @@ from coordinator.commands.dead_letters import record_dead_letter
 from coordinator.lifecycle import StageState
 from coordinator.poison import is_never, why_never
 from coordinator.store.engine import DATABASE_DOWN, OUR_FAULTS, Database
-from coordinator.store.notifications import OUTBOX_TOPIC, Notifications
+from coordinator.store.notifications import EVENTS_TOPIC, WAKE_UPS_TOPIC, Notifications
 from coordinator.store.statements import Shape, Statement
 from coordinator.store.tables import DeadLetterSource, OutboxRow, StageRow
 from luthier.subjects import EVENTS_STREAM, STAGES_STREAM, STREAMS
@@ -34,6 +34,8 @@ BATCH_SIZE = 100
 POLL_SECONDS = 1.0
 PUBLISH_TIMEOUT_SECONDS = 5.0
 STREAM_CHECK_SECONDS = 5.0
+# Events of the changes that follow each other at once travel together; a wake-up travels at once.
+GATHER_SECONDS = {EVENTS_STREAM: 0.01, STAGES_STREAM: 0.0}
 # Long enough to see in the table what workers were told; events are never pruned.
 WAKE_UPS_KEPT = timedelta(hours=1)
 EVENTS_REPLAYED = timedelta(seconds=STREAMS[EVENTS_STREAM]["max_age"])
@@ -43,6 +45,7 @@ BUS_DOWN = (nats_errors.Error, OSError, TimeoutError)
 
 _OUTBOX = Shape(OutboxRow)
 _columns = _OUTBOX.table.c
+_TOPICS = {EVENTS_STREAM: EVENTS_TOPIC, STAGES_STREAM: WAKE_UPS_TOPIC}
 # An event has a number in the project's sequence, a wake-up has none. Those never wait behind these.
 _LANES = {EVENTS_STREAM: _columns.sequence.is_not(None), STAGES_STREAM: _columns.sequence.is_(None)}
 _WAITING = {
@@ -77,7 +80,7 @@ class Outcome:
 
 
 class Relay:
-    """One loop per coordinator; any number run side by side."""
+    """One loop per coordinator and stream; any number run side by side."""
 
     def __init__(self, database: Database, bus: Bus, notifications: Notifications) -> None:
         self._database = database
@@ -85,11 +88,13 @@ class Relay:
         self._notifications = notifications
         self._checked_at = dict.fromkeys(STREAMS, float("-inf"))
 
-    async def run(self) -> None:
-        """Publishes for ever."""
-        async with asyncio.TaskGroup() as lanes:
-            for stream in STREAMS:
-                lanes.create_task(self._run(stream))
+    async def run_events(self) -> None:
+        """Publishes events for ever."""
+        await self._run(EVENTS_STREAM)
+
+    async def run_wake_ups(self) -> None:
+        """Publishes wake-ups for ever."""
+        await self._run(STAGES_STREAM)
 
     async def step(self) -> int:
         """Publishes one batch for every stream; returns how many rows were dealt with."""
@@ -97,7 +102,7 @@ class Relay:
 
     async def _run(self, stream: str) -> None:
         is_waiting = True  # says once that something is away; not at the start, when NATS is still being connected
-        with self._notifications.subscribe(OUTBOX_TOPIC) as signal:
+        with self._notifications.subscribe(_TOPICS[stream]) as signal:
             while True:
                 try:
                     num_published = await self._step(stream)
@@ -112,6 +117,7 @@ class Relay:
                     log.log(level, "the outbox waits for %s: %r", stream, error)
                     is_waiting = True
                 await signal.wait(POLL_SECONDS)
+                await asyncio.sleep(GATHER_SECONDS[stream])
 
     async def _step(self, stream: str) -> int:
         jetstream = self._bus.jetstream()

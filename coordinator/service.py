@@ -86,11 +86,13 @@ async def serve(
         terms=terms,
     )
     port = server.add_insecure_port(settings.coordinator_listen)
+    relay = Relay(database, bus, notifications)
     parts = (
         bus.run,
         notifications.run,
         health.run,
-        Relay(database, bus, notifications).run,
+        relay.run_events,
+        relay.run_wake_ups,
         Reconciler(PostgresJobs(database), terms, min(settings.reconcile_interval, settings.lease / 6)).run,
     )
     try:

@@ -14,7 +14,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from coordinator.messages import repeated_message
 from coordinator.store.engine import Database, now
-from coordinator.store.notifications import EVENTS_CHANNEL, announce
+from coordinator.store.notifications import WAKE_UPS_CHANNEL, announce
 from coordinator.store.render import dead_letter_message
 from coordinator.store.tables import DeadLetterRow, DeadLetterSource, JobRow, OutboxRow, StageRow
 from luthier.errors import ConflictError, NotFoundError
@@ -116,7 +116,7 @@ async def retry_dead_letter(database: Database, dead_letter_id: str) -> DeadLett
         if letter.retry_time is None:
             await _RETRIES[letter.source](session, letter)
             letter.retry_time = await now(session)
-            await announce(session, EVENTS_CHANNEL, letter.project_id, letter.job_id)  # wakes the relay
+            await announce(session, WAKE_UPS_CHANNEL, letter.project_id, letter.job_id)  # wakes the relay
         return dead_letter_message(letter)
 
 

@@ -21,7 +21,13 @@ from coordinator.commands.dead_letters import record_dead_letter
 from coordinator.graph import JobState
 from coordinator.lifecycle import StageState
 from coordinator.store.engine import Database, now
-from coordinator.store.notifications import EVENTS_CHANNEL, PROGRESS_CHANNEL, announce, payload_of
+from coordinator.store.notifications import (
+    EVENTS_CHANNEL,
+    PROGRESS_CHANNEL,
+    WAKE_UPS_CHANNEL,
+    announce,
+    payload_of,
+)
 from coordinator.store.queries import find_job_of_request, list_checkpoints
 from coordinator.store.statements import Shape, Statement
 from coordinator.store.tables import (
@@ -74,7 +80,7 @@ _TAKE_SEQUENCE = Statement(
 )
 _OUTBOX_NAMES = tuple(name for name in _OUTBOX.names if name not in ("position", "published_time"))
 _ADD_MESSAGE = Statement(insert(OutboxRow).values({name: bindparam(name) for name in _OUTBOX_NAMES}))
-_NOTIFY = Statement(select(func.pg_notify(EVENTS_CHANNEL, bindparam("payload", type_=Text))))
+_NOTIFY = Statement(select(func.pg_notify(bindparam("channel", type_=Text), bindparam("payload", type_=Text))))
 
 
 @cache
@@ -141,10 +147,12 @@ class PostgresTransaction:
         if change.is_silent:
             return
         first = await self._take_sequence(change.job.project_id, change.num_events) if change.num_events else 0
-        messages = (_OUTBOX.values(message) for message in change.messages(first))
-        await _ADD_MESSAGE.execute_many(self._connection, messages)
+        messages = change.messages(first)
+        await _ADD_MESSAGE.execute_many(self._connection, map(_OUTBOX.values, messages))
+        has_wake_ups = any(message.sequence is None for message in messages)
+        channel = WAKE_UPS_CHANNEL if has_wake_ups else EVENTS_CHANNEL
         payload = payload_of(change.job.project_id, change.job.job_id)
-        await _NOTIFY.fetch(self._connection, payload=payload)
+        await _NOTIFY.fetch(self._connection, channel=channel, payload=payload)
 
     async def next_fence(self) -> int:
         (record,) = await _NEXT_FENCE.fetch(self._connection)

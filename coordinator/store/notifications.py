@@ -14,11 +14,15 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from coordinator.store.engine import DATABASE_DOWN, OUR_FAULTS, Database, notify
 
-# A change that wrote events, and one that only moved the progress of a stage.
+# A change that wrote wake-ups, and mostly events with them; one that wrote events; one that only moved the progress of
+# a stage.
+WAKE_UPS_CHANNEL = "luthier_wake_ups"
 EVENTS_CHANNEL = "luthier_events"
 PROGRESS_CHANNEL = "luthier_progress"
 
-OUTBOX_TOPIC = "outbox"
+# What the relay's lanes subscribe to.
+WAKE_UPS_TOPIC = "wake-ups"
+EVENTS_TOPIC = "events"
 PING_SECONDS = 10.0
 RECONNECT_SECONDS = 1.0
 
@@ -104,7 +108,7 @@ class Notifications:
     async def _listen(self) -> None:
         connection = await self._database.connect()
         try:
-            for channel in (EVENTS_CHANNEL, PROGRESS_CHANNEL):
+            for channel in (WAKE_UPS_CHANNEL, EVENTS_CHANNEL, PROGRESS_CHANNEL):
                 await connection.add_listener(channel, self._on_notification)
             self._wake_all()  # what was missed while nobody listened
             while True:
@@ -116,8 +120,10 @@ class Notifications:
     def _on_notification(self, _: asyncpg.Connection, __: int, channel: str, payload: str) -> None:
         project_id, _, job_id = payload.partition(" ")
         topics = [job_topic(job_id)]
-        if channel == EVENTS_CHANNEL:
-            topics += [OUTBOX_TOPIC, project_topic(project_id)]
+        if channel != PROGRESS_CHANNEL:
+            topics += [EVENTS_TOPIC, project_topic(project_id)]
+        if channel == WAKE_UPS_CHANNEL:
+            topics.append(WAKE_UPS_TOPIC)
         for topic in topics:
             for signal in self._signals.get(topic, ()):
                 signal.set()
