@@ -115,14 +115,14 @@ async def is_serving(address: str) -> bool:
 
 
 async def _is_registered(coordinator: str, token: str, worker_id: str) -> bool:
-    """Whether the coordinator takes heartbeats of that worker; it answers NOT_FOUND until the worker registered."""
+    """Whether the coordinator knows that worker: a heartbeat that is not the worker's own is NOT_FOUND before that."""
     async with grpc.aio.insecure_channel(coordinator, options=CLIENT_OPTIONS) as channel:
         stub = WorkerServiceStub(channel)
         try:
             request = HeartbeatRequest(worker_id=worker_id)
             await stub.Heartbeat(request, timeout=_PROBE_SECONDS, metadata=(("authorization", f"Bearer {token}"),))
-        except grpc.aio.AioRpcError:
-            return False
+        except grpc.aio.AioRpcError as error:
+            return error.code() is grpc.StatusCode.FAILED_PRECONDITION  # known, and we are somebody else
     return True
 
 
