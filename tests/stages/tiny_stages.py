@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-from luthier.artifacts import ArtifactRef
+from luthier.artifacts import ArtifactRef, join, publish
 from workers.failures import ConfigError, PreemptedError
 from workers.task import Report, StageResult, Task
 
@@ -22,6 +22,7 @@ KINDS = (
     "hangs_at_exit",
     "polite",
     "finishing",
+    "retiring",
     "stubborn",
     "family",
 )
@@ -88,6 +89,18 @@ def finishing(task: Task, report: Report) -> StageResult:
     while not report.should_stop():
         time.sleep(0.01)
     return echo(task, report)
+
+
+def retiring(task: Task, report: Report) -> StageResult:
+    """Publishes two checkpoints and needs only the second."""
+    refs = []
+    for step in (1, 2):
+        folder = task.new_dir(f"checkpoint-{step}")
+        (folder / "state.json").write_text("{}")
+        refs.append(publish(folder, join(task.output_uri, "checkpoints", str(step))))
+        report.checkpoint(refs[-1], step=step)
+    report.retire([refs[0].uri])
+    return StageResult()
 
 
 def stubborn(task: Task, report: Report) -> StageResult:

@@ -67,6 +67,25 @@ async def test_a_wake_up_that_comes_thrice_runs_its_stage_once(platform):
     assert [(run.stage, run.attempt) for run in platform.runs()] == [(stage, 1) for stage in PIPELINE]
 
 
+async def test_a_wake_up_that_nobody_can_use_is_a_dead_letter_and_holds_up_no_job(platform):
+    platform.coordinator()
+    platform.worker()
+    client = await nats.connect(platform.nats_url)
+    await _made(client.jetstream(), stage_consumer("preprocess", "cpu"))
+    unknown = StageReady(stage_id="stage_unknown", job_id="job-1", project_id="default").SerializeToString()
+    for payload in (b"\xff\xff nonsense", unknown):
+        await client.jetstream().publish(stage_subject("preprocess", "cpu", "job-1"), payload)
+    await client.close()
+    assert (await platform.ended(await platform.submit("echo"))).state == Job.STATE_SUCCEEDED
+    letters = "SELECT payload, reason FROM dead_letter"
+    async with asyncio.timeout(30):
+        while len(kept := await platform.query(letters)) < 2:  # noqa: ASYNC110 - one query, one answer
+            await asyncio.sleep(0.1)
+    reasons = {row["payload"]: row["reason"] for row in kept}
+    assert "StageReady" in reasons[b"\xff\xff nonsense"]
+    assert "there is no stage" in reasons[unknown]
+
+
 async def test_a_job_survives_the_loss_of_its_consumers_and_of_the_stream(platform):
     platform.coordinator()
     platform.worker()

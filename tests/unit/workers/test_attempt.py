@@ -1,4 +1,5 @@
 import asyncio
+import os
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,32 @@ async def test_a_successful_stage_is_reported_and_completed(run, fake_coordinato
     assert [dict(point.values) for point in points] == [{"loss": 0.5}]
     assert [checkpoint.uri for checkpoint in checkpoints] == ["file:///somewhere"]
     assert fake_coordinator.failed == []
+
+
+async def test_files_of_a_retired_checkpoint_go_after_the_coordinator_has_forgotten_it(
+    run, fake_coordinator, tmp_path, monkeypatch
+):
+    there_when_told = []
+    record = fake_coordinator.report_stage
+
+    async def report(request):
+        there_when_told.extend(map(os.path.exists, request.retired_checkpoint_uris))
+        return await record(request)
+
+    monkeypatch.setattr(fake_coordinator, "report_stage", report)
+    fake_coordinator.failures = [UnavailableError("down")] * 2
+    await run("retiring")
+    assert set(there_when_told) == {True}
+    assert [path.name for path in (tmp_path / "out" / "checkpoints").iterdir()] == ["2"]
+
+
+async def test_files_of_a_checkpoint_stay_while_it_is_on_record(run, fake_coordinator, tmp_path, monkeypatch):
+    async def refuse(request):
+        raise InvalidRequestError("not now")
+
+    monkeypatch.setattr(fake_coordinator, "report_stage", refuse)
+    await run("retiring")
+    assert sorted(path.name for path in (tmp_path / "out" / "checkpoints").iterdir()) == ["1", "2"]
 
 
 @pytest.mark.parametrize(
