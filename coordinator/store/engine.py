@@ -2,14 +2,21 @@
 
 asyncpg parses the URL itself, so everything that libpq understands (unix sockets, several hosts, sslmode) works.
 No call waits for ever: connecting, every command, waiting for a lock and idling inside a transaction are limited.
+A connection whose command was given up, for its time or because the caller left, is cut off and never asked again:
+asyncpg would wait without limit for a server that is frozen to confirm that the command is cancelled, even in `close`
+(MagicStack/asyncpg#1356).
 """
 
+import asyncio
+import time
+import weakref
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any
 
 import asyncpg
+from asyncpg.transaction import Transaction
 from sqlalchemy import event, exc
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.ext.asyncio.session import async_sessionmaker
@@ -18,15 +25,24 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 CONNECT_TIMEOUT_SECONDS = 5.0
 COMMAND_TIMEOUT_SECONDS = 15.0
-# A coordinator that was frozen inside a transaction loses it, and with it the locks that others wait for.
+ROLLBACK_TIMEOUT_SECONDS = 5.0
+PROBE_TIMEOUT_SECONDS = 3.0
 SERVER_SETTINGS = {
     "application_name": "luthier-coordinator",
+    # What we have answered is on disk, whatever the server's default is.
+    "synchronous_commit": "on",
     "lock_timeout": "10s",
+    # A coordinator that was frozen inside a transaction loses it, and with it the locks that others wait for.
     "idle_in_transaction_session_timeout": "30s",
+    # So does one whose machine vanished without a word. Without effect on unix sockets.
+    "tcp_keepalives_idle": "10s",
+    "tcp_keepalives_interval": "5s",
+    "tcp_keepalives_count": "3",
+    "tcp_user_timeout": "25s",
 }
 POOL_SIZE = 10
 POOL_OVERFLOW = 10
-POOL_TIMEOUT_SECONDS = 10.0
+POOL_TIMEOUT_SECONDS = 5.0
 RECYCLE_SECONDS = 1800
 
 # A statement that failed for one of these reasons is our fault and stays so when tried again.
@@ -34,9 +50,14 @@ OUR_FAULTS = (
     *(exc.IntegrityError, exc.ProgrammingError, exc.DataError),
     *(asyncpg.IntegrityConstraintViolationError, asyncpg.SyntaxOrAccessError, asyncpg.DataError),
 )
+# A connection that is closed, or that the server is just closing (asyncpg calls that an internal error).
+CONNECTION_LOST = (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
 # Raised when the database does not answer, or gave up on a transaction; the same call may work later. It is wider than
 # OUR_FAULTS, so catch those first.
-DATABASE_DOWN = (exc.DBAPIError, exc.TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
+DATABASE_DOWN = (exc.DBAPIError, exc.TimeoutError, asyncpg.PostgresError, TimeoutError, *CONNECTION_LOST)
+# After one of these the server may be frozen: what it is asked next may never be answered.
+GIVEN_UP = (TimeoutError, asyncio.CancelledError, *CONNECTION_LOST)
+MADE_AT = "made_at"
 
 
 class Database:
@@ -57,7 +78,10 @@ class Database:
             # The fewer connections in use, the warmer their prepared statements.
             pool_use_lifo=True,
         )
-        event.listen(self._engine.sync_engine, "checkout", _refuse_closed)
+        event.listen(self._engine.sync_engine, "connect", _note_time)
+        event.listen(self._engine.sync_engine, "checkout", self._refuse_dubious)
+        self._open: weakref.WeakSet[asyncpg.Connection] = weakref.WeakSet()
+        self._dubious_before = float("-inf")
         self._sessions = async_sessionmaker(self._engine, class_=AsyncSession, expire_on_commit=False)
 
     @property
@@ -67,12 +91,14 @@ class Database:
 
     async def connect(self) -> asyncpg.Connection:
         """A connection of its own, outside the pool."""
-        return await asyncpg.connect(
+        connection = await asyncpg.connect(
             self._url,
             timeout=CONNECT_TIMEOUT_SECONDS,
             command_timeout=COMMAND_TIMEOUT_SECONDS,
             server_settings=SERVER_SETTINGS,
         )
+        self._open.add(connection)
+        return connection
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncSession]:
@@ -90,34 +116,75 @@ class Database:
             connection = await session.connection()
             driver = (await connection.get_raw_connection()).driver_connection
             assert driver is not None, "a connection that was just taken from the pool"
-            async with driver.transaction():
+            transaction = driver.transaction()
+            try:
+                await transaction.start()
                 yield session, driver
                 await session.flush()
+            except GIVEN_UP as error:
+                self._cut_off(driver, error)
+                raise
+            except BaseException:
+                await self._roll_back(driver, transaction)
+                raise
+            try:
+                await transaction.commit()
+            except BaseException as error:
+                self._cut_off(driver, error)
+                raise
 
     async def answers(self) -> bool:
-        """Whether a query comes back."""
+        """Whether a query comes back within PROBE_TIMEOUT_SECONDS."""
         try:
-            async with self.transaction() as session:
+            async with asyncio.timeout(PROBE_TIMEOUT_SECONDS), self.transaction() as session:
                 await session.exec(select(1))
         except OUR_FAULTS:
             raise
-        except DATABASE_DOWN:
+        except DATABASE_DOWN as error:
+            self._note_failure(error)
             return False
         return True
 
     async def close(self) -> None:
-        """Gives every connection back."""
+        """Cuts every connection off; PostgreSQL rolls back what they had open."""
+        for connection in list(self._open):
+            connection.terminate()
         await self._engine.dispose()
 
+    async def _roll_back(self, driver: asyncpg.Connection, transaction: Transaction) -> None:
+        """Rolls back, or leaves that to PostgreSQL by closing the connection."""
+        try:
+            async with asyncio.timeout(ROLLBACK_TIMEOUT_SECONDS):
+                await transaction.rollback()
+        except DATABASE_DOWN as error:
+            self._cut_off(driver, error)
+        except asyncio.CancelledError as error:
+            self._cut_off(driver, error)
+            raise
 
-def _refuse_closed(connection: Any, *_: object) -> None:
-    """Has the pool replace a connection that PostgreSQL has closed meanwhile; it costs no question to the server.
+    def _cut_off(self, driver: asyncpg.Connection, error: BaseException) -> None:
+        driver.terminate()
+        self._note_failure(error)
 
-    Raises:
-        sqlalchemy.exc.DisconnectionError: it is closed.
-    """
-    if connection.driver_connection.is_closed():
-        raise exc.DisconnectionError("PostgreSQL has closed the connection")
+    def _note_failure(self, error: BaseException) -> None:
+        """After one command without an answer, no other connection of that time is asked either."""
+        if isinstance(error, TimeoutError):
+            self._dubious_before = time.monotonic()
+
+    def _refuse_dubious(self, connection: Any, record: Any, _: object) -> None:
+        """Has the pool replace a connection that is closed or dubious; it costs no question to the server.
+
+        Raises:
+            sqlalchemy.exc.DisconnectionError: it is.
+        """
+        driver = connection.driver_connection
+        if driver.is_closed() or record.info[MADE_AT] < self._dubious_before:
+            driver.terminate()
+            raise exc.DisconnectionError("PostgreSQL has closed the connection, or may not answer on it")
+
+
+def _note_time(_: Any, record: Any) -> None:
+    record.info[MADE_AT] = time.monotonic()
 
 
 async def now(session: AsyncSession) -> datetime:

@@ -16,8 +16,14 @@ LOCK = 0x6C757468
 async def migrate(database: Database) -> None:
     """Runs the migrations that are missing, all in one transaction."""
     async with database.engine.begin() as connection:
-        await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
-        await connection.run_sync(upgrade)
+        driver = (await connection.get_raw_connection()).driver_connection
+        assert driver is not None, "a connection that was just taken from the pool"
+        try:
+            await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
+            await connection.run_sync(upgrade)
+        except BaseException:
+            driver.terminate()  # PostgreSQL rolls back; a frozen one is not waited for
+            raise
 
 
 def upgrade(connection: Connection) -> None:
