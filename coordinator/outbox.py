@@ -148,9 +148,13 @@ async def _ensure_stream(database: Database, jetstream: JetStreamContext, name: 
 
 
 async def _refill_events(database: Database) -> None:
+    """Marks every event as unpublished.
+
+    Those that are unpublished too: another relay may have taken them to the lost stream and be about to mark them. The
+    update waits for its locks, and so comes after its mark.
+    """
     query = update(OutboxRow).where(
         col(OutboxRow.sequence).is_not(None),
-        col(OutboxRow.published_time).is_not(None),
         col(OutboxRow.create_time) > func.clock_timestamp() - EVENTS_REPLAYED,
     )
     async with database.transaction() as session:

@@ -109,6 +109,35 @@ async def test_streams_that_vanish_are_made_again_and_refilled(
     assert await play.claim(job.stages[0].stage_id) is not None
 
 
+async def test_events_that_went_to_a_lost_stream_are_in_the_next_one_though_they_are_marked_after_its_making(
+    play: Any, connect_relay: Any, jetstream: Any, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(outbox, "STREAM_CHECK_SECONDS", 0.0)
+    slow, other = await connect_relay(), await connect_relay()
+    await drain(slow)
+    await play.create_job()
+    has_published, may_mark = asyncio.Event(), asyncio.Event()
+    publish = outbox._publish
+
+    async def publish_and_wait(*arguments: Any) -> Any:
+        outcome = await publish(*arguments)
+        has_published.set()
+        await may_mark.wait()
+        return outcome
+
+    monkeypatch.setattr(outbox, "_publish", publish_and_wait)
+    slow_step = asyncio.create_task(slow.step())
+    await has_published.wait()
+    monkeypatch.setattr(outbox, "_publish", publish)
+    await jetstream.delete_stream(EVENTS_STREAM)
+    other_step = asyncio.create_task(other.step())
+    await asyncio.wait([other_step], timeout=0.5)
+    may_mark.set()
+    await asyncio.gather(slow_step, other_step)
+    await drain(other)
+    assert await num_messages(jetstream, EVENTS_STREAM) == 2
+
+
 async def test_old_wake_ups_are_pruned_and_events_are_kept(play: Any, connect_relay: Any, monkeypatch: Any) -> None:
     monkeypatch.setattr(outbox, "STREAM_CHECK_SECONDS", 0.0)
     relay = await connect_relay()
