@@ -90,7 +90,6 @@ async def run(plan: Plan, model: Path | None) -> Report:
         users.start(num_open=plan.num_open, real_every=plan.real_every)
         try:
             await striker.run(plan.schedule)
-            users.submit_no_more()
             quiet_from = time.monotonic()
             found = await _settle(users, plan.quiet_seconds)
             quiet_seconds = time.monotonic() - quiet_from
@@ -104,7 +103,9 @@ async def run(plan: Plan, model: Path | None) -> Report:
 
 async def _settle(users: Users, seconds: float) -> list[str]:
     try:
-        await wait_until_quiet(users.cluster, seconds)
+        async with asyncio.timeout(seconds):
+            await users.submit_no_more()
+            await wait_until_quiet(users.cluster)
     except TimeoutError:
         return [f"not everything has ended {seconds:.0f} s after the last fault"]
     return await users.follower.misses()

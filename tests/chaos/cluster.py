@@ -59,8 +59,8 @@ class Shape:
     def links(self) -> tuple[str, ...]:
         """Names of the connections that can be broken."""
         inner = [f"{name}:{peer}" for name in COORDINATORS for peer in ("postgres", "nats")]
-        outer = [f"{name}:{peer}" for name in self.workers for peer in (*COORDINATORS, "nats")]
-        return (*inner, *outer)
+        outer = [f"{name}:{peer}" for name in ("gateway", *self.workers) for peer in COORDINATORS]
+        return (*inner, *outer, *(f"{name}:nats" for name in self.workers))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -124,7 +124,7 @@ class Cluster:
         service.spec = safe
 
     async def start(self) -> None:
-        """Starts everything, and returns once all of it does its work."""
+        """Starts everything, and returns once jobs can be submitted."""
         for link in self.links.values():
             await link.start()
         for name in ("postgres", "nats", *COORDINATORS, "gateway"):
@@ -133,8 +133,6 @@ class Cluster:
         await ensure_api_key(self.home, self._address(COORDINATORS[0]))
         for name in self.shape.workers:
             self.services[name].start()
-        for name in self.shape.workers:
-            await self.services[name].answers()
 
     async def close(self) -> None:
         """Ends everything at once."""
@@ -193,10 +191,8 @@ class Cluster:
         return replace(spec, argv=(sys.executable, "-P", *start, *arguments))
 
     def _addresses(self, name: str) -> str:
-        """The way from `name` to its coordinator."""
-        if name not in self.shape.workers:
-            return self._address(COORDINATORS[0])
-        return self._address(f"{name}:{COORDINATORS[self.shape.workers.index(name) % 2]}")
+        """Every way from `name` to a coordinator."""
+        return ",".join(self._address(f"{name}:{peer}") for peer in COORDINATORS)
 
     def _address(self, name: str) -> str:
         return f"{LOOPBACK}:{self._ports[name]}"

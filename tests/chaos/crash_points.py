@@ -6,12 +6,13 @@
 import importlib
 import os
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import wraps
 from typing import Any
+
+from asyncpg.transaction import Transaction
 
 Reached = Callable[[], None]
 Call = Callable[..., Awaitable[Any]]
@@ -34,21 +35,16 @@ def arm(name: str, count: int) -> None:
 
 def _before_commit(reached: Reached, owner: str, name: str) -> None:
     """Dies when a transaction that has written something is about to commit, inside the function `owner.name`."""
-    from sqlalchemy import text
-
-    from coordinator.store.engine import Database
-
     is_inside = ContextVar("is_inside", default=False)
-    transaction = Database.transaction
 
-    @asynccontextmanager
-    async def watched(self: Database) -> AsyncIterator[Any]:
-        async with transaction(self) as session:
-            yield session
-            if is_inside.get():
-                await session.flush()
-                if (await session.execute(text(HAS_WRITTEN))).scalar_one():
-                    reached()
+    def dying(commit: Call) -> Call:
+        @wraps(commit)
+        async def watched(self: Transaction) -> None:
+            if is_inside.get() and await self._connection.fetchval(HAS_WRITTEN):
+                reached()
+            await commit(self)
+
+        return watched
 
     def inside(function: Call) -> Call:
         @wraps(function)
@@ -61,7 +57,7 @@ def _before_commit(reached: Reached, owner: str, name: str) -> None:
 
         return marked
 
-    _wrap("coordinator.store.engine:Database", "transaction", lambda _: watched)
+    _wrap("asyncpg.transaction:Transaction", "commit", dying)
     _wrap(owner, name, inside)
 
 
@@ -133,6 +129,8 @@ BUS, LINK = "nats.js:JetStreamContext", "workers.coordinator_link:GrpcCoordinato
 _COMMANDS = {
     "create": (JOBS, "create_job"),
     "cancel": (JOBS, "cancel_job"),
+    "pause": (JOBS, "pause_job"),
+    "resume": (JOBS, "resume_job"),
     "register": (WORKERS, "register_worker"),
     "claim": (WORKERS, "claim_stage"),
     "heartbeat": (WORKERS, "heartbeat"),
@@ -170,8 +168,8 @@ POINTS: dict[str, Point] = {
     "reconcile.after_commit": _coordinator(_after, RECONCILER, "step", _something),
     "relay.before_publish": _coordinator(_before, BUS, "publish"),
     "relay.after_publish": _coordinator(_after, BUS, "publish"),
-    "relay.before_mark": _coordinator(_before_commit, RELAY, "step"),
-    "relay.after_mark": _coordinator(_after, RELAY, "step", _something),
+    "relay.before_mark": _coordinator(_before_commit, RELAY, "_step"),
+    "relay.after_mark": _coordinator(_after, RELAY, "_step", _something),
     "refill.before_put_stream": _coordinator(_before, "coordinator.outbox", "put_stream", _is_new),
     "refill.after_put_stream": _coordinator(_after, BUS, "add_stream"),
     "worker.before_claim": _worker(_before, LINK, "claim_stage"),

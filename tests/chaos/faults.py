@@ -159,6 +159,7 @@ class Fault:
     """Shortest and longest; negative numbers count in leases."""
 
 
+_LINKS = "[cgw]*:*"
 _DOWN = (0.0, 2.0)
 _PAST_LEASE = (-1.2, -2.0)
 _BROKEN = (0.5, -2.0)
@@ -179,9 +180,9 @@ FAULTS: dict[str, Fault] = {
     "freeze a coordinator": Fault(freeze, "coordinator-?", 2, _PAST_LEASE),
     "freeze PostgreSQL": Fault(freeze, "postgres", 0.5, _PAST_LEASE),
     "freeze NATS": Fault(freeze, "nats", 0.5, _PAST_LEASE),
-    "cut a link": Fault(partial(break_link, mode=Mode.CUT), "*-?:*", 3, _BROKEN),
-    "half-open a link": Fault(partial(break_link, mode=Mode.HALF_OPEN), "*-?:*", 2, _BROKEN),
-    "slow a link": Fault(partial(break_link, mode=Mode.SLOW), "*-?:*", 2, _BROKEN),
+    "cut a link": Fault(partial(break_link, mode=Mode.CUT), _LINKS, 3, _BROKEN),
+    "half-open a link": Fault(partial(break_link, mode=Mode.HALF_OPEN), _LINKS, 2, _BROKEN),
+    "slow a link": Fault(partial(break_link, mode=Mode.SLOW), _LINKS, 2, _BROKEN),
     "fill a disk": Fault(fill_disk, "disk:*", 1, (0.5, 3.0)),
     "repeat the wake-ups": Fault(repeat_wake_ups, f"stream:{STAGES_STREAM}", 1),
     "jump the database's clock": Fault(jump_clock, "postgres", 1),

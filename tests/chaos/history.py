@@ -24,6 +24,7 @@ JOB_STATES = {
     "job_succeeded": "SUCCEEDED",
     "job_failed": "FAILED",
     "job_cancelled": "CANCELLED",
+    "job_paused": "PAUSED",
 }
 TERMINAL = frozenset({"SUCCEEDED", "FAILED", "CANCELLED", "SKIPPED"})
 

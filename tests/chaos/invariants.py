@@ -36,15 +36,11 @@ async def is_quiet(database: asyncpg.Connection) -> bool:
     return not open_jobs and not unsent
 
 
-async def wait_until_quiet(cluster: Cluster, seconds: float) -> None:
-    """Returns once nothing more will happen by itself.
-
-    Raises:
-        TimeoutError: something is still open after `seconds`.
-    """
+async def wait_until_quiet(cluster: Cluster) -> None:
+    """Returns once nothing more will happen by itself."""
     database = await cluster.database()
     try:
-        await until(lambda: is_quiet(database), seconds)
+        await until(lambda: is_quiet(database), None)
     finally:
         await database.close()
 

@@ -6,7 +6,6 @@ import random
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,8 +22,9 @@ READ_ON_SECONDS = (1.0, 6.0)
 ENDS = frozenset({"job_succeeded", "job_failed", "job_cancelled"})
 CATCH_UP_SECONDS = 60.0
 REAL_STEPS = 40
-# How often each is drawn. A `doomed` job is cancelled at once.
-KINDS = ("noop",) * 6 + ("flaky",) * 3 + ("doomed",)
+# How often each is drawn. A `doomed` job is cancelled at once, a `held` one is paused for a while.
+KINDS = ("noop",) * 6 + ("flaky",) * 2 + ("doomed", "held")
+HELD_SECONDS = (0.0, 5.0)
 
 T = TypeVar("T")
 
@@ -94,22 +94,22 @@ class Users:
         self._data = _write_data(cluster.home.path)
         self._following: asyncio.Task[None] | None = None
         self._submitting: asyncio.Task[None] | None = None
+        self._is_enough = False
 
     def start(self, *, num_open: int, real_every: int = 10) -> None:
         """Begins to follow the events and to keep `num_open` jobs open; every `real_every`th has real stages."""
         self._following = asyncio.create_task(self.follower.run(self._chance))
         self._submitting = asyncio.create_task(self._submit_on(num_open, real_every))
 
-    def submit_no_more(self) -> None:
-        """What is open goes on.
+    async def submit_no_more(self) -> None:
+        """Returns once nobody submits, cancels or holds a job any more; what is open goes on.
 
         Raises:
-            LuthierError: the platform refused something, some time before.
+            LuthierError: the platform refused something that it has to do.
         """
         assert self._submitting is not None, "start first"
-        if self._submitting.done():
-            self._submitting.result()
-        self._submitting.cancel()
+        self._is_enough = True
+        await self._submitting
 
     async def stop(self) -> None:
         """Ends all of it."""
@@ -125,16 +125,30 @@ class Users:
         self.accepted[job.id] = name
         return job.id
 
+    async def cancel(self, client: AsyncClient, job_id: str) -> None:
+        """Cancels a job, unless it has ended."""
+        with suppress(ConflictError):
+            await answered(lambda: client.cancel(job_id))
+
+    async def hold(self, client: AsyncClient, job_id: str) -> None:
+        """Pauses a job and resumes it a little later, unless it has ended."""
+        with suppress(ConflictError):
+            await answered(lambda: client.pause(job_id))
+            await asyncio.sleep(self._chance.uniform(*HELD_SECONDS))
+            await answered(lambda: client.resume(job_id))
+
     async def _submit_on(self, num_open: int, real_every: int) -> None:
-        async with self.cluster.client() as client:
+        then = {"doomed": self.cancel, "held": self.hold}
+        async with self.cluster.client() as client, asyncio.TaskGroup() as tasks:
             for number in count():
-                while len(self.accepted) - len(self.follower.ended) >= num_open:
+                while len(self.accepted) - len(self.follower.ended) >= num_open and not self._is_enough:
                     await self.follower.wait()
+                if self._is_enough:
+                    return
                 kind = self._chance.choice(KINDS) if self._model is None or number % real_every else "real"
                 job_id = await self.submit(client, f"{kind}-{number}")
-                if kind == "doomed":
-                    with suppress(ConflictError):  # it has ended
-                        await answered(partial(client.cancel, job_id))
+                if kind in then:
+                    tasks.create_task(then[kind](client, job_id))
 
     def _spec(self, name: str) -> Mapping[str, Any]:
         return {

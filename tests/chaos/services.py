@@ -131,11 +131,11 @@ class Service:
             )
 
 
-async def until(condition: Callable[[], Awaitable[object]], seconds: float) -> None:
+async def until(condition: Callable[[], Awaitable[object]], seconds: float | None) -> None:
     """Returns once `condition` holds.
 
     Raises:
-        TimeoutError: it did not within `seconds`.
+        TimeoutError: it did not within `seconds`; None: then it may take for ever.
     """
     async with asyncio.timeout(seconds):
         while not await condition():  # noqa: ASYNC110 - processes tell nobody

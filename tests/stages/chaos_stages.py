@@ -11,6 +11,7 @@ from pathlib import Path
 
 from luthier.artifacts import ArtifactError, fetch, join, publish
 from workers import runner
+from workers.failures import DependencyError, PreemptedError
 from workers.task import Report, StageResult, Task
 
 STAGES = dict.fromkeys(("preprocess", "train", "evaluate", "export"), "chaos_stages:by_job_name")
@@ -27,7 +28,7 @@ def by_job_name(task: Task, report: Report) -> StageResult:
         result: StageResult = getattr(import_module(module), name)(task, report)
         return result
     if kind == "flaky" and task.assignment.stage.attempt == 1 and not task.assignment.inputs:
-        raise RuntimeError("the first try fails")
+        raise DependencyError("the first try fails, and nobody is to blame")
     return count(task, report)
 
 
@@ -37,6 +38,8 @@ def count(task: Task, report: Report) -> StageResult:
     key = task.settings.checkpoint_key.get_secret_value().encode()
     step = _newest(task, key)
     while step < NUM_STEPS:
+        if report.should_stop():
+            raise PreemptedError(f"stopped at step {step}")
         step += 1
         time.sleep(STEP_SECONDS)
         report.progress(step, NUM_STEPS, "counting")
