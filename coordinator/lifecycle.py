@@ -191,7 +191,7 @@ def _end_try(stage: Stage, fact: Failed) -> Step:
     elif (spent := _spent(ended, rule.budget)) is not None:
         failure = Failure()
         failure.CopyFrom(fact.failure)
-        failure.message = f"{spent}; the last time: {failure.message}"
+        failure.message = f"{failure.message} ({spent})"
         after, effects = _fail(ended, failure)
     else:
         num_ended = ended.num_waits if rule.budget is Budget.WAITS else ended.num_counted
@@ -200,7 +200,7 @@ def _end_try(stage: Stage, fact: Failed) -> Step:
 
 
 def _spent(stage: Stage, budget: Budget) -> str | None:
-    """What was used up, for a person; None while there is some left."""
+    """Why there is no further try, for a person; None while there is one left."""
     if budget is Budget.ATTEMPTS and stage.num_counted >= stage.max_attempts:
         times = "once" if stage.num_counted == 1 else f"{stage.num_counted} times"
         return f"tried {times}, which is all that resources.max_attempts allows"

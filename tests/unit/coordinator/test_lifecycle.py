@@ -205,7 +205,7 @@ def test_a_full_disk_uses_up_waits_and_no_attempts() -> None:
     stage, _ = advance(stage, fact_for(Failed, stage, FailureClass.FAILURE_CLASS_STORAGE_FULL))
     assert stage.state is StageState.FAILED
     assert stage.failure is not None
-    assert stage.failure.message == f"waited and tried again {MAX_WAITS} times; the last time: broken"
+    assert stage.failure.message == f"broken (waited and tried again {MAX_WAITS} times)"
 
 
 def test_the_last_failure_says_how_many_tries_there_were_and_why() -> None:
@@ -213,9 +213,8 @@ def test_the_last_failure_says_how_many_tries_there_were_and_why() -> None:
         stage = replace(stage_in(StageState.RUNNING), max_attempts=max_attempts, num_counted=max_attempts - 1)
         after, _ = advance(stage, fact_for(Failed, stage))
         assert after.failure is not None
-        assert after.failure.message == (
-            f"tried {words}, which is all that resources.max_attempts allows; the last time: broken"
-        )
+        why = f"tried {words}, which is all that resources.max_attempts allows"
+        assert after.failure.message == f"broken ({why})"
     final = stage_in(StageState.RUNNING)
     after, _ = advance(final, fact_for(Failed, final, FailureClass.FAILURE_CLASS_DATA))
     assert after.failure is not None
