@@ -1,4 +1,7 @@
-"""One child process of the launcher: started, waited for, started again when it dies, stopped.
+"""One child process of the launcher: started, waited for, started again when it dies or falls silent, stopped.
+
+A child that hangs looks like a slow one, so it is killed only after it has said nothing many times in a row. To say
+that it cannot work now, because something that it needs is away, is to say something.
 
 Every child leads a session of its own, so Ctrl-C in the launcher's terminal reaches the launcher alone and children
 stop in order; and every child gets a signal from the kernel when the launcher dies (see child_exec.py).
@@ -46,6 +49,12 @@ class ChildSpec:
     environment: Mapping[str, str] = field(repr=False)
     prepare: Callable[[], Awaitable[None]] | None = None
     """Done before every start."""
+    responds: Callable[[], Awaitable[bool]] | None = None
+    """Whether it says anything, however unable it is to work now; None: nobody asks, as only its death counts."""
+    ask_every_seconds: float = 5.0
+    """Pause between two such questions."""
+    num_silent: int = 6
+    """It is killed and started again after so many questions in a row without an answer."""
     user: str = ""
     """System user to run as; empty: the launcher's."""
     start_seconds: float = 60.0
@@ -90,18 +99,19 @@ class Child:
         self._set(ChildState.RUNNING)
 
     async def supervise(self) -> None:
-        """Starts the process again whenever it dies, with growing pauses. Never returns."""
+        """Starts the process again whenever it dies or hangs, with growing pauses. Never returns."""
         backoff = _FIRST_BACKOFF_SECONDS
         while True:
             assert self._process is not None
             since = time.monotonic()
-            status = await self._process.wait()
+            why = await self._end_of(self._process)
             self._kill_group()
+            await self._process.wait()
             if time.monotonic() - since > _STEADY_SECONDS:
                 backoff = _FIRST_BACKOFF_SECONDS
-            _log.warning("%s exited with status %s; starting it again in %.1f s", self.spec.name, status, backoff)
+            _log.warning("%s %s; starting it again in %.1f s", self.spec.name, why, backoff)
             self.record.restarts += 1
-            self._set(ChildState.RESTARTING, f"exited with status {status}")
+            self._set(ChildState.RESTARTING, why)
             await asyncio.sleep(backoff)
             backoff = min(2 * backoff, _LAST_BACKOFF_SECONDS)
             try:
@@ -131,6 +141,30 @@ class Child:
         self.record.process = None
         # How a child failed stays to be seen.
         self._set(ChildState.FAILED if failed else ChildState.STOPPED, self.record.reason)
+
+    async def _end_of(self, process: asyncio.subprocess.Process) -> str:
+        """Returns once the process has died, or has to die; says why."""
+        silence = asyncio.create_task(self._silence())
+        try:
+            death = asyncio.create_task(process.wait())
+            await asyncio.wait([death, silence], return_when=asyncio.FIRST_COMPLETED)
+            death.cancel()
+            if process.returncode is not None:
+                return f"exited with status {process.returncode}"
+            silence.result()  # raises when asking itself is broken
+            return f"did not respond {self.spec.num_silent} times in a row"
+        finally:
+            silence.cancel()
+
+    async def _silence(self) -> None:
+        """Returns once the process has not responded `num_silent` times in a row."""
+        num_silent = 0
+        while num_silent < self.spec.num_silent:
+            await asyncio.sleep(self.spec.ask_every_seconds)
+            if self.spec.responds is None or await self.spec.responds():
+                num_silent = 0
+            else:
+                num_silent += 1
 
     async def _spawn(self) -> asyncio.subprocess.Process:
         launcher = [sys.executable, "-I", child_exec.__file__]

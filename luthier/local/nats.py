@@ -37,6 +37,7 @@ def nats_child(home: Home, port: int) -> ChildSpec:
         argv=(_server(), "--config", str(config)),
         log=home.log(NAME),
         answers=answers,
+        responds=answers,
         environment=system_environment(),
         prepare=prepare,
         start_seconds=30.0,

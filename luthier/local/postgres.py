@@ -3,6 +3,9 @@
 It listens on a unix socket only, which only the owner may open, so it needs no password. PostgreSQL refuses to run
 as root: then it runs as the system user `luthier-postgres`, and the folders above its data and its binaries get the
 one permission bit that lets that user pass through them (`o+x`: not list, not read).
+
+It is started again when it dies, never because it is silent: a server that reads its log after a crash, or waits for
+its disk, is silent too, and killing it would only begin that anew. Nor do we ever kill one of its processes alone.
 """
 
 import asyncio

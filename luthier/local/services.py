@@ -1,7 +1,8 @@
 """Our own processes as children of the launcher: coordinator, gateway and workers, configured by environment only.
 
 They are the programs of a cluster; nothing but the URLs is local. Secrets travel in the environment, never in an
-argument list.
+argument list. Each is asked whether it still says something: coordinator and gateway by their health, a worker by what
+the coordinator has heard of it.
 """
 
 import subprocess
@@ -17,10 +18,14 @@ from luthier.local.child import ChildSpec
 from luthier.local.home import Home
 from luthier.settings import service_environment
 from luthier.transport import CLIENT_OPTIONS
+from luthier.v1.admin_service_pb2 import ListWorkersRequest
+from luthier.v1.admin_service_pb2_grpc import AdminServiceStub
+from luthier.v1.worker_pb2 import Worker
 from luthier.v1.worker_service_pb2 import HeartbeatRequest
 from luthier.v1.worker_service_pb2_grpc import WorkerServiceStub
 
 _PROBE_SECONDS = 2.0
+_PATIENT_PROBE_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -83,11 +88,15 @@ def worker_child(home: Home, wiring: Wiring, worker_class: str, worker_id: str) 
     async def answers() -> bool:
         return await _is_registered(wiring.coordinator, secrets.internal_token, worker_id)
 
+    async def responds() -> bool:
+        return not await _is_lost(wiring.coordinator, secrets.internal_token, worker_id)
+
     return ChildSpec(
         name=f"worker-{worker_class}",
         argv=(sys.executable, "-P", "-m", "workers"),
         log=home.log(f"worker-{worker_class}"),
         answers=answers,
+        responds=responds,
         environment=environment,
         # It drains: the runner writes a last checkpoint and the stage is given back (LUTHIER_DRAIN_GRACE, 30 s).
         stop_seconds=45.0,
@@ -114,6 +123,31 @@ async def is_serving(address: str) -> bool:
     return bool(reply.status == health_pb2.HealthCheckResponse.SERVING)
 
 
+async def is_alive(address: str) -> bool:
+    """Whether the gRPC server at `host:port` answers at all, be it that it cannot serve."""
+    async with grpc.aio.insecure_channel(address, options=CLIENT_OPTIONS) as channel:
+        stub = health_pb2_grpc.HealthStub(channel)
+        try:
+            await stub.Check(health_pb2.HealthCheckRequest(), timeout=_PATIENT_PROBE_SECONDS)
+        except grpc.aio.AioRpcError:
+            return False
+    return True
+
+
+async def _is_lost(coordinator: str, token: str, worker_id: str) -> bool:
+    """Whether the coordinator has not heard of that worker for a whole lease; False when it cannot tell."""
+    async with grpc.aio.insecure_channel(coordinator, options=CLIENT_OPTIONS) as channel:
+        stub = AdminServiceStub(channel)
+        request = ListWorkersRequest(page_size=1000)
+        metadata = (("authorization", f"Bearer {token}"),)
+        try:
+            reply = await stub.ListWorkers(request, timeout=_PATIENT_PROBE_SECONDS, metadata=metadata)
+        except grpc.aio.AioRpcError:
+            return False
+    lost = (worker.worker_id for worker in reply.workers if worker.state == Worker.STATE_LOST)
+    return worker_id in lost
+
+
 async def _is_registered(coordinator: str, token: str, worker_id: str) -> bool:
     """Whether the coordinator knows that worker: a heartbeat that is not the worker's own is NOT_FOUND before that."""
     async with grpc.aio.insecure_channel(coordinator, options=CLIENT_OPTIONS) as channel:
@@ -130,11 +164,15 @@ def _service(home: Home, name: str, own: Mapping[str, str], address: str) -> Chi
     async def answers() -> bool:
         return await is_serving(address)
 
+    async def responds() -> bool:
+        return await is_alive(address)
+
     return ChildSpec(
         name=name,
         argv=(sys.executable, "-P", "-m", name),
         log=home.log(name),
         answers=answers,
+        responds=responds,
         environment={**_common(home), **own},
     )
 

@@ -129,3 +129,66 @@ asyncio.run(main())
     launcher.kill()
     await launcher.wait()
     await until(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
+
+
+ANSWERING = """
+import pathlib, socket, sys
+server = socket.create_server(("127.0.0.1", 0))
+pathlib.Path(sys.argv[1]).write_text(str(server.getsockname()[1]))
+while True:
+    connection, _ = server.accept()
+    connection.sendall(b"here")
+    connection.close()
+"""
+
+
+def watched(folder: Path) -> Child:
+    async def responds() -> bool:
+        try:
+            async with asyncio.timeout(0.5):
+                reader, writer = await asyncio.open_connection("127.0.0.1", int((folder / "ready").read_text()))
+                said = await reader.read(4)
+                writer.close()
+                return said == b"here"
+        except (OSError, ValueError, TimeoutError):
+            return False
+
+    changes = {"answers": responds, "responds": responds, "ask_every_seconds": 0.2, "num_silent": 4}
+    return Child(spec(folder, ANSWERING, **changes), lambda: None)
+
+
+async def test_a_child_that_hangs_is_killed_and_started_again(tmp_path: Path) -> None:
+    child = watched(tmp_path)
+    await child.start()
+    supervision = asyncio.create_task(child.supervise())
+    first = pid_of(child)
+    os.kill(first, signal.SIGSTOP)
+    await until(lambda: child.record.restarts == 1 and child.record.state is ChildState.RUNNING)
+    assert not psutil.pid_exists(first)
+    supervision.cancel()
+    await child.stop()
+
+
+async def test_a_child_that_is_slow_for_a_while_is_left_alone(tmp_path: Path) -> None:
+    child = watched(tmp_path)
+    await child.start()
+    supervision = asyncio.create_task(child.supervise())
+    for _ in range(3):
+        os.kill(pid_of(child), signal.SIGSTOP)
+        await asyncio.sleep(0.8)  # at most two questions
+        os.kill(pid_of(child), signal.SIGCONT)
+        await asyncio.sleep(0.8)
+    assert child.record.restarts == 0
+    supervision.cancel()
+    await child.stop()
+
+
+async def test_a_child_whose_watch_is_broken_is_not_run_on_unwatched(tmp_path: Path) -> None:
+    async def broken() -> bool:
+        raise RuntimeError("our own fault")
+
+    child = Child(spec(tmp_path, READY, responds=broken, ask_every_seconds=0.05), lambda: None)
+    await child.start()
+    with pytest.raises(RuntimeError, match="our own fault"):
+        await child.supervise()
+    await child.stop()
