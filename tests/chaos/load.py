@@ -24,7 +24,7 @@ CATCH_UP_SECONDS = 60.0
 REAL_STEPS = 40
 # How often each is drawn. A `doomed` job is cancelled at once, a `held` one is paused for a while.
 KINDS = ("noop",) * 6 + ("flaky",) * 2 + ("doomed", "held")
-HELD_SECONDS = (0.0, 5.0)
+HELD_SECONDS = (0.0, 2.0)
 
 T = TypeVar("T")
 

@@ -26,8 +26,8 @@ from tests.chaos.services import until
 pytestmark = [pytest.mark.chaos, pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
 
 SHAPE = Shape(num_workers=2, lease_seconds=2.0)
-NUM_OPEN = 3
-TRY_SECONDS = 2.0
+NUM_OPEN = 2
+TRY_SECONDS = 3.0
 PATIENCE_SECONDS = 120.0
 
 
@@ -56,8 +56,12 @@ async def test_a_process_dies_there_and_comes_back(point: str, victim: str, user
     async def has_died() -> bool:
         return len(service.exits) > num_exits
 
-    with _the_gateway_calls(users.cluster, victim):
-        async with asyncio.timeout(PATIENCE_SECONDS), users.cluster.client() as client:
+    async def is_there() -> bool:
+        return await has_died() or victim not in COORDINATORS or await service.spec.answers()
+
+    async with asyncio.timeout(PATIENCE_SECONDS), users.cluster.client() as client:
+        await until(is_there, None)
+        with _everybody_calls(victim, users.cluster):
             while not await has_died():
                 await PROVOCATIONS.get(point.partition(".")[0], _nothing)(users, client)
                 with suppress(TimeoutError):
@@ -74,13 +78,14 @@ async def test_every_promise_holds_after_all_of_that(users: Users) -> None:
 
 
 @contextmanager
-def _the_gateway_calls(cluster: Cluster, victim: str) -> Iterator[None]:
-    """What people ask for reaches the victim when that is a coordinator: the way to the other one is cut."""
-    others = [cluster.links[f"gateway:{name}"] for name in COORDINATORS if victim in COORDINATORS and name != victim]
-    for link in others:
+def _everybody_calls(victim: str, cluster: Cluster) -> Iterator[None]:
+    """Cuts the ways to the other coordinator; nothing when the victim is a worker."""
+    peers = [name for name in COORDINATORS if victim in COORDINATORS and name != victim]
+    cut = [cluster.links[f"{name}:{peer}"] for name in ("gateway", *SHAPE.workers) for peer in peers]
+    for link in cut:
         link.mode = Mode.CUT
     yield
-    for link in others:
+    for link in cut:
         link.mode = Mode.PASS
 
 
@@ -116,6 +121,9 @@ PROVOCATIONS: dict[str, Callable[[Users, AsyncClient], Awaitable[None]]] = {
     "fail": _submit,
     "pause": _hold,
     "resume": _hold,
+    "claim": _submit,
+    "reconcile": _submit,
+    "worker": _submit,
     "refill": _lose_the_stream,
     "register": _restart_a_worker,
 }
