@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import secrets
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -31,6 +32,8 @@ def main() -> int:
         logs=arguments.logs,
         shape=Shape(num_workers=arguments.workers, clock_seed=arguments.seed),
     )
+    # What was mounted is unmounted, whoever ends us.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     with tempfile.TemporaryDirectory(prefix="luthier-chaos-model-") as folder:
         report = asyncio.run(run(plan, make_tiny_model(Path(folder) / "tiny")))
     report.show()
