@@ -18,13 +18,17 @@ endif
 GAP ?= 3
 OPEN ?= 6
 
-.PHONY: demo test chaos check proto bench docs format clean
+.PHONY: demo test soak chaos check proto bench docs format clean
 
 demo: $(STAMP)
 	$(BIN)/luthier demo
 
 test: $(STAMP)
 	$(BIN)/python -m pytest
+
+# With the crash points and faults that `make test` leaves out for time.
+soak: $(STAMP)
+	$(BIN)/python -m pytest -m "chaos or soak"
 
 chaos: $(STAMP)
 	$(BIN)/python -m tests.chaos --seconds $(SECONDS) --seed $(SEED) --gap $(GAP) --open $(OPEN) \

@@ -135,7 +135,7 @@ def _unverified(rows: Rows, key: bytes | None) -> list[str]:
 
 async def _stream(cluster: Cluster, events: Sequence[Event]) -> list[str]:
     """The stream EVENTS against the log."""
-    ids = await _published(cluster)
+    ids = await published_events(cluster)
     wanted = [event.event_id for event in events]
     found = []
     if missing := set(wanted) - set(ids):
@@ -148,7 +148,7 @@ async def _stream(cluster: Cluster, events: Sequence[Event]) -> list[str]:
     return found
 
 
-async def _published(cluster: Cluster) -> list[str]:
+async def published_events(cluster: Cluster) -> list[str]:
     """Ids of the messages in the stream EVENTS, in its order."""
     ids: list[str] = []
     async with asyncio.timeout(60), await nats.connect(cluster.nats_url) as client:

@@ -41,10 +41,22 @@ async def users() -> AsyncIterator[Users]:
         await users.stop()
 
 
-def _victims() -> list[tuple[str, str]]:
+# These die as others do; `make soak` has them die as well.
+ALIKE = frozenset({"cancel", "pause", "resume", "register", "fail", "report"})
+ALIKE_WORKERS = frozenset({"worker.before_report", "worker.after_report", "worker.before_fail", "worker.after_fail"})
+
+
+def _victims() -> list[object]:
     """Every point with the process that is to die there: the one dies while the other comes back."""
     take = {"coordinator": cycle(COORDINATORS), "workers": cycle(SHAPE.workers)}
-    return [(name, next(take[point.program])) for name, point in POINTS.items()]
+    return [
+        pytest.param(name, next(take[point.program]), marks=[pytest.mark.soak] if _is_alike(name) else [])
+        for name, point in POINTS.items()
+    ]
+
+
+def _is_alike(name: str) -> bool:
+    return name.partition(".")[0] in ALIKE or name in ALIKE_WORKERS
 
 
 @pytest.mark.parametrize(("point", "victim"), _victims())
