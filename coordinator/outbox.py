@@ -17,7 +17,7 @@ from nats import errors as nats_errors
 from nats.js import JetStreamContext
 from sqlalchemy import bindparam
 from sqlalchemy.dialects.postgresql import ARRAY
-from sqlmodel import Text, any_, col, delete, func, update
+from sqlmodel import Text, any_, col, delete, func, select, update
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from coordinator.bus import Bus, find_stream, put_stream
@@ -151,19 +151,32 @@ async def _refill_events(database: Database) -> None:
     """Marks every event as unpublished.
 
     Those that are unpublished too: another relay may have taken them to the lost stream and be about to mark them. The
-    update waits for its locks, and so comes after its mark.
+    update waits for its locks, and so comes after its mark. They are locked in one order: relays that refill at the
+    same time wait for each other.
     """
-    query = update(OutboxRow).where(
-        col(OutboxRow.sequence).is_not(None),
-        col(OutboxRow.create_time) > func.clock_timestamp() - EVENTS_REPLAYED,
+    replayed = (
+        select(col(OutboxRow.message_id))
+        .where(
+            col(OutboxRow.sequence).is_not(None),
+            col(OutboxRow.create_time) > func.clock_timestamp() - EVENTS_REPLAYED,
+        )
+        .order_by(col(OutboxRow.position))
+        .with_for_update()
     )
+    query = update(OutboxRow).where(col(OutboxRow.message_id).in_(replayed))
     async with database.transaction() as session:
         await session.exec(query.values(published_time=None))
 
 
 async def _refill_stages(database: Database) -> None:
-    """Lets the reconciler write new wake-ups for everything that may be claimed."""
-    query = update(StageRow).where(col(StageRow.state) == StageState.QUEUED)
+    """Lets the reconciler write new wake-ups for everything that may be claimed. Locks stages as every change does."""
+    claimable = (
+        select(col(StageRow.stage_id))
+        .where(col(StageRow.state) == StageState.QUEUED)
+        .order_by(col(StageRow.job_id), col(StageRow.position))
+        .with_for_update()
+    )
+    query = update(StageRow).where(col(StageRow.stage_id).in_(claimable))
     due = func.greatest(col(StageRow.claimable_time), func.clock_timestamp())
     async with database.transaction() as session:
         await session.exec(query.values(wake_time=due))

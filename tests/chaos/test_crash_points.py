@@ -43,7 +43,10 @@ async def users() -> AsyncIterator[Users]:
 
 # These die as others do; `make soak` has them die as well.
 ALIKE = frozenset({"cancel", "pause", "resume", "register", "fail", "report"})
-ALIKE_WORKERS = frozenset({"worker.before_report", "worker.after_report", "worker.before_fail", "worker.after_fail"})
+ALIKE_POINTS = frozenset(
+    {"worker.before_report", "worker.after_report", "worker.before_fail", "worker.after_fail"}
+    | {"heartbeat.before_commit", "heartbeat.after_commit", "relay.before_mark", "refill.after_put_stream"}
+)
 
 
 def _victims() -> list[object]:
@@ -56,7 +59,7 @@ def _victims() -> list[object]:
 
 
 def _is_alike(name: str) -> bool:
-    return name.partition(".")[0] in ALIKE or name in ALIKE_WORKERS
+    return name.partition(".")[0] in ALIKE or name in ALIKE_POINTS
 
 
 @pytest.mark.parametrize(("point", "victim"), _victims())

@@ -83,7 +83,7 @@ async def claim(pair: Pair, link: GrpcCoordinator) -> Any:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [0, 1])
+@pytest.mark.parametrize("number", [0, pytest.param(1, marks=pytest.mark.soak)])
 async def test_an_attempt_survives_the_freeze_of_one(pair: Pair, link: GrpcCoordinator, number: int) -> None:
     stage = await claim(pair, link)
 
@@ -109,7 +109,7 @@ async def test_an_attempt_survives_the_freeze_of_one(pair: Pair, link: GrpcCoord
             task.cancel()
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 async def test_a_quiet_worker_is_not_called_abusive(pair: Pair) -> None:
     """A server that thinks so closes the connection at the third ping."""
     ready = grpc.ChannelConnectivity.READY

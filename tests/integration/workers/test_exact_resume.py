@@ -130,7 +130,9 @@ def _trained(step: int) -> Callable[[Message], bool]:
     return lambda message: isinstance(message, MetricPoint) and message.step == step
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    "method", [pytest.param(name, marks=pytest.mark.soak if name == "full" else ()) for name in METHODS]
+)
 def test_two_attempts_that_were_killed_and_a_third_make_the_same_model(
     start: Callable[..., Attempt], method: str
 ) -> None:
