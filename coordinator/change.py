@@ -102,6 +102,10 @@ class JobChange:
             self.emit(JobResumed())
         self._advance_all(found)
 
+    def ready(self) -> list[StageRow]:
+        """Stages that became claimable in this very change and that nobody has taken since."""
+        return [row for row in self._wake_ups if row.state is StageState.QUEUED]
+
     def emit(self, fact: Message) -> None:
         """Adds an event; `fact` is one of the messages in the event's oneof."""
         self._facts.append(fact)
@@ -137,7 +141,7 @@ class JobChange:
 
     def messages(self, first_sequence: int) -> list[OutboxRow]:
         """Wake-ups and events for the outbox; the events are numbered from `first_sequence` on."""
-        wake_ups = [stage_ready_message(self.job, row, self.moment, self.make_id("wake")) for row in self._wake_ups]
+        wake_ups = [stage_ready_message(self.job, row, self.moment, self.make_id("wake")) for row in self.ready()]
         events = [
             event_message(self.job, fact, sequence, self.moment, self.make_id("evt"))
             for sequence, fact in enumerate(self._facts, start=first_sequence)

@@ -50,9 +50,11 @@ class Shape(Generic[Row]):
 
     def __init__(self, kind: type[Row]) -> None:
         mapper = inspect(kind)
+        self.kind = kind
         self._make = mapper.class_manager.new_instance
         self.table = mapper.local_table
         self.names = tuple(self.table.columns.keys())
+        self.key = next(iter(self.table.primary_key)).name
         self._columns = [(name, _reader(self.table.columns[name].type)) for name in self.names]
 
     def row(self, record: Mapping[str, Any]) -> Row:
