@@ -155,8 +155,14 @@ class _Batch:
 
     def _num_fences(self, ended: Sequence[_Open], claims: Sequence[_Open]) -> int:
         """How many attempts may begin."""
-        calls = [self._calls[one.number] for one in ended if one.is_new]
-        return len(claims) + sum(isinstance(call, Complete) and bool(call.request_id) for call in calls)
+        num_fences = 0
+        for one in claims:
+            asked = one.row, self._claim(one).worker_id, self._claim(one).request_id
+            num_fences += may_win(*asked) and not is_repeat(*asked)
+        for one in ended:
+            call = self._calls[one.number]
+            num_fences += one.is_new and isinstance(call, Complete) and bool(call.request_id and one.change.ready())
+        return num_fences
 
     async def _answer_end(self, one: _Open, workers: Mapping[str, WorkerRow], fences: Iterator[int]) -> None:
         call = self._calls[one.number]

@@ -178,4 +178,5 @@ class JobChange:
 
 def stage_of(row: StageRow) -> Stage:
     """What the lifecycle needs to know of a row."""
-    return Stage(needs=tuple(row.needs), **{name: getattr(row, name) for name in _SHARED})
+    present = row.__dict__  # past the instrumentation of each attribute: this is asked for every stage of every change
+    return Stage(needs=tuple(present["needs"]), **{name: present[name] for name in _SHARED})

@@ -1,16 +1,22 @@
 """Rows of the outbox: an event of the project's log, or the wake-up of a stage. The only makers of such rows."""
 
-import re
 from datetime import datetime
 
 from google.protobuf.message import Message
 
-from coordinator.store.tables import DeadLetterRow, JobRow, OutboxRow, StageRow
+from coordinator.store.tables import DeadLetterRow, JobRow, OutboxRow, StageRow, fresh_row
 from luthier.events import CONTENT_TYPE, MESSAGE_ID, headers_of, subject_of
 from luthier.ids import new_id
 from luthier.subjects import stage_subject
 from luthier.telemetry import TRACEPARENT
 from luthier.v1.event_pb2 import Event, StageReady
+
+# `StageQueued` is said in the field `stage_queued`.
+_FIELDS = {
+    field.message_type.name: field.name
+    for field in Event.DESCRIPTOR.oneofs_by_name["fact"].fields
+    if field.message_type is not None
+}
 
 
 def event_message(job: JobRow, fact: Message, sequence: int, moment: datetime, event_id: str) -> OutboxRow:
@@ -23,16 +29,20 @@ def event_message(job: JobRow, fact: Message, sequence: int, moment: datetime, e
         time=moment,
         traceparent=job.traceparent,
     )
-    getattr(event, _field_name(fact)).CopyFrom(fact)
-    return OutboxRow(
+    getattr(event, _FIELDS[fact.DESCRIPTOR.name]).CopyFrom(fact)
+    return fresh_row(
+        OutboxRow,
         message_id=event.event_id,
         project_id=job.project_id,
         sequence=sequence,
         job_id=job.job_id,
+        stage_id="",
         subject=subject_of(event),
         headers=headers_of(event),
         payload=event.SerializeToString(),
         create_time=moment,
+        published_time=None,
+        held=False,
     )
 
 
@@ -42,15 +52,19 @@ def stage_ready_message(job: JobRow, stage: StageRow, moment: datetime, message_
     headers = {MESSAGE_ID: message_id, "content-type": CONTENT_TYPE}
     if job.traceparent:
         headers[TRACEPARENT] = job.traceparent
-    return OutboxRow(
+    return fresh_row(
+        OutboxRow,
         message_id=message_id,
         project_id=job.project_id,
+        sequence=None,
         job_id=job.job_id,
         stage_id=stage.stage_id,
         subject=stage_subject(stage.kind, stage.worker_class, job.job_id),
         headers=headers,
         payload=ready.SerializeToString(),
         create_time=moment,
+        published_time=None,
+        held=False,
     )
 
 
@@ -67,8 +81,3 @@ def repeated_message(letter: DeadLetterRow, moment: datetime) -> OutboxRow:
         payload=letter.payload,
         create_time=moment,
     )
-
-
-def _field_name(fact: Message) -> str:
-    """`StageQueued` as the name of its field: `stage_queued`."""
-    return re.sub(r"(?<!^)(?=[A-Z])", "_", fact.DESCRIPTOR.name).lower()

@@ -310,8 +310,9 @@ def test_the_supervisor_does_not_import_torch():
 
 
 async def test_a_stage_that_comes_with_an_answer_is_run_next_and_without_pulling(
-    supervise, fake_coordinator, drain, assign
+    supervise, fake_coordinator, drain, assign, runner_environment, monkeypatch
 ):
+    monkeypatch.setenv("PYTHONPATH", runner_environment["PYTHONPATH"])
     following = assign("echo")
     following.stage.stage_id, following.stage.fence = "stage-2", 8
 
@@ -331,8 +332,9 @@ async def test_a_stage_that_comes_with_an_answer_is_run_next_and_without_pulling
 
 
 async def test_a_stage_that_comes_with_an_answer_to_a_drained_worker_is_given_back(
-    supervise, fake_coordinator, drain, assign
+    supervise, fake_coordinator, drain, assign, runner_environment, monkeypatch
 ):
+    monkeypatch.setenv("PYTHONPATH", runner_environment["PYTHONPATH"])
     following = assign("echo")
     following.stage.stage_id, following.stage.fence = "stage-2", 8
 
