@@ -48,17 +48,22 @@ async def change_stage(store: JobStore, stage_id: str) -> AsyncIterator[tuple[Jo
 
 
 async def judge_workers(
-    transaction: JobTransaction, changes: Collection[JobChange], terms: Terms, further: Collection[str] = ()
+    transaction: JobTransaction,
+    changes: Collection[JobChange],
+    terms: Terms,
+    *,
+    further: Collection[str] = (),
+    sound: Collection[str] = (),
 ) -> Mapping[str, WorkerRow]:
     """Writes what changes say of their workers. Call it after the last `advance` and before `finish`: lock order.
 
-    Workers are locked here once and nowhere else in the transaction, those of the ids `further` too. Returns the locked
-    ones by id.
+    Workers are locked here once and nowhere else in the transaction, those of the ids `further` too; those of the ids
+    `sound` have no failures that a success could clear. Returns the locked ones by id.
     """
     judgements = [(change, *judgement) for change in changes for judgement in change.judgements]
     blamed = {worker_id for _, worker_id, has_succeeded in judgements if not has_succeeded}
     credited = {worker_id for _, worker_id, has_succeeded in judgements if has_succeeded}
-    locked = await transaction.lock_workers(blamed.union(further), if_failing=credited)
+    locked = await transaction.lock_workers(blamed.union(further), if_failing=credited.difference(sound))
     workers = {worker.worker_id: worker for worker in locked}
     for change, worker_id, has_succeeded in judgements:
         if worker_id not in workers:

@@ -103,7 +103,8 @@ class _Batch:
             for one in claims
             if (worker := workers[self._claim(one).worker_id]).quarantined_until is not None
         }
-        locked = await judge_workers(self._transaction, changes.values(), self._terms, probing)
+        sound = {worker_id for worker_id, worker in workers.items() if worker.num_failures_in_row == 0}
+        locked = await judge_workers(self._transaction, changes.values(), self._terms, further=probing, sound=sound)
         for change in changes.values():
             change.settle()
         fences = iter(await self._transaction.next_fences(self._num_fences(ended, claims)))

@@ -53,6 +53,8 @@ class JobChange:
         self.new_rows: list[ModelRow | DeploymentRow] = []
         self.judgements: list[tuple[str, bool]] = []
         """Worker, and whether it succeeded; `coordinator/apply.py` carries them out."""
+        self._known = {row.stage_id: stage_of(row) for row in stages}
+        """The stages as the lifecycle knows them; always what the rows say."""
         self._facts: list[Message] = []
         self._wake_ups: list[StageRow] = []
 
@@ -66,8 +68,9 @@ class JobChange:
         Raises:
             ConflictError: the fact is illegal in the stage's state, or its fence is stale.
         """
-        before = stage_of(row)
+        before = self._known[row.stage_id]
         after, effects = advance(before, fact)
+        self._known[row.stage_id] = after
         self._write(row, before, after)
         for effect in effects:
             carry_out(self, row, effect)
@@ -158,22 +161,24 @@ class JobChange:
             self.advance(self.stage(stage.stage_id), fact)
 
     def _graph(self) -> list[Stage]:
-        return [stage_of(row) for row in self.stages]
+        return [*self._known.values()]
 
     def _write(self, row: StageRow, before: Stage, after: Stage) -> None:
+        # Past the instrumentation of each attribute: rows of a change belong to no session, a store compares them.
+        present = row.__dict__
         for name in _SHARED:
-            if getattr(after, name) != getattr(before, name):
-                setattr(row, name, getattr(after, name))
+            if (value := getattr(after, name)) != getattr(before, name):
+                present[name] = value
         if after.state is before.state:
             return
         if after.state is StageState.QUEUED:
-            row.queued_time = self.moment
+            present["queued_time"] = self.moment
         if after.state is StageState.RUNNING:
-            row.started_time = row.progress_time = self.moment
-            row.progress = None
+            present["started_time"] = present["progress_time"] = self.moment
+            present["progress"] = None
         if after.state in TERMINAL:
-            row.finished_time = self.moment
-        row.lease_until = row.claimable_time = row.wake_time = None
+            present["finished_time"] = self.moment
+        present["lease_until"] = present["claimable_time"] = present["wake_time"] = None
 
 
 def stage_of(row: StageRow) -> Stage:

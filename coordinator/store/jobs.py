@@ -89,7 +89,10 @@ _TAKE_SEQUENCE = Statement(
     update(ProjectRow)
     .where(col(ProjectRow.project_id) == bindparam("project"))
     .values(last_sequence=ProjectRow.last_sequence + bindparam("count"))
-    .returning(col(ProjectRow.last_sequence))
+    .returning(
+        col(ProjectRow.last_sequence),
+        func.pg_notify(bindparam("channel", type_=Text), bindparam("payload", type_=Text)),
+    )
 )
 _OUTBOX_NAMES = tuple(name for name in _OUTBOX.names if name not in ("position", "published_time"))
 _ADD_MESSAGE = Statement(insert(OutboxRow).values({name: bindparam(name) for name in _OUTBOX_NAMES}))
@@ -97,7 +100,6 @@ _ADD: dict[Shape[Any], Statement] = {
     shape: Statement(insert(shape.table).values({name: bindparam(name) for name in shape.names}))
     for shape in (_MODEL, _DEPLOYMENT)
 }
-_NOTIFY = Statement(select(func.pg_notify(bindparam("channel", type_=Text), bindparam("payload", type_=Text))))
 
 
 @cache
@@ -324,19 +326,16 @@ class PostgresTransaction:
 
     async def _tell(self, project_id: str, changes: Sequence[JobChange]) -> None:
         """Numbers the events of one project's changes, writes all messages, and notifies who waits for them."""
+        channel = WAKE_UPS_CHANNEL if any(change.ready() for change in changes) else EVENTS_CHANNEL
+        payload = payload_of(project_id, *(change.job.job_id for change in changes))
         num_events = sum(change.num_events for change in changes)
-        sequence = await self._take_sequence(project_id, num_events) if num_events else 0
+        # Without events it notifies all the same.
+        (record,) = await _TAKE_SEQUENCE.fetch(
+            self._connection, project=project_id, count=num_events, channel=channel, payload=payload
+        )
+        sequence = int(record["last_sequence"]) - num_events + 1
         messages: list[OutboxRow] = []
         for change in changes:
             messages += change.messages(sequence)
             sequence += change.num_events
         await _ADD_MESSAGE.execute_many(self._connection, map(_OUTBOX.values, messages))
-        has_wake_ups = any(message.sequence is None for message in messages)
-        channel = WAKE_UPS_CHANNEL if has_wake_ups else EVENTS_CHANNEL
-        payload = payload_of(project_id, *(change.job.job_id for change in changes))
-        await _NOTIFY.fetch(self._connection, channel=channel, payload=payload)
-
-    async def _take_sequence(self, project_id: str, count: int) -> int:
-        """The first of `count` numbers that follow each other."""
-        (record,) = await _TAKE_SEQUENCE.fetch(self._connection, project=project_id, count=count)
-        return int(record["last_sequence"]) - count + 1
