@@ -38,11 +38,9 @@ async def change_stage(store: JobStore, stage_id: str) -> AsyncIterator[tuple[Jo
         NotFoundError: there is no such stage.
     """
     async with store.transaction() as transaction:
-        found = await transaction.find_stages([stage_id])
-        if stage_id not in found:
+        change = (await transaction.lock_jobs_of([stage_id])).get(stage_id)
+        if change is None:
             raise NotFoundError(f"there is no stage {stage_id}")
-        job_id = found[stage_id].job_id
-        change = (await transaction.lock_jobs([job_id]))[job_id]
         yield transaction, change, change.stage(stage_id)
         await finish(transaction, [change])
 

@@ -40,7 +40,7 @@ from luthier.v1.worker_service_pb2 import (
 
 
 class Busy:
-    """Somebody else works on the job: carry the call out again, alone, and wait for the lock there."""
+    """Somebody else works on the job, or there is none: carry the call out again, alone, and wait there."""
 
 
 Outcome = Answer | LuthierError | Busy
@@ -80,23 +80,24 @@ class _Batch:
 
     async def run(self, *, waits: bool) -> None:
         """Everything up to the commit."""
-        stages = await self._transaction.find_stages({call.stage_id for call in self._calls})
+        stages = await self._transaction.find_stages({call.stage_id for call in self._calls if isinstance(call, Claim)})
         workers = await self._transaction.find_workers(
             {call.worker_id for call in self._calls if not isinstance(call, Fail) and call.worker_id}
         )
         wanted = [number for number in range(len(self._calls)) if self._is_open(number, stages, workers)]
-        changes = await self._transaction.lock_jobs(
-            {stages[self._calls[number].stage_id].job_id for number in wanted}, skip_locked=not waits
+        found = await self._transaction.lock_jobs_of(
+            {self._calls[number].stage_id for number in wanted}, skip_locked=not waits
         )
+        changes = {change.job.job_id: change for change in found.values()}
         ends: list[_Open] = []
         claims: list[_Open] = []
         for number in wanted:
-            call = self._calls[number]
-            change = changes.get(stages[call.stage_id].job_id)
-            if change is None:
-                self.outcomes[number] = BUSY
+            stage_id = self._calls[number].stage_id
+            if stage_id not in found:
+                self.outcomes[number] = NotFoundError(f"there is no stage {stage_id}") if waits else BUSY
                 continue
-            (claims if isinstance(call, Claim) else ends).append(_Open(number, change, change.stage(call.stage_id)))
+            one = _Open(number, found[stage_id], found[stage_id].stage(stage_id))
+            (claims if isinstance(self._calls[number], Claim) else ends).append(one)
         ended = [one for one in ends if self._end(one)]
         probing = {
             worker.worker_id
@@ -118,10 +119,10 @@ class _Batch:
         """Whether the call needs a lock. Most claims that lose are answered here, without one."""
         call = self._calls[number]
         try:
-            if call.stage_id not in stages:
-                raise NotFoundError(f"there is no stage {call.stage_id}")
             if not isinstance(call, Claim):
                 return True
+            if call.stage_id not in stages:
+                raise NotFoundError(f"there is no stage {call.stage_id}")
             if call.worker_id not in workers:
                 raise NotFoundError(f"worker {call.worker_id} is not known; call RegisterWorker first")
             worker, stage = workers[call.worker_id], stages[call.stage_id]

@@ -14,8 +14,8 @@ from coordinator import graph
 from coordinator.effects import carry_out
 from coordinator.facts import Fact
 from coordinator.lifecycle import TERMINAL, Stage, StageState, advance
-from coordinator.messages import event_message, stage_ready_message
-from coordinator.store.tables import DeploymentRow, JobRow, ModelRow, OutboxRow, StageRow
+from coordinator.messages import OutboxMessage, event_message, stage_ready_message
+from coordinator.store.tables import DeploymentRow, JobRow, ModelRow, StageRow
 from luthier.v1.event_pb2 import JobPauseRequested, JobResumed
 
 # A wake-up that nobody followed is repeated after this.
@@ -142,7 +142,7 @@ class JobChange:
         """How many numbers of the project's sequence it needs."""
         return len(self._facts)
 
-    def messages(self, first_sequence: int) -> list[OutboxRow]:
+    def messages(self, first_sequence: int) -> list[OutboxMessage]:
         """Wake-ups and events for the outbox; the events are numbered from `first_sequence` on."""
         wake_ups = [stage_ready_message(self.job, row, self.moment, self.make_id("wake")) for row in self.ready()]
         events = [

@@ -37,6 +37,10 @@ class JobTransaction(Protocol):
         """
         ...
 
+    async def lock_jobs_of(self, stage_ids: Collection[str], *, skip_locked: bool = False) -> Mapping[str, JobChange]:
+        """The same for the jobs of some stages. By the id of every stage of theirs; one job has one change."""
+        ...
+
     async def lock_stage(self, stage_id: str) -> StageRow | None:
         """Locks one stage alone, for its lease; None when there is none."""
         ...

@@ -1,10 +1,11 @@
 """Rows of the outbox: an event of the project's log, or the wake-up of a stage. The only makers of such rows."""
 
+from dataclasses import dataclass
 from datetime import datetime
 
 from google.protobuf.message import Message
 
-from coordinator.store.tables import DeadLetterRow, JobRow, OutboxRow, StageRow, fresh_row
+from coordinator.store.tables import DeadLetterRow, JobRow, OutboxRow, StageRow
 from luthier.events import CONTENT_TYPE, MESSAGE_ID, headers_of, subject_of
 from luthier.ids import new_id
 from luthier.subjects import stage_subject
@@ -19,7 +20,26 @@ _FIELDS = {
 }
 
 
-def event_message(job: JobRow, fact: Message, sequence: int, moment: datetime, event_id: str) -> OutboxRow:
+@dataclass
+class OutboxMessage:
+    """A row of the outbox that is about to be written, with the names of `OutboxRow`. No session ever knows it."""
+
+    message_id: str
+    project_id: str
+    job_id: str
+    subject: str
+    headers: dict[str, str]
+    payload: bytes
+    create_time: datetime
+    sequence: int | None = None
+    """Of an event; a wake-up has none."""
+    stage_id: str = ""
+    """Of a wake-up."""
+    published_time: datetime | None = None
+    held: bool = False
+
+
+def event_message(job: JobRow, fact: Message, sequence: int, moment: datetime, event_id: str) -> OutboxMessage:
     """The event that says `fact` (one of the messages in the event's oneof) of `job`."""
     event = Event(
         event_id=event_id,
@@ -30,41 +50,33 @@ def event_message(job: JobRow, fact: Message, sequence: int, moment: datetime, e
         traceparent=job.traceparent,
     )
     getattr(event, _FIELDS[fact.DESCRIPTOR.name]).CopyFrom(fact)
-    return fresh_row(
-        OutboxRow,
+    return OutboxMessage(
         message_id=event.event_id,
         project_id=job.project_id,
         sequence=sequence,
         job_id=job.job_id,
-        stage_id="",
         subject=subject_of(event),
         headers=headers_of(event),
         payload=event.SerializeToString(),
         create_time=moment,
-        published_time=None,
-        held=False,
     )
 
 
-def stage_ready_message(job: JobRow, stage: StageRow, moment: datetime, message_id: str) -> OutboxRow:
+def stage_ready_message(job: JobRow, stage: StageRow, moment: datetime, message_id: str) -> OutboxMessage:
     """The wake-up of a stage that may be claimed."""
     ready = StageReady(stage_id=stage.stage_id, job_id=job.job_id, project_id=job.project_id)
     headers = {MESSAGE_ID: message_id, "content-type": CONTENT_TYPE}
     if job.traceparent:
         headers[TRACEPARENT] = job.traceparent
-    return fresh_row(
-        OutboxRow,
+    return OutboxMessage(
         message_id=message_id,
         project_id=job.project_id,
-        sequence=None,
         job_id=job.job_id,
         stage_id=stage.stage_id,
         subject=stage_subject(stage.kind, stage.worker_class, job.job_id),
         headers=headers,
         payload=ready.SerializeToString(),
         create_time=moment,
-        published_time=None,
-        held=False,
     )
 
 

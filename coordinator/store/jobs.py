@@ -22,6 +22,7 @@ from coordinator.change import JobChange
 from coordinator.commands.dead_letters import record_dead_letter
 from coordinator.graph import JobState
 from coordinator.lifecycle import StageState
+from coordinator.messages import OutboxMessage
 from coordinator.store.engine import Database, now
 from coordinator.store.notifications import (
     EVENTS_CHANNEL,
@@ -71,6 +72,16 @@ _LOCK_JOBS = {
         .where(_job.c.job_id == any_(_texts("job_ids")))
         .order_by(_job.c.job_id)
         .with_for_update(skip_locked=skip_locked)
+    )
+    for skip_locked in (False, True)
+}
+_jobs_of_stages = select(_stage.c.job_id).where(_stage.c.stage_id == any_(_texts("stage_ids")))
+_LOCK_JOBS_OF = {
+    skip_locked: Statement(
+        _job.select()
+        .where(_job.c.job_id.in_(_jobs_of_stages))
+        .order_by(_job.c.job_id)
+        .with_for_update(of=_job, skip_locked=skip_locked)
     )
     for skip_locked in (False, True)
 }
@@ -140,24 +151,14 @@ class PostgresTransaction:
         return new_id(prefix)
 
     async def lock_jobs(self, job_ids: Collection[str], *, skip_locked: bool = False) -> Mapping[str, JobChange]:
-        records = await _LOCK_JOBS[skip_locked].fetch(self._connection, job_ids=[*job_ids]) if job_ids else []
-        if not records:
+        return await self._changes(await _LOCK_JOBS[skip_locked].fetch(self._connection, job_ids=[*job_ids]))
+
+    async def lock_jobs_of(self, stage_ids: Collection[str], *, skip_locked: bool = False) -> Mapping[str, JobChange]:
+        if not stage_ids:
             return {}
-        jobs = {job.job_id: job for job in map(_JOB.row, records)}
-        stages: dict[str, list[StageRow]] = {job_id: [] for job_id in jobs}
-        moments: dict[str, datetime] = {}
-        for record in await _LOCK_STAGES.fetch(self._connection, job_ids=[*jobs]):
-            stage = _STAGE.row(record)
-            stages[stage.job_id].append(stage)
-            moments[stage.job_id] = record["moment"]
-        deployments = await self._deployments([job.deployment_id for job in jobs.values() if job.deployment_id])
-        self._remember(_JOB, jobs.values())
-        self._remember(_STAGE, chain.from_iterable(stages.values()))
-        self._remember(_DEPLOYMENT, deployments.values())
-        return {
-            job_id: JobChange(job, stages[job_id], moments[job_id], new_id, deployments.get(job.deployment_id or ""))
-            for job_id, job in jobs.items()
-        }
+        records = await _LOCK_JOBS_OF[skip_locked].fetch(self._connection, stage_ids=[*stage_ids])
+        changes = await self._changes(records)
+        return {row.stage_id: change for change in changes.values() for row in change.stages}
 
     async def lock_stage(self, stage_id: str) -> StageRow | None:
         return await self._session.get(StageRow, stage_id, with_for_update=True, populate_existing=True)
@@ -176,7 +177,8 @@ class PostgresTransaction:
         return (await self._session.exec(query)).all()
 
     async def save(self, changes: Collection[JobChange]) -> None:
-        await self._session.flush()  # every row before the counter, which is locked last
+        if self._session.new or self._session.dirty:
+            await self._session.flush()  # every row before the counter, which is locked last
         new_rows = [row for change in changes for row in change.new_rows]
         for shape, statement in _ADD.items():
             rows = [row for row in new_rows if isinstance(row, shape.kind)]
@@ -197,7 +199,7 @@ class PostgresTransaction:
         return [int(record["fence"]) for record in records]
 
     async def find_stages(self, stage_ids: Collection[str]) -> Mapping[str, StageRow]:
-        records = await _FIND_STAGES.fetch(self._connection, stage_ids=[*stage_ids])
+        records = await _FIND_STAGES.fetch(self._connection, stage_ids=[*stage_ids]) if stage_ids else []
         return {row.stage_id: row for row in map(_STAGE.row, records)}
 
     async def find_workers(self, worker_ids: Collection[str]) -> Mapping[str, WorkerRow]:
@@ -299,6 +301,26 @@ class PostgresTransaction:
         query = update(WorkerRow).where(col(WorkerRow.worker_id).in_(silent)).values(state=WorkerState.LOST)
         return (await self._session.exec(query.returning(col(WorkerRow.worker_id)))).scalars().all()
 
+    async def _changes(self, records: Sequence[asyncpg.Record]) -> Mapping[str, JobChange]:
+        """Changes of jobs that were just locked, whose stages are locked here."""
+        if not records:
+            return {}
+        jobs = {job.job_id: job for job in map(_JOB.row, records)}
+        stages: dict[str, list[StageRow]] = {job_id: [] for job_id in jobs}
+        moments: dict[str, datetime] = {}
+        for record in await _LOCK_STAGES.fetch(self._connection, job_ids=[*jobs]):
+            stage = _STAGE.row(record)
+            stages[stage.job_id].append(stage)
+            moments[stage.job_id] = record["moment"]
+        deployments = await self._deployments([job.deployment_id for job in jobs.values() if job.deployment_id])
+        self._remember(_JOB, jobs.values())
+        self._remember(_STAGE, chain.from_iterable(stages.values()))
+        self._remember(_DEPLOYMENT, deployments.values())
+        return {
+            job_id: JobChange(job, stages[job_id], moments[job_id], new_id, deployments.get(job.deployment_id or ""))
+            for job_id, job in jobs.items()
+        }
+
     async def _deployments(self, deployment_ids: Collection[str]) -> Mapping[str, DeploymentRow]:
         if not deployment_ids:
             return {}
@@ -334,8 +356,8 @@ class PostgresTransaction:
             self._connection, project=project_id, count=num_events, channel=channel, payload=payload
         )
         sequence = int(record["last_sequence"]) - num_events + 1
-        messages: list[OutboxRow] = []
+        messages: list[OutboxMessage] = []
         for change in changes:
             messages += change.messages(sequence)
             sequence += change.num_events
-        await _ADD_MESSAGE.execute_many(self._connection, map(_OUTBOX.values, messages))
+        await _ADD_MESSAGE.execute_many(self._connection, map(vars, messages))

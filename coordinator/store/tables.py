@@ -5,11 +5,10 @@ Only `coordinator/apply.py` and the modules of `coordinator/commands/` write the
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, TypeVar
+from typing import Any
 
 from sqlalchemy import BigInteger, Column, ForeignKeyConstraint, Identity, Index, Sequence, Text, UniqueConstraint, text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
-from sqlalchemy.orm.attributes import manager_of_class
 from sqlmodel import Field, SQLModel
 
 from coordinator.graph import JobState
@@ -50,19 +49,6 @@ class DeadLetterSource(StrEnum):
 
 class _Row(SQLModel):
     model_config = {"arbitrary_types_allowed": True}
-
-
-R = TypeVar("R", bound=_Row)
-
-
-def fresh_row(kind: type[R], **values: Any) -> R:
-    """A row with all of its values, none by default, made twenty times as fast as by calling `kind`.
-
-    No session may be given it: it is for a store that writes rows by itself.
-    """
-    made: R = manager_of_class(kind).new_instance()
-    made.__dict__.update(values)
-    return made
 
 
 class ProjectRow(_Row, table=True):

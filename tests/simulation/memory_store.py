@@ -16,6 +16,7 @@ from sqlalchemy.orm.attributes import manager_of_class
 from coordinator.change import JobChange
 from coordinator.graph import JobState
 from coordinator.lifecycle import StageState
+from coordinator.messages import OutboxMessage
 from coordinator.reconcile import overdue_fact
 from coordinator.store.tables import (
     CheckpointRow,
@@ -23,7 +24,6 @@ from coordinator.store.tables import (
     JobRow,
     MetricRow,
     ModelRow,
-    OutboxRow,
     StageRow,
     WorkerRow,
     WorkerState,
@@ -51,7 +51,7 @@ class Tables:
     worker: dict[str, WorkerRow] = field(default_factory=dict)
     deployment: dict[str, DeploymentRow] = field(default_factory=dict)
     model: dict[str, ModelRow] = field(default_factory=dict)
-    outbox: dict[str, OutboxRow] = field(default_factory=dict)
+    outbox: dict[str, OutboxMessage] = field(default_factory=dict)
     checkpoint: dict[tuple[str, int, int], CheckpointRow] = field(default_factory=dict)
     point: dict[tuple[str, int, int], MetricRow] = field(default_factory=dict)
     poisoned: dict[str, str] = field(default_factory=dict)
@@ -83,7 +83,7 @@ class MemoryStore:
         self.clock = clock
         self.step = step
         self.wait = wait
-        self.on_commit: Callable[[Collection[OutboxRow]], None] = lambda rows: None
+        self.on_commit: Callable[[Collection[OutboxMessage]], None] = lambda rows: None
         self.locks: dict[Key, MemoryTransaction] = {}
         self.num_ids = 0
         self.last_fence = 0
@@ -101,7 +101,7 @@ class MemoryTransaction:
         self._committed = store.tables
         self._rows: dict[Key, Any] = {}
         self._changes: list[Callable[[Tables], None]] = []
-        self._messages: list[OutboxRow] = []
+        self._messages: list[OutboxMessage] = []
 
     async def __aenter__(self) -> "MemoryTransaction":
         return self
@@ -143,6 +143,11 @@ class MemoryTransaction:
             if job_id in self._committed.job and await self._lock("job", job_id, skip_locked):
                 found.append(job_id)
         return {job_id: await self._lock_stages(job_id) for job_id in found}
+
+    async def lock_jobs_of(self, stage_ids: Collection[str], *, skip_locked: bool = False) -> Mapping[str, JobChange]:
+        jobs = {stage_id: row.job_id for stage_id in stage_ids if (row := self._committed.stage.get(stage_id))}
+        changes = await self.lock_jobs(set(jobs.values()), skip_locked=skip_locked)
+        return {row.stage_id: change for change in changes.values() for row in change.stages}
 
     async def _lock_stages(self, job_id: str) -> JobChange:
         stages = []

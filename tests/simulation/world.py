@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Collection
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
-from coordinator.store.tables import OutboxRow
+from coordinator.messages import OutboxMessage
 from coordinator.terms import Terms
 from luthier.errors import LuthierError
 from luthier.v1.event_pb2 import Event, StageReady
@@ -39,7 +39,7 @@ class World:
         self.files: set[str] = set()
         """Checkpoints whose files exist."""
         self.relay: Task | None = None
-        self.unpublished: list[OutboxRow] = []
+        self.unpublished: list[OutboxMessage] = []
         self.accepted: set[str] = set()
         """Jobs that a person was told of."""
         self.trace = hashlib.sha256()
@@ -115,7 +115,7 @@ class World:
         if self.chance(self.faults.crash_at_step):
             raise CoordinatorDiedError
 
-    def _on_commit(self, messages: Collection[OutboxRow]) -> None:
+    def _on_commit(self, messages: Collection[OutboxMessage]) -> None:
         for message in messages:
             self.note("commit", f"{message.sequence or message.stage_id} {message.subject}")
             if "checkpoint.committed" in message.subject:
@@ -136,7 +136,7 @@ class Bus:
         self._idle: dict[str, tuple[Task, frozenset[str]]] = {}
         self._delivered: dict[str, str] = {}
 
-    def publish(self, message: OutboxRow) -> None:
+    def publish(self, message: OutboxMessage) -> None:
         """Takes a wake-up over."""
         world = self._world
         stage_id = StageReady.FromString(message.payload).stage_id
