@@ -31,8 +31,6 @@ class Lane:
         self._terms = terms
         self._waiting: list[_Waiting] = []
         self._is_under_way = False
-        self.num_together = 0
-        """Calls that shared their transaction with another one."""
 
     async def carry_out(self, call: Call) -> Any:
         """The answer to `call`."""
@@ -49,8 +47,11 @@ class Lane:
 
     async def _run(self) -> None:
         while self._waiting:
+            if not self._world.is_quiet:  # the transaction before this one takes its time, and others come meanwhile
+                await sleep(self._world.random.choice((0.0, 0.0, 3.0)))
             batch, self._waiting = self._waiting[:MAX_BATCH], self._waiting[MAX_BATCH:]
-            self.num_together += len(batch) if len(batch) > 1 else 0
+            if len(batch) > 1:
+                self._world.note("lane", f"{len(batch)} together")
             if not await self._carry_out(batch):
                 for one in self._waiting:
                     self._settle(one, CoordinatorDiedError())

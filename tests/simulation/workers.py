@@ -226,7 +226,10 @@ class Worker:
             else:
                 raise AssertionError(f"{stage.stage_id} took other outputs for fence {stage.fence}")
         reply = replies[-1]
-        return Attempt(reply.next, asked_at) if reply.HasField("next") else None
+        if not reply.HasField("next"):
+            return None
+        world.note(self.worker_id, f"goes on with {reply.next.stage.stage_id}")
+        return Attempt(reply.next, asked_at)
 
     async def _send_heartbeats(self) -> None:
         world = self.world
