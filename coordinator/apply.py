@@ -1,16 +1,16 @@
-"""One transaction on one job: lock, decide, write. The imperative shell around `coordinator/change.py`.
+"""One transaction on a job or on several: lock, decide, write. The imperative shell around `coordinator/change.py`.
 
 Every state change of the platform passes through here. The project's counter is taken last and held until the commit,
 which makes the sequence dense and equal to the order of commits.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 
 from coordinator import quarantine
 from coordinator.change import JobChange
 from coordinator.job_store import JobStore, JobTransaction
-from coordinator.store.tables import StageRow
+from coordinator.store.tables import StageRow, WorkerRow
 from coordinator.terms import Terms
 from luthier.errors import NotFoundError
 
@@ -23,11 +23,11 @@ async def change_job(store: JobStore, job_id: str) -> AsyncIterator[JobChange]:
         NotFoundError: there is no such job.
     """
     async with store.transaction() as transaction:
-        change = await transaction.lock_job(job_id)
+        change = (await transaction.lock_jobs([job_id])).get(job_id)
         if change is None:
             raise NotFoundError(f"there is no job {job_id}")
         yield change
-        await finish(transaction, change)
+        await finish(transaction, [change])
 
 
 @asynccontextmanager
@@ -38,33 +38,46 @@ async def change_stage(store: JobStore, stage_id: str) -> AsyncIterator[tuple[Jo
         NotFoundError: there is no such stage.
     """
     async with store.transaction() as transaction:
-        change = await transaction.lock_job_of(stage_id)
+        change = (await transaction.lock_jobs_of([stage_id])).get(stage_id)
         if change is None:
             raise NotFoundError(f"there is no stage {stage_id}")
         yield transaction, change, change.stage(stage_id)
-        await finish(transaction, change)
+        await finish(transaction, [change])
 
 
-async def judge_workers(transaction: JobTransaction, change: JobChange, terms: Terms) -> None:
-    """Writes what a change says of its workers. Call it after the last `advance` and before `finish`: lock order."""
-    if not change.judgements:
-        return
-    worker_ids = {worker_id for worker_id, _ in change.judgements}
-    has_failed = not all(succeeded for _, succeeded in change.judgements)
-    locked = await transaction.lock_workers(worker_ids, only_failing=not has_failed)
+async def judge_workers(
+    transaction: JobTransaction,
+    changes: Collection[JobChange],
+    terms: Terms,
+    *,
+    further: Collection[str] = (),
+    sound: Collection[str] = (),
+) -> Mapping[str, WorkerRow]:
+    """Writes what changes say of their workers. Call it after the last `advance` and before `finish`: lock order.
+
+    Workers are locked here once and nowhere else in the transaction, those of the ids `further` too; those of the ids
+    `sound` have no failures that a success could clear. Returns the locked ones by id.
+    """
+    judgements = [(change, *judgement) for change in changes for judgement in change.judgements]
+    blamed = {worker_id for _, worker_id, has_succeeded in judgements if not has_succeeded}
+    credited = {worker_id for _, worker_id, has_succeeded in judgements if has_succeeded}
+    locked = await transaction.lock_workers(blamed.union(further), if_failing=credited.difference(sound))
     workers = {worker.worker_id: worker for worker in locked}
-    for worker_id, succeeded in change.judgements:
+    for change, worker_id, has_succeeded in judgements:
         if worker_id not in workers:
             continue
-        if succeeded:
+        if has_succeeded:
             quarantine.clear(workers[worker_id])
         else:
             quarantine.blame(workers[worker_id], change.moment, terms.quarantine)
-    change.judgements.clear()
+    for change in changes:
+        change.judgements.clear()
+    return workers
 
 
-async def finish(transaction: JobTransaction, change: JobChange) -> None:
-    """Draws the consequences of a change and writes all of it."""
-    assert not change.judgements, "an ended try is judged first"
-    change.settle()
-    await transaction.save(change)
+async def finish(transaction: JobTransaction, changes: Collection[JobChange]) -> None:
+    """Draws the consequences of changes and writes all of them."""
+    for change in changes:
+        assert not change.judgements, "an ended try is judged first"
+        change.settle()
+    await transaction.save(changes)

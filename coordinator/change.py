@@ -14,8 +14,8 @@ from coordinator import graph
 from coordinator.effects import carry_out
 from coordinator.facts import Fact
 from coordinator.lifecycle import TERMINAL, Stage, StageState, advance
-from coordinator.messages import event_message, stage_ready_message
-from coordinator.store.tables import DeploymentRow, JobRow, ModelRow, OutboxRow, StageRow
+from coordinator.messages import OutboxMessage, event_message, stage_ready_message
+from coordinator.store.tables import DeploymentRow, JobRow, ModelRow, StageRow
 from luthier.v1.event_pb2 import JobPauseRequested, JobResumed
 
 # A wake-up that nobody followed is repeated after this.
@@ -53,6 +53,8 @@ class JobChange:
         self.new_rows: list[ModelRow | DeploymentRow] = []
         self.judgements: list[tuple[str, bool]] = []
         """Worker, and whether it succeeded; `coordinator/apply.py` carries them out."""
+        self._known = {row.stage_id: stage_of(row) for row in stages}
+        """The stages as the lifecycle knows them; always what the rows say."""
         self._facts: list[Message] = []
         self._wake_ups: list[StageRow] = []
 
@@ -66,8 +68,9 @@ class JobChange:
         Raises:
             ConflictError: the fact is illegal in the stage's state, or its fence is stale.
         """
-        before = stage_of(row)
+        before = self._known[row.stage_id]
         after, effects = advance(before, fact)
+        self._known[row.stage_id] = after
         self._write(row, before, after)
         for effect in effects:
             carry_out(self, row, effect)
@@ -102,6 +105,10 @@ class JobChange:
             self.emit(JobResumed())
         self._advance_all(found)
 
+    def ready(self) -> list[StageRow]:
+        """Stages that became claimable in this very change and that nobody has taken since."""
+        return [row for row in self._wake_ups if row.state is StageState.QUEUED]
+
     def emit(self, fact: Message) -> None:
         """Adds an event; `fact` is one of the messages in the event's oneof."""
         self._facts.append(fact)
@@ -135,9 +142,9 @@ class JobChange:
         """How many numbers of the project's sequence it needs."""
         return len(self._facts)
 
-    def messages(self, first_sequence: int) -> list[OutboxRow]:
+    def messages(self, first_sequence: int) -> list[OutboxMessage]:
         """Wake-ups and events for the outbox; the events are numbered from `first_sequence` on."""
-        wake_ups = [stage_ready_message(self.job, row, self.moment, self.make_id("wake")) for row in self._wake_ups]
+        wake_ups = [stage_ready_message(self.job, row, self.moment, self.make_id("wake")) for row in self.ready()]
         events = [
             event_message(self.job, fact, sequence, self.moment, self.make_id("evt"))
             for sequence, fact in enumerate(self._facts, start=first_sequence)
@@ -154,24 +161,27 @@ class JobChange:
             self.advance(self.stage(stage.stage_id), fact)
 
     def _graph(self) -> list[Stage]:
-        return [stage_of(row) for row in self.stages]
+        return [*self._known.values()]
 
     def _write(self, row: StageRow, before: Stage, after: Stage) -> None:
+        # Past the instrumentation of each attribute: rows of a change belong to no session, a store compares them.
+        present = row.__dict__
         for name in _SHARED:
-            if getattr(after, name) != getattr(before, name):
-                setattr(row, name, getattr(after, name))
+            if (value := getattr(after, name)) != getattr(before, name):
+                present[name] = value
         if after.state is before.state:
             return
         if after.state is StageState.QUEUED:
-            row.queued_time = self.moment
+            present["queued_time"] = self.moment
         if after.state is StageState.RUNNING:
-            row.started_time = row.progress_time = self.moment
-            row.progress = None
+            present["started_time"] = present["progress_time"] = self.moment
+            present["progress"] = None
         if after.state in TERMINAL:
-            row.finished_time = self.moment
-        row.lease_until = row.claimable_time = row.wake_time = None
+            present["finished_time"] = self.moment
+        present["lease_until"] = present["claimable_time"] = present["wake_time"] = None
 
 
 def stage_of(row: StageRow) -> Stage:
     """What the lifecycle needs to know of a row."""
-    return Stage(needs=tuple(row.needs), **{name: getattr(row, name) for name in _SHARED})
+    present = row.__dict__  # past the instrumentation of each attribute: this is asked for every stage of every change
+    return Stage(needs=tuple(present["needs"]), **{name: present[name] for name in _SHARED})

@@ -17,7 +17,6 @@ from coordinator.facts import (
 )
 from coordinator.store.render import job_metrics
 from coordinator.store.tables import DeploymentRow, DeploymentState, ModelRow, StageRow
-from luthier.spec import JobSpec
 from luthier.v1 import event_pb2 as events
 
 if TYPE_CHECKING:
@@ -53,7 +52,7 @@ def _register_model(change: "JobChange", _: StageRow, effect: RegisterModel) -> 
         project_id=job.project_id,
         job_id=job.job_id,
         name=job.name,
-        base_model=_spec(change).base_model,
+        base_model=_spec(change)["base_model"],
         artifact_uri=artifact.uri,
         artifact_digest=artifact.digest,
         artifact_bytes=artifact.num_bytes,
@@ -69,7 +68,7 @@ def _register_model(change: "JobChange", _: StageRow, effect: RegisterModel) -> 
 def _open_deployment(change: "JobChange", _: StageRow, __: OpenDeployment) -> None:
     job, spec = change.job, _spec(change)
     assert job.model_id is not None, "deploy needs export, which registers the model"
-    assert spec.deploy is not None, "the planner made a deploy stage of a job without the section"
+    assert spec["deploy"] is not None, "the planner made a deploy stage of a job without the section"
     export = next(stage for stage in change.stages if stage.kind == "export")
     result = result_of(export.outputs.result_json if export.outputs else "")
     deployment = DeploymentRow(
@@ -77,7 +76,7 @@ def _open_deployment(change: "JobChange", _: StageRow, __: OpenDeployment) -> No
         project_id=job.project_id,
         job_id=job.job_id,
         model_id=job.model_id,
-        name=spec.deploy.name or job.name,
+        name=spec["deploy"]["name"] or job.name,
         triton_model=str(result.get("triton_model", "")),
         create_time=change.moment,
     )
@@ -130,6 +129,7 @@ def _deployment(change: "JobChange") -> DeploymentRow:
     return change.deployment
 
 
-def _spec(change: "JobChange") -> JobSpec:
-    """The job's spec; canonical JSON that we wrote ourselves."""
-    return JobSpec.model_validate_json(change.job.spec_json)
+def _spec(change: "JobChange") -> dict[str, Any]:
+    """The job's spec as JSON: checked when the job was accepted, and written by ourselves with every field."""
+    spec: dict[str, Any] = json.loads(change.job.spec_json)
+    return spec

@@ -3,11 +3,11 @@
 `coordinator/store/jobs.py` is PostgreSQL; the simulation has one in memory. Rows that were handed out locked are
 written back, with whatever was changed in them, when the transaction is committed.
 
-Lock order, the same everywhere: the job, its stages by position, workers by id, the project's counter. Who needs only
-one of them may skip the others, and never goes back.
+Lock order, the same everywhere: jobs by id, their stages by position, workers by id, the projects' counters by id. Who
+needs only one of them may skip the others, and never goes back.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -30,32 +30,41 @@ class JobTransaction(Protocol):
         """A new id."""
         ...
 
-    async def lock_job(self, job_id: str, *, skip_locked: bool = False) -> JobChange | None:
-        """Locks a job with its stages; None when there is none, or `skip_locked` and somebody else works on it."""
+    async def lock_jobs(self, job_ids: Collection[str], *, skip_locked: bool = False) -> Mapping[str, JobChange]:
+        """Locks jobs by id, then their stages; without those that there are not.
+
+        With `skip_locked` without those, too, that somebody else works on.
+        """
         ...
 
-    async def lock_job_of(self, stage_id: str) -> JobChange | None:
-        """The same for the job of a stage; None when there is no such stage."""
+    async def lock_jobs_of(self, stage_ids: Collection[str], *, skip_locked: bool = False) -> Mapping[str, JobChange]:
+        """The same for the jobs of some stages. By the id of every stage of theirs; one job has one change."""
         ...
 
     async def lock_stage(self, stage_id: str) -> StageRow | None:
         """Locks one stage alone, for its lease; None when there is none."""
         ...
 
-    async def lock_workers(self, worker_ids: Collection[str], *, only_failing: bool = False) -> Sequence[WorkerRow]:
-        """Locks those workers that exist, by id; with `only_failing` those that have failures on record."""
+    async def lock_workers(
+        self, worker_ids: Collection[str], *, if_failing: Collection[str] = ()
+    ) -> Sequence[WorkerRow]:
+        """Locks those workers that exist, by id; of those of `if_failing` the ones that have failures on record."""
         ...
 
-    async def save(self, change: JobChange) -> None:
-        """Writes the rows of a change, then takes numbers of the project's sequence and writes its messages."""
+    async def save(self, changes: Collection[JobChange]) -> None:
+        """Writes the rows of changes, then takes numbers of the projects' sequences and writes the messages."""
         ...
 
-    async def next_fence(self) -> int:
-        """A number larger than every one before. Draw it under the lock of the job."""
+    async def next_fences(self, count: int) -> Sequence[int]:
+        """Rising numbers, larger than every one before. Draw them under the lock of the jobs."""
         ...
 
-    async def find_claim(self, stage_id: str, worker_id: str) -> tuple[StageRow | None, WorkerRow | None]:
-        """A stage and a worker as they were a moment ago, without a lock."""
+    async def find_stages(self, stage_ids: Collection[str]) -> Mapping[str, StageRow]:
+        """Stages by id as they were a moment ago, without a lock."""
+        ...
+
+    async def find_workers(self, worker_ids: Collection[str]) -> Mapping[str, WorkerRow]:
+        """The same for workers."""
         ...
 
     async def list_ready_workers(self) -> Sequence[WorkerRow]:

@@ -1,6 +1,6 @@
 """Rows of the outbox: an event of the project's log, or the wake-up of a stage. The only makers of such rows."""
 
-import re
+from dataclasses import dataclass
 from datetime import datetime
 
 from google.protobuf.message import Message
@@ -12,8 +12,34 @@ from luthier.subjects import stage_subject
 from luthier.telemetry import TRACEPARENT
 from luthier.v1.event_pb2 import Event, StageReady
 
+# `StageQueued` is said in the field `stage_queued`.
+_FIELDS = {
+    field.message_type.name: field.name
+    for field in Event.DESCRIPTOR.oneofs_by_name["fact"].fields
+    if field.message_type is not None
+}
 
-def event_message(job: JobRow, fact: Message, sequence: int, moment: datetime, event_id: str) -> OutboxRow:
+
+@dataclass
+class OutboxMessage:
+    """A row of the outbox that is about to be written, with the names of `OutboxRow`. No session ever knows it."""
+
+    message_id: str
+    project_id: str
+    job_id: str
+    subject: str
+    headers: dict[str, str]
+    payload: bytes
+    create_time: datetime
+    sequence: int | None = None
+    """Of an event; a wake-up has none."""
+    stage_id: str = ""
+    """Of a wake-up."""
+    published_time: datetime | None = None
+    held: bool = False
+
+
+def event_message(job: JobRow, fact: Message, sequence: int, moment: datetime, event_id: str) -> OutboxMessage:
     """The event that says `fact` (one of the messages in the event's oneof) of `job`."""
     event = Event(
         event_id=event_id,
@@ -23,8 +49,8 @@ def event_message(job: JobRow, fact: Message, sequence: int, moment: datetime, e
         time=moment,
         traceparent=job.traceparent,
     )
-    getattr(event, _field_name(fact)).CopyFrom(fact)
-    return OutboxRow(
+    getattr(event, _FIELDS[fact.DESCRIPTOR.name]).CopyFrom(fact)
+    return OutboxMessage(
         message_id=event.event_id,
         project_id=job.project_id,
         sequence=sequence,
@@ -36,13 +62,13 @@ def event_message(job: JobRow, fact: Message, sequence: int, moment: datetime, e
     )
 
 
-def stage_ready_message(job: JobRow, stage: StageRow, moment: datetime, message_id: str) -> OutboxRow:
+def stage_ready_message(job: JobRow, stage: StageRow, moment: datetime, message_id: str) -> OutboxMessage:
     """The wake-up of a stage that may be claimed."""
     ready = StageReady(stage_id=stage.stage_id, job_id=job.job_id, project_id=job.project_id)
     headers = {MESSAGE_ID: message_id, "content-type": CONTENT_TYPE}
     if job.traceparent:
         headers[TRACEPARENT] = job.traceparent
-    return OutboxRow(
+    return OutboxMessage(
         message_id=message_id,
         project_id=job.project_id,
         job_id=job.job_id,
@@ -67,8 +93,3 @@ def repeated_message(letter: DeadLetterRow, moment: datetime) -> OutboxRow:
         payload=letter.payload,
         create_time=moment,
     )
-
-
-def _field_name(fact: Message) -> str:
-    """`StageQueued` as the name of its field: `stage_queued`."""
-    return re.sub(r"(?<!^)(?=[A-Z])", "_", fact.DESCRIPTOR.name).lower()

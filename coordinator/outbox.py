@@ -35,7 +35,7 @@ POLL_SECONDS = 1.0
 PUBLISH_TIMEOUT_SECONDS = 5.0
 STREAM_CHECK_SECONDS = 5.0
 # Events of the changes that follow each other at once travel together; a wake-up travels at once.
-GATHER_SECONDS = {EVENTS_STREAM: 0.01, STAGES_STREAM: 0.0}
+GATHER_SECONDS = {EVENTS_STREAM: 0.03, STAGES_STREAM: 0.0}
 # Long enough to see in the table what workers were told; events are never pruned.
 WAKE_UPS_KEPT = timedelta(hours=1)
 EVENTS_REPLAYED = timedelta(seconds=STREAMS[EVENTS_STREAM]["max_age"])

@@ -69,7 +69,7 @@ class Reconciler:
 
     async def _reconcile(self, job_id: str) -> None:
         async with self._store.transaction() as transaction:
-            change = await transaction.lock_job(job_id, skip_locked=True)
+            change = (await transaction.lock_jobs([job_id], skip_locked=True)).get(job_id)
             if change is None:
                 return
             for row in change.stages:
@@ -79,8 +79,8 @@ class Reconciler:
                 level = logging.INFO if isinstance(fact, Overlooked) else logging.WARNING
                 log.log(level, "job %s, stage %s, attempt %d: %s", job_id, row.name, row.attempt, type(fact).__name__)
                 change.advance(row, fact)
-            await judge_workers(transaction, change, self._terms)
-            await finish(transaction, change)
+            await judge_workers(transaction, [change], self._terms)
+            await finish(transaction, [change])
 
     async def _give_up(self, job_id: str, error: Exception) -> None:
         """One job that we cannot move must not stop the others; it is passed over until somebody retries its letter."""

@@ -30,7 +30,7 @@ def start(service: str, settings: Settings) -> None:
 
     resource = Resource.create({SERVICE_NAME: f"luthier-{service}", SERVICE_VERSION: version("luthier")})
     provider = TracerProvider(resource=resource)
-    if TelemetrySettings().otel_exporter_otlp_endpoint:
+    if is_exporting():
         from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
 
         provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
@@ -42,6 +42,11 @@ def stop() -> None:
     provider = trace.get_tracer_provider()
     if isinstance(provider, TracerProvider):
         provider.shutdown()
+
+
+def is_exporting() -> bool:
+    """Whether spans go anywhere; what would only add detail to a trace is left out when not."""
+    return bool(TelemetrySettings().otel_exporter_otlp_endpoint)
 
 
 def tracer() -> Tracer:

@@ -15,7 +15,7 @@ from luthier.v1.worker_service_pb2 import ReportStageRequest, StageAssignment
 from workers.contract import Outcome, log_tail, read_outcome, write_task
 from workers.coordinator_link import Coordinator
 from workers.deaths import Death
-from workers.delivery import Delivery
+from workers.delivery import Delivery, Taken
 from workers.drain import Drain
 from workers.failures import classify
 from workers.lease import Heartbeats, Lease
@@ -33,6 +33,7 @@ class Attempts:
     """Runs attempts, one after the other."""
 
     coordinator: Coordinator
+    worker_id: str
     heartbeats: Heartbeats
     drain: Drain
     runner_argv: Sequence[str]
@@ -45,16 +46,15 @@ class Attempts:
     oom_counters: Sequence[Path] = ()
     """Where the kernel counts what it killed for want of memory."""
 
-    async def run(self, assignment: StageAssignment, claimed_at: float) -> None:
-        """Lives through one attempt; `claimed_at` is when the claim was sent, in event loop time."""
-        stage = assignment.stage
+    async def run(self, taken: Taken) -> Taken | None:
+        """Lives through one attempt; returns the one that the coordinator has given this worker with its answer."""
+        assignment, stage = taken.assignment, taken.assignment.stage
         workspace = Workspace(self.work_root, f"{stage.stage_id}-{stage.fence}")
         try:
-            with self.heartbeats.hold(stage.stage_id, stage.fence, claimed_at) as lease:
-                delivery = Delivery(self.coordinator, lease, self.drain)
+            with self.heartbeats.hold(stage.stage_id, stage.fence, taken.asked_at) as lease:
+                delivery = Delivery(self.coordinator, lease, self.drain, self.worker_id)
                 outcome = await self._execute(assignment, workspace, lease, delivery)
-                if lease.ended is None:
-                    await delivery.record(stage, outcome)
+                return await delivery.record(stage, outcome) if lease.ended is None else None
         finally:
             await asyncio.to_thread(workspace.remove)
 

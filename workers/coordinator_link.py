@@ -1,6 +1,7 @@
 """How a worker talks to the coordinator: one small face, so that tests may put a fake behind it, and gRPC behind that.
 
-Every call has a deadline, carries the internal token and the current trace, and raises `luthier.errors`.
+Every call has a deadline, carries the internal token and, when spans are exported, the current trace, and raises
+`luthier.errors`.
 """
 
 from collections.abc import Awaitable, Callable
@@ -12,6 +13,7 @@ import grpc
 from google.protobuf.message import Message
 from opentelemetry.instrumentation.grpc import aio_client_interceptors
 
+from luthier import telemetry
 from luthier.errors import DeadlineError, InternalError, UnavailableError, error_of
 from luthier.transport import COORDINATOR_OPTIONS, coordinator_target
 from luthier.v1.worker_service_pb2 import (
@@ -143,4 +145,5 @@ class GrpcCoordinator:
 
 
 def _open(target: str) -> grpc.aio.Channel:
-    return grpc.aio.insecure_channel(target, options=COORDINATOR_OPTIONS, interceptors=aio_client_interceptors())
+    interceptors = aio_client_interceptors() if telemetry.is_exporting() else None
+    return grpc.aio.insecure_channel(target, options=COORDINATOR_OPTIONS, interceptors=interceptors)

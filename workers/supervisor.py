@@ -1,6 +1,7 @@
 """The supervisor: takes one stage at a time and has a runner process do it. It never imports torch.
 
     wake-up (bus.py) -> claim (claims.py) -> attempt (attempt.py: process.py, relay.py, workspace.py)
+    its outputs may be answered with the next stage of the job: attempt again (delivery.py), without a wake-up
     meanwhile: heartbeats (lease.py), hints that the job has changed (bus.py), signals (drain.py)
 
 Ownership is decided by the coordinator alone: a wake-up is only a hint, and it is settled as soon as the claim is
@@ -25,6 +26,7 @@ from workers.bus import StageQueue
 from workers.capabilities import display_name, probe
 from workers.claims import Claims
 from workers.coordinator_link import NO_ANSWER, Coordinator, GrpcCoordinator
+from workers.delivery import Taken
 from workers.drain import Drain
 from workers.lease import Heartbeats
 from workers.oom import kernel_counters
@@ -115,15 +117,21 @@ class Supervisor:
             if self._drain.requested.is_set():
                 await wake_up.hand_back()
                 return
-            claimed_at = asyncio.get_running_loop().time()
+            asked_at = asyncio.get_running_loop().time()
             assignment = await claims.take(wake_up)
-            if assignment is None:
-                continue
-            stage = assignment.stage
-            _log.info("took %s of job %s, attempt %d, fence %d", stage.name, stage.job_id, stage.attempt, stage.fence)
-            with telemetry.span("worker.attempt", assignment.traceparent, stage_id=stage.stage_id):
-                async with self._queue.job_events(assignment.project_id, stage.job_id, heartbeats.hurry):
-                    await attempts.run(assignment, claimed_at)
+            if assignment is not None:
+                await self._run_all(attempts, Taken(assignment, asked_at), heartbeats)
+
+    async def _run_all(self, attempts: Attempts, first: Taken, heartbeats: Heartbeats) -> None:
+        """Runs an attempt, and the next stages of the job for as long as the coordinator hands them over."""
+        job_id = first.assignment.stage.job_id
+        async with self._queue.job_events(first.assignment.project_id, job_id, heartbeats.hurry):
+            taken: Taken | None = first
+            while taken is not None:
+                stage = taken.assignment.stage
+                _log.info("took %s of job %s, attempt %d, fence %d", stage.name, job_id, stage.attempt, stage.fence)
+                with telemetry.span("worker.attempt", taken.assignment.traceparent, stage_id=stage.stage_id):
+                    taken = await attempts.run(taken)
 
     async def _register(self) -> RegisterWorkerResponse | None:
         """Announces this worker, again and again while the coordinator is down. None: drained meanwhile."""
@@ -156,6 +164,7 @@ class Supervisor:
     def _attempts(self, heartbeats: Heartbeats) -> Attempts:
         return Attempts(
             coordinator=self._coordinator,
+            worker_id=self.worker_id,
             heartbeats=heartbeats,
             drain=self._drain,
             runner_argv=self._runner_argv,

@@ -57,7 +57,10 @@ class Steps:
 
 
 async def slot(settings: WorkerSettings, steps: Steps, go: asyncio.Event) -> None:
-    """One worker's way through stages: wake-up, claim, nothing, complete; a supervisor without a runner."""
+    """One worker's way through stages: wake-up, claim, nothing, complete, and the stage that comes with the answer.
+
+    A supervisor without a runner.
+    """
     target, token = settings.coordinator, settings.internal_token.get_secret_value()
     worker_id = new_id("worker")
     queue = StageQueue(settings.nats_url.get_secret_value(), KINDS, CLASSES)
@@ -73,16 +76,21 @@ async def slot(settings: WorkerSettings, steps: Steps, go: asyncio.Event) -> Non
             )
             response = await coordinator.claim_stage(request)
             await wake_up.settle()
-            if not response.HasField("assignment"):
-                continue
-            start = time.monotonic()
-            stage = response.assignment.stage
-            steps.add(response.assignment, start, time.monotonic())
-            outputs = StageOutputs(gate_passed=True)
-            await coordinator.complete_stage(
-                CompleteStageRequest(stage_id=stage.stage_id, fence=stage.fence, outputs=outputs)
-            )
-            steps.recorded(response.assignment)
+            assignment = response.assignment if response.HasField("assignment") else None
+            while assignment is not None:
+                start = time.monotonic()
+                steps.add(assignment, start, time.monotonic())
+                answer = await coordinator.complete_stage(
+                    CompleteStageRequest(
+                        stage_id=assignment.stage.stage_id,
+                        fence=assignment.stage.fence,
+                        outputs=StageOutputs(gate_passed=True),
+                        worker_id=worker_id,
+                        claim_request_id=new_id("claim"),
+                    )
+                )
+                steps.recorded(assignment)
+                assignment = answer.next if answer.HasField("next") else None
 
 
 async def heartbeats(coordinator: GrpcCoordinator, worker_id: str) -> None:

@@ -1,9 +1,11 @@
 """The gRPC server: services, interceptors, health and reflection, put together in one place."""
 
+from collections.abc import Callable
+
 import grpc
 from grpc_health.v1 import health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
-from opentelemetry.instrumentation.grpc import aio_server_interceptor, filters
+from opentelemetry.instrumentation.grpc import aio_server_interceptor
 
 from coordinator.api.access import AccessService
 from coordinator.api.admin import AdminService
@@ -19,6 +21,7 @@ from coordinator.store.engine import Database
 from coordinator.store.jobs import PostgresJobs
 from coordinator.store.notifications import Notifications
 from coordinator.terms import Terms
+from luthier import telemetry
 from luthier.transport import SERVER_OPTIONS
 from luthier.v1 import (
     access_service_pb2_grpc,
@@ -55,8 +58,7 @@ def make_server(
     terms: Terms,
 ) -> grpc.aio.Server:
     """A server with everything registered and no port yet."""
-    # Ours only: a probe every second is no trace, and the instrumentation cannot wrap Health.Watch.
-    traced = aio_server_interceptor(filter_=filters.any_of(*(filters.service_name(name) for name in SERVICES)))
+    traced = aio_server_interceptor(filter_=_is_traced(has_detail=telemetry.is_exporting()))
     store = PostgresJobs(database)
     server = grpc.aio.server(interceptors=[traced, InternalToken(token), Errors()], options=SERVER_OPTIONS)
     access_service_pb2_grpc.add_AccessServiceServicer_to_server(AccessService(database), server)
@@ -70,3 +72,12 @@ def make_server(
     health_pb2_grpc.add_HealthServicer_to_server(health.servicer, server)
     reflection.enable_server_reflection([*SERVICES, "grpc.health.v1.Health", reflection.SERVICE_NAME], server)
     return server
+
+
+def _is_traced(*, has_detail: bool) -> Callable[[grpc.HandlerCallDetails], bool]:
+    """Which calls get a span: ours only, because a probe every second is no trace, and Health.Watch cannot be wrapped.
+
+    Without `has_detail` those of workers get none: no trace begins there, and there are many of them.
+    """
+    left_out = () if has_detail else ("/luthier.v1.WorkerService/",)
+    return lambda call: call.method.startswith("/luthier.v1.") and not call.method.startswith(left_out)

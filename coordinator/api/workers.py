@@ -3,9 +3,11 @@
 from coordinator.api.requests import Context, id_of
 from coordinator.commands.claims import claim_stage
 from coordinator.commands.dead_letters import record_message_of_worker
-from coordinator.commands.reports import complete_stage, fail_stage, report_stage
+from coordinator.commands.ends import complete_stage, fail_stage
+from coordinator.commands.reports import report_stage
 from coordinator.commands.workers import heartbeat, register_worker
 from coordinator.job_store import JobStore
+from coordinator.lane import Lane
 from coordinator.store.engine import Database
 from coordinator.terms import Terms
 from luthier.v1 import worker_service_pb2 as pb
@@ -21,6 +23,7 @@ class WorkerService(WorkerServiceServicer):
         self._database = database
         self._store = store
         self._terms = terms
+        self._lane = Lane(store, terms)
 
     async def RegisterWorker(self, request: pb.RegisterWorkerRequest, context: Context) -> pb.RegisterWorkerResponse:
         """Announces a worker, or the same worker again."""
@@ -34,11 +37,10 @@ class WorkerService(WorkerServiceServicer):
     async def ClaimStage(self, request: pb.ClaimStageRequest, context: Context) -> pb.ClaimStageResponse:
         """An assignment, or none."""
         return await claim_stage(
-            self._store,
+            self._lane,
             id_of(request.stage_id, "stage_id"),
             id_of(request.worker_id, "worker_id"),
             id_of(request.request_id, "request_id"),
-            self._terms,
         )
 
     async def Heartbeat(self, request: pb.HeartbeatRequest, context: Context) -> pb.HeartbeatResponse:
@@ -57,16 +59,17 @@ class WorkerService(WorkerServiceServicer):
         return pb.ReportStageResponse()
 
     async def CompleteStage(self, request: pb.CompleteStageRequest, context: Context) -> pb.CompleteStageResponse:
-        """The outputs."""
+        """The outputs, and perhaps the next stage."""
         stage_id = id_of(request.stage_id, "stage_id")
-        stage = await complete_stage(self._store, stage_id, request.fence, request.outputs, self._terms)
-        return pb.CompleteStageResponse(stage=stage)
+        claim = request.worker_id, request.claim_request_id
+        if any(claim):
+            claim = id_of(claim[0], "worker_id"), id_of(claim[1], "claim_request_id")
+        return await complete_stage(self._lane, stage_id, request.fence, request.outputs, *claim)
 
     async def FailStage(self, request: pb.FailStageRequest, context: Context) -> pb.FailStageResponse:
         """The failure."""
         stage_id = id_of(request.stage_id, "stage_id")
-        stage = await fail_stage(self._store, stage_id, request.fence, request.failure, self._terms)
-        return pb.FailStageResponse(stage=stage)
+        return await fail_stage(self._lane, stage_id, request.fence, request.failure)
 
     async def RecordDeadLetter(
         self, request: pb.RecordDeadLetterRequest, context: Context

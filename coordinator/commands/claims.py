@@ -1,28 +1,27 @@
-"""Claiming a stage: who gets it, under which fence, and everything that the attempt needs to know."""
+"""Claiming a stage: who may have it, and everything that the attempt needs to know. Pure, but for the face.
+
+The order in which rows are locked for it is `coordinator/batch.py`'s.
+"""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from coordinator import quarantine
-from coordinator.apply import finish
+from coordinator.calls import Carrier, Claim
 from coordinator.change import JobChange
 from coordinator.facts import Claimed
-from coordinator.job_store import JobStore, JobTransaction
 from coordinator.lifecycle import StageState
 from coordinator.store.render import checkpoint_message, stage_message
 from coordinator.store.tables import CheckpointRow, StageRow, WorkerRow, WorkerState
 from coordinator.terms import Terms
 from luthier.artifacts import join
-from luthier.errors import InvalidRequestError, NotFoundError
+from luthier.errors import InvalidRequestError
 from luthier.v1.worker_service_pb2 import ClaimStageResponse, StageAssignment
 
 AVOIDED_FOR = timedelta(seconds=10)
 """How long after a failed try its worker leaves the stage to others."""
 
 
-async def claim_stage(
-    store: JobStore, stage_id: str, worker_id: str, request_id: str, terms: Terms
-) -> ClaimStageResponse:
+async def claim_stage(carrier: Carrier, stage_id: str, worker_id: str, request_id: str) -> ClaimStageResponse:
     """The assignment; none when the stage is not to be had: somebody else has it, or it rests after a failure.
 
     The same worker asking again with the same `request_id` gets the same assignment. A stage that this worker should
@@ -32,46 +31,23 @@ async def claim_stage(
         NotFoundError: there is no such stage, or the worker has not registered.
         InvalidRequestError: the worker has said that it cannot run this.
     """
-    async with store.transaction() as transaction:
-        stage, worker = await transaction.find_claim(stage_id, worker_id)
-        if stage is None:
-            raise NotFoundError(f"there is no stage {stage_id}")
-        if worker is None:
-            raise NotFoundError(f"worker {worker_id} is not known; call RegisterWorker first")
-        check_can_run(worker, stage)
-        # Most claims lose. They are answered here, without a lock; the winner is decided below, under one.
-        if worker.state is WorkerState.DRAINING or not may_win(stage, worker_id, request_id):
-            return ClaimStageResponse()
-        change = await transaction.lock_job_of(stage_id)
-        assert change is not None, "a stage has a job, and neither is ever deleted"
-        row = change.stage(stage_id)
-        if not is_repeat(row, worker_id, request_id):
-            if not may_win(row, worker_id, request_id) or not is_rested(row, change.moment):
-                return ClaimStageResponse()
-            if is_avoided(row, worker_id, change.moment) and await _others_can(transaction, row, worker_id):
-                return ClaimStageResponse(try_elsewhere=True)
-            if worker.quarantined_until is not None and not await _probe(transaction, worker_id, change, terms):
-                return ClaimStageResponse(try_elsewhere=True)
-            change.advance(row, Claimed(worker_id, await transaction.next_fence()))
-            row.claim_request_id = request_id
-            row.lease_until = change.moment + terms.lease
-        await finish(transaction, change)
-        checkpoints = await transaction.list_checkpoints(stage_id) if row.attempt > 1 else []
-        return ClaimStageResponse(assignment=assignment_of(change, row, checkpoints, terms.artifacts))
+    return await carrier.carry_out(Claim(stage_id, worker_id, request_id))
 
 
-async def _others_can(transaction: JobTransaction, row: StageRow, worker_id: str) -> bool:
-    return any(can_take_over(other, row, worker_id) for other in await transaction.list_ready_workers())
+def take(change: JobChange, row: StageRow, worker_id: str, request_id: str, fence: int, terms: Terms) -> None:
+    """Begins an attempt: the stage is this worker's, and its lease runs from the moment of the change."""
+    change.advance(row, Claimed(worker_id, fence))
+    row.claim_request_id = request_id
+    row.lease_until = change.moment + terms.lease
 
 
-async def _probe(transaction: JobTransaction, worker_id: str, change: JobChange, terms: Terms) -> bool:
-    """Whether a worker that was in quarantine gets this one; decided under the lock of its row."""
-    (worker,) = await transaction.lock_workers([worker_id])
-    if quarantine.is_turned_away(worker, change.moment):
-        return False
-    if worker.quarantined_until is not None:
-        quarantine.begin_probe(worker, change.moment, terms.quarantine)
-    return True
+def can_go_on(worker: WorkerRow, stage: StageRow, moment: datetime) -> bool:
+    """Whether a worker that has just succeeded may have a stage that this made ready, without a wake-up.
+
+    What is doubtful goes the long way, over a claim: a worker that was in quarantine until now is.
+    """
+    is_sound = worker.state is WorkerState.READY and worker.quarantined_until is None
+    return is_sound and can_run(worker, stage) and not is_avoided(stage, worker.worker_id, moment)
 
 
 def is_repeat(stage: StageRow, worker_id: str, request_id: str) -> bool:

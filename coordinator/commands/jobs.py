@@ -58,7 +58,7 @@ async def accept_job(store: JobStore, project_id: str, spec: JobSpec, request_id
             if found[0].spec_json != job.spec_json:
                 raise AlreadyExistsError(f"request {request_id} has made job {found[0].job_id} of another job file")
             return job_message(*found)
-        await transaction.save(change)
+        await transaction.save([change])
     return job_message(job, stages)
 
 

@@ -1,32 +1,26 @@
-"""What an attempt leaves on record: metrics, checkpoints, outputs, a failure. Each is refused with a stale fence.
+"""What a running attempt leaves on record: metrics and checkpoints. Each is refused with a stale fence.
 
 Sizes are bounded here, because every record becomes a message on the bus, whose payload is limited to 1 MiB.
 """
 
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC
 
 from google.protobuf.json_format import MessageToDict
 
-from coordinator.apply import change_stage, judge_workers
+from coordinator.apply import change_stage
 from coordinator.change import JobChange
-from coordinator.facts import Completed, Failed
 from coordinator.job_store import JobStore, JobTransaction
 from coordinator.lifecycle import StageState
-from coordinator.store.render import checkpoint_message, stage_message
+from coordinator.store.render import checkpoint_message
 from coordinator.store.tables import CheckpointRow, MetricRow, StageRow
-from coordinator.terms import Terms
 from luthier.errors import ConflictError, InvalidRequestError
 from luthier.v1.event_pb2 import CheckpointCommitted, MetricsReported
-from luthier.v1.failure_pb2 import Failure
-from luthier.v1.stage_pb2 import Checkpoint, MetricPoint, Stage, StageOutputs
+from luthier.v1.stage_pb2 import Checkpoint, MetricPoint
 
-MAX_OUTPUT_BYTES = 256 << 10
 MAX_POINT_BYTES = 64 << 10
 MAX_EVENT_BYTES = 256 << 10
-MAX_MESSAGE_CHARS = 4_000
-MAX_DETAIL_CHARS = 32_000
+MAX_URI_CHARS = 4_000
 
 
 async def report_stage(
@@ -60,57 +54,13 @@ async def report_stage(
             await transaction.forget_checkpoints(stage_id, retired_uris)
 
 
-async def complete_stage(store: JobStore, stage_id: str, fence: int, outputs: StageOutputs, terms: Terms) -> Stage:
-    """Records the outputs of an attempt; the same outputs twice is a no-op.
-
-    Raises:
-        NotFoundError: there is no such stage.
-        ConflictError: the fence is stale, or other outputs are on record.
-        InvalidRequestError: the outputs are not usable.
-    """
-    _check_outputs(outputs)
-    async with change_stage(store, stage_id) as (transaction, change, row):
-        change.advance(row, Completed(fence, outputs))
-        await judge_workers(transaction, change, terms)
-    return stage_message(row)
-
-
-async def fail_stage(store: JobStore, stage_id: str, fence: int, failure: Failure, terms: Terms) -> Stage:
-    """Ends an attempt without outputs; the failure's class decides what follows. A repeat is a no-op.
-
-    Raises:
-        NotFoundError: there is no such stage.
-        ConflictError: the fence is stale, or the stage has succeeded.
-    """
-    kept = Failure(
-        failure_class=failure.failure_class,
-        message=failure.message[:MAX_MESSAGE_CHARS],
-        detail=failure.detail[-MAX_DETAIL_CHARS:],
-    )
-    async with change_stage(store, stage_id) as (transaction, change, row):
-        change.advance(row, Failed(fence, kept))
-        await judge_workers(transaction, change, terms)
-    return stage_message(row)
-
-
 def _check_report(points: Iterable[MetricPoint], checkpoints: Iterable[Checkpoint]) -> None:
     for point in points:
         if not point.values or point.ByteSize() > MAX_POINT_BYTES:
             raise InvalidRequestError(f"the metrics of step {point.step} are empty or larger than {MAX_POINT_BYTES} B")
     for checkpoint in checkpoints:
-        if not checkpoint.uri or not checkpoint.digest or len(checkpoint.uri) > MAX_MESSAGE_CHARS:
+        if not checkpoint.uri or not checkpoint.digest or len(checkpoint.uri) > MAX_URI_CHARS:
             raise InvalidRequestError(f"the checkpoint of step {checkpoint.step} needs a URI and a digest")
-
-
-def _check_outputs(outputs: StageOutputs) -> None:
-    if outputs.ByteSize() > MAX_OUTPUT_BYTES:
-        raise InvalidRequestError(f"outputs are larger than {MAX_OUTPUT_BYTES} B; put the rest into the artifact")
-    try:
-        result = json.loads(outputs.result_json or "{}")
-    except json.JSONDecodeError as error:
-        raise InvalidRequestError(f"result_json is not JSON: {error}") from error
-    if not isinstance(result, dict):
-        raise InvalidRequestError("result_json must be a JSON object")
 
 
 async def _record_points(

@@ -120,7 +120,8 @@ class Database:
             try:
                 await transaction.start()
                 yield session, driver
-                await session.flush()
+                if session.new or session.dirty or session.deleted:
+                    await session.flush()
             except GIVEN_UP as error:
                 self._cut_off(driver, error)
                 raise

@@ -4,14 +4,16 @@ What every claim and every completion needs goes straight to asyncpg (`statement
 in one transaction.
 """
 
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from functools import cache
+from itertools import chain
 from typing import Any
 
 import asyncpg
-from sqlalchemy import bindparam
+from sqlalchemy import Integer, bindparam
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlmodel import Text, and_, any_, col, delete, exists, func, not_, or_, select, union_all, update
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -20,6 +22,7 @@ from coordinator.change import JobChange
 from coordinator.commands.dead_letters import record_dead_letter
 from coordinator.graph import JobState
 from coordinator.lifecycle import StageState
+from coordinator.messages import OutboxMessage
 from coordinator.store.engine import Database, now
 from coordinator.store.notifications import (
     EVENTS_CHANNEL,
@@ -38,6 +41,7 @@ from coordinator.store.tables import (
     DeploymentRow,
     JobRow,
     MetricRow,
+    ModelRow,
     OutboxRow,
     ProjectRow,
     StageRow,
@@ -47,47 +51,74 @@ from coordinator.store.tables import (
 from luthier.ids import new_id
 
 _JOB, _STAGE, _WORKER, _OUTBOX = Shape(JobRow), Shape(StageRow), Shape(WorkerRow), Shape(OutboxRow)
-_job, _stage, _worker, _outbox = _JOB.table, _STAGE.table, _WORKER.table, _OUTBOX.table
+_MODEL, _DEPLOYMENT = Shape(ModelRow), Shape(DeploymentRow)
+_job, _stage, _worker, _deployment = _JOB.table, _STAGE.table, _WORKER.table, _DEPLOYMENT.table
 
-_FIND_STAGE = Statement(_stage.select().where(_stage.c.stage_id == bindparam("stage_id")))
-_FIND_WORKER = Statement(_worker.select().where(_worker.c.worker_id == bindparam("worker_id")))
+
+def _texts(name: str) -> Any:
+    return bindparam(name, type_=ARRAY(Text))
+
+
+_FIND_STAGES = Statement(_stage.select().where(_stage.c.stage_id == any_(_texts("stage_ids"))))
+_FIND_WORKERS = Statement(_worker.select().where(_worker.c.worker_id == any_(_texts("worker_ids"))))
 _FAILING_WORKERS = Statement(
     select(_worker.c.worker_id).where(
-        _worker.c.worker_id == any_(bindparam("worker_ids", type_=ARRAY(Text))), _worker.c.num_failures_in_row > 0
+        _worker.c.worker_id == any_(_texts("worker_ids")), _worker.c.num_failures_in_row > 0
     )
 )
-_job_of_stage = select(_stage.c.job_id).where(_stage.c.stage_id == bindparam("stage_id")).scalar_subquery()
-_LOCK_JOB_OF = Statement(_job.select().where(_job.c.job_id == _job_of_stage).with_for_update())
-_LOCK_JOB = {
+_LOCK_JOBS = {
     skip_locked: Statement(
-        _job.select().where(_job.c.job_id == bindparam("job_id")).with_for_update(skip_locked=skip_locked)
+        _job.select()
+        .where(_job.c.job_id == any_(_texts("job_ids")))
+        .order_by(_job.c.job_id)
+        .with_for_update(skip_locked=skip_locked)
+    )
+    for skip_locked in (False, True)
+}
+_jobs_of_stages = select(_stage.c.job_id).where(_stage.c.stage_id == any_(_texts("stage_ids")))
+_LOCK_JOBS_OF = {
+    skip_locked: Statement(
+        _job.select()
+        .where(_job.c.job_id.in_(_jobs_of_stages))
+        .order_by(_job.c.job_id)
+        .with_for_update(of=_job, skip_locked=skip_locked)
     )
     for skip_locked in (False, True)
 }
 _LOCK_STAGES = Statement(
     _stage.select()
     .add_columns(func.clock_timestamp().label("moment"))
-    .where(_stage.c.job_id == bindparam("job_id"))
-    .order_by(_stage.c.position)
+    .where(_stage.c.job_id == any_(_texts("job_ids")))
+    .order_by(_stage.c.job_id, _stage.c.position)
     .with_for_update(of=_stage)
 )
-_NEXT_FENCE = Statement(select(FENCES.next_value().label("fence")))
+_FIND_DEPLOYMENTS = Statement(_deployment.select().where(_deployment.c.deployment_id == any_(_texts("deployment_ids"))))
+_NEXT_FENCES = Statement(
+    select(FENCES.next_value().label("fence")).select_from(func.generate_series(1, bindparam("count", type_=Integer)))
+)
 _TAKE_SEQUENCE = Statement(
     update(ProjectRow)
     .where(col(ProjectRow.project_id) == bindparam("project"))
     .values(last_sequence=ProjectRow.last_sequence + bindparam("count"))
-    .returning(col(ProjectRow.last_sequence))
+    .returning(
+        col(ProjectRow.last_sequence),
+        func.pg_notify(bindparam("channel", type_=Text), bindparam("payload", type_=Text)),
+    )
 )
 _OUTBOX_NAMES = tuple(name for name in _OUTBOX.names if name not in ("position", "published_time"))
 _ADD_MESSAGE = Statement(insert(OutboxRow).values({name: bindparam(name) for name in _OUTBOX_NAMES}))
-_NOTIFY = Statement(select(func.pg_notify(bindparam("channel", type_=Text), bindparam("payload", type_=Text))))
+_ADD: dict[Shape[Any], Statement] = {
+    shape: Statement(insert(shape.table).values({name: bindparam(name) for name in shape.names}))
+    for shape in (_MODEL, _DEPLOYMENT)
+}
 
 
 @cache
 def _update_of(shape: Shape[Any], names: frozenset[str]) -> Statement:
-    """Writes some columns of one row, which is named by `key`."""
-    (key,) = shape.table.primary_key
-    values = {name: bindparam(f"new_{name}", type_=shape.table.c[name].type) for name in sorted(names)}
+    """Writes some columns, named `new_` and their name, of one row, which is named by `key`."""
+    key = shape.table.c[shape.key]
+    columns = sorted(name.removeprefix("new_") for name in names)
+    values = {name: bindparam(f"new_{name}", type_=shape.table.c[name].type) for name in columns}
     return Statement(shape.table.update().where(key == bindparam("key", type_=key.type)).values(values))
 
 
@@ -111,7 +142,7 @@ class PostgresTransaction:
         self._session = session
         self._connection = connection
         self._before: dict[str, Mapping[str, Any]] = {}
-        """Locked jobs and stages as they were, by id."""
+        """Locked jobs, stages and deployments as they were, by id."""
 
     async def now(self) -> datetime:
         return await now(self._session)
@@ -119,49 +150,61 @@ class PostgresTransaction:
     def make_id(self, prefix: str) -> str:
         return new_id(prefix)
 
-    async def lock_job(self, job_id: str, *, skip_locked: bool = False) -> JobChange | None:
-        return await self._change(await _LOCK_JOB[skip_locked].fetch(self._connection, job_id=job_id))
+    async def lock_jobs(self, job_ids: Collection[str], *, skip_locked: bool = False) -> Mapping[str, JobChange]:
+        return await self._changes(await _LOCK_JOBS[skip_locked].fetch(self._connection, job_ids=[*job_ids]))
 
-    async def lock_job_of(self, stage_id: str) -> JobChange | None:
-        return await self._change(await _LOCK_JOB_OF.fetch(self._connection, stage_id=stage_id))
+    async def lock_jobs_of(self, stage_ids: Collection[str], *, skip_locked: bool = False) -> Mapping[str, JobChange]:
+        if not stage_ids:
+            return {}
+        records = await _LOCK_JOBS_OF[skip_locked].fetch(self._connection, stage_ids=[*stage_ids])
+        changes = await self._changes(records)
+        return {row.stage_id: change for change in changes.values() for row in change.stages}
 
     async def lock_stage(self, stage_id: str) -> StageRow | None:
         return await self._session.get(StageRow, stage_id, with_for_update=True, populate_existing=True)
 
-    async def lock_workers(self, worker_ids: Collection[str], *, only_failing: bool = False) -> Sequence[WorkerRow]:
-        if only_failing:
-            failing = await _FAILING_WORKERS.fetch(self._connection, worker_ids=[*worker_ids])
-            worker_ids = [record["worker_id"] for record in failing]
-        if not worker_ids:
+    async def lock_workers(
+        self, worker_ids: Collection[str], *, if_failing: Collection[str] = ()
+    ) -> Sequence[WorkerRow]:
+        wanted = set(worker_ids)
+        if doubtful := set(if_failing) - wanted:
+            failing = await _FAILING_WORKERS.fetch(self._connection, worker_ids=[*doubtful])
+            wanted.update(record["worker_id"] for record in failing)
+        if not wanted:
             return []
-        query = select(WorkerRow).where(col(WorkerRow.worker_id).in_(worker_ids)).order_by(col(WorkerRow.worker_id))
+        query = select(WorkerRow).where(col(WorkerRow.worker_id).in_(wanted)).order_by(col(WorkerRow.worker_id))
         query = query.with_for_update().execution_options(populate_existing=True)
         return (await self._session.exec(query)).all()
 
-    async def save(self, change: JobChange) -> None:
-        self._session.add_all(change.new_rows)
-        await self._session.flush()  # every row before the counter, which is locked last
-        await self._write(_JOB, change.job, change.job.job_id)
-        for stage in change.stages:
-            await self._write(_STAGE, stage, stage.stage_id)
-        if change.is_silent:
-            return
-        first = await self._take_sequence(change.job.project_id, change.num_events) if change.num_events else 0
-        messages = change.messages(first)
-        await _ADD_MESSAGE.execute_many(self._connection, map(_OUTBOX.values, messages))
-        has_wake_ups = any(message.sequence is None for message in messages)
-        channel = WAKE_UPS_CHANNEL if has_wake_ups else EVENTS_CHANNEL
-        payload = payload_of(change.job.project_id, change.job.job_id)
-        await _NOTIFY.fetch(self._connection, channel=channel, payload=payload)
+    async def save(self, changes: Collection[JobChange]) -> None:
+        if self._session.new or self._session.dirty:
+            await self._session.flush()  # every row before the counter, which is locked last
+        new_rows = [row for change in changes for row in change.new_rows]
+        for shape, statement in _ADD.items():
+            rows = [row for row in new_rows if isinstance(row, shape.kind)]
+            if rows:
+                await statement.execute_many(self._connection, map(shape.values, rows))
+        await self._update(_JOB, [change.job for change in changes])
+        await self._update(_STAGE, [row for change in changes for row in change.stages])
+        await self._update(_DEPLOYMENT, [change.deployment for change in changes if change.deployment is not None])
+        told: defaultdict[str, list[JobChange]] = defaultdict(list)
+        for change in changes:
+            if not change.is_silent:
+                told[change.job.project_id].append(change)
+        for project_id in sorted(told):
+            await self._tell(project_id, told[project_id])
 
-    async def next_fence(self) -> int:
-        (record,) = await _NEXT_FENCE.fetch(self._connection)
-        return int(record["fence"])
+    async def next_fences(self, count: int) -> Sequence[int]:
+        records = await _NEXT_FENCES.fetch(self._connection, count=count) if count else []
+        return [int(record["fence"]) for record in records]
 
-    async def find_claim(self, stage_id: str, worker_id: str) -> tuple[StageRow | None, WorkerRow | None]:
-        stages = await _FIND_STAGE.fetch(self._connection, stage_id=stage_id)
-        workers = await _FIND_WORKER.fetch(self._connection, worker_id=worker_id)
-        return _STAGE.row(stages[0]) if stages else None, _WORKER.row(workers[0]) if workers else None
+    async def find_stages(self, stage_ids: Collection[str]) -> Mapping[str, StageRow]:
+        records = await _FIND_STAGES.fetch(self._connection, stage_ids=[*stage_ids]) if stage_ids else []
+        return {row.stage_id: row for row in map(_STAGE.row, records)}
+
+    async def find_workers(self, worker_ids: Collection[str]) -> Mapping[str, WorkerRow]:
+        records = await _FIND_WORKERS.fetch(self._connection, worker_ids=[*worker_ids]) if worker_ids else []
+        return {row.worker_id: row for row in map(_WORKER.row, records)}
 
     async def list_ready_workers(self) -> Sequence[WorkerRow]:
         return (await self._session.exec(select(WorkerRow).where(WorkerRow.state == WorkerState.READY))).all()
@@ -258,31 +301,63 @@ class PostgresTransaction:
         query = update(WorkerRow).where(col(WorkerRow.worker_id).in_(silent)).values(state=WorkerState.LOST)
         return (await self._session.exec(query.returning(col(WorkerRow.worker_id)))).scalars().all()
 
-    async def _change(self, jobs: Sequence[asyncpg.Record]) -> JobChange | None:
-        if not jobs:
-            return None
-        job = _JOB.row(jobs[0])
-        records = await _LOCK_STAGES.fetch(self._connection, job_id=job.job_id)
-        stages = [_STAGE.row(record) for record in records]
-        self._before[job.job_id] = _JOB.values(job)
-        self._before |= {stage.stage_id: _STAGE.values(stage) for stage in stages}
-        deployment = await self._session.get(DeploymentRow, job.deployment_id) if job.deployment_id else None
-        return JobChange(job, stages, records[-1]["moment"], new_id, deployment)
+    async def _changes(self, records: Sequence[asyncpg.Record]) -> Mapping[str, JobChange]:
+        """Changes of jobs that were just locked, whose stages are locked here."""
+        if not records:
+            return {}
+        jobs = {job.job_id: job for job in map(_JOB.row, records)}
+        stages: dict[str, list[StageRow]] = {job_id: [] for job_id in jobs}
+        moments: dict[str, datetime] = {}
+        for record in await _LOCK_STAGES.fetch(self._connection, job_ids=[*jobs]):
+            stage = _STAGE.row(record)
+            stages[stage.job_id].append(stage)
+            moments[stage.job_id] = record["moment"]
+        deployments = await self._deployments([job.deployment_id for job in jobs.values() if job.deployment_id])
+        self._remember(_JOB, jobs.values())
+        self._remember(_STAGE, chain.from_iterable(stages.values()))
+        self._remember(_DEPLOYMENT, deployments.values())
+        return {
+            job_id: JobChange(job, stages[job_id], moments[job_id], new_id, deployments.get(job.deployment_id or ""))
+            for job_id, job in jobs.items()
+        }
 
-    async def _write(self, shape: Shape[Any], row: JobRow | StageRow, key: str) -> None:
-        """Writes what was changed in a row since it was locked; a new row is the session's."""
-        before = self._before.get(key)
-        if before is None:
-            return
-        now_ = shape.values(row)
-        changed = {name: value for name, value in now_.items() if value is not before[name]}
-        if changed:
-            statement = _update_of(shape, frozenset(changed))
-            values = {f"new_{name}": value for name, value in changed.items()}
-            await statement.fetch(self._connection, key=key, **values)
-            self._before[key] = now_
+    async def _deployments(self, deployment_ids: Collection[str]) -> Mapping[str, DeploymentRow]:
+        if not deployment_ids:
+            return {}
+        records = await _FIND_DEPLOYMENTS.fetch(self._connection, deployment_ids=[*deployment_ids])
+        return {row.deployment_id: row for row in map(_DEPLOYMENT.row, records)}
 
-    async def _take_sequence(self, project_id: str, count: int) -> int:
-        """The first of `count` numbers that follow each other."""
-        (record,) = await _TAKE_SEQUENCE.fetch(self._connection, project=project_id, count=count)
-        return int(record["last_sequence"]) - count + 1
+    def _remember(self, shape: Shape[Any], rows: Iterable[JobRow | StageRow | DeploymentRow]) -> None:
+        for row in rows:
+            self._before[getattr(row, shape.key)] = shape.values(row)
+
+    async def _update(self, shape: Shape[Any], rows: Iterable[JobRow | StageRow | DeploymentRow]) -> None:
+        """Writes what was changed in rows since they were locked; those that are new are written already."""
+        changed: defaultdict[frozenset[str], list[dict[str, Any]]] = defaultdict(list)
+        for row in rows:
+            key = getattr(row, shape.key)
+            before, present = self._before.get(key), shape.values(row)
+            if before is None:
+                continue
+            values = {f"new_{name}": value for name, value in present.items() if value is not before[name]}
+            if values:
+                changed[frozenset(values)].append({"key": key, **values})
+                self._before[key] = present
+        for names, group in changed.items():
+            await _update_of(shape, names).execute_many(self._connection, group)
+
+    async def _tell(self, project_id: str, changes: Sequence[JobChange]) -> None:
+        """Numbers the events of one project's changes, writes all messages, and notifies who waits for them."""
+        channel = WAKE_UPS_CHANNEL if any(change.ready() for change in changes) else EVENTS_CHANNEL
+        payload = payload_of(project_id, *(change.job.job_id for change in changes))
+        num_events = sum(change.num_events for change in changes)
+        # Without events it notifies all the same.
+        (record,) = await _TAKE_SEQUENCE.fetch(
+            self._connection, project=project_id, count=num_events, channel=channel, payload=payload
+        )
+        sequence = int(record["last_sequence"]) - num_events + 1
+        messages: list[OutboxMessage] = []
+        for change in changes:
+            messages += change.messages(sequence)
+            sequence += change.num_events
+        await _ADD_MESSAGE.execute_many(self._connection, map(vars, messages))

@@ -9,7 +9,6 @@ from typing import Any, Generic, TypeVar
 
 import asyncpg
 from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
-from sqlalchemy.orm.attributes import set_committed_value
 from sqlalchemy.sql import ClauseElement
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.types import TypeEngine
@@ -50,22 +49,27 @@ class Shape(Generic[Row]):
 
     def __init__(self, kind: type[Row]) -> None:
         mapper = inspect(kind)
+        self.kind = kind
         self._make = mapper.class_manager.new_instance
         self.table = mapper.local_table
         self.names = tuple(self.table.columns.keys())
+        self.key = next(iter(self.table.primary_key)).name
         self._columns = [(name, _reader(self.table.columns[name].type)) for name in self.names]
 
-    def row(self, record: Mapping[str, Any]) -> Row:
-        """The row in a record that has all columns of the table."""
+    def row(self, record: asyncpg.Record) -> Row:
+        """The row in a record that begins with all columns of the table in their order."""
         made: Row = self._make()
-        for name, read in self._columns:
-            value = record[name]
-            set_committed_value(made, name, value if read is None else read(value))
+        # Past the instrumentation of each attribute, which is for sessions: no session knows this row.
+        made.__dict__.update(
+            (name, value if read is None else read(value))
+            for (name, read), value in zip(self._columns, record.values(), strict=False)
+        )
         return made
 
     def values(self, row: Row) -> dict[str, Any]:
         """What stands in a row, by column."""
-        return {name: getattr(row, name) for name in self.names}
+        present = row.__dict__
+        return {name: present.get(name) for name in self.names}
 
 
 def _binder(kind: TypeEngine[Any]) -> Any:

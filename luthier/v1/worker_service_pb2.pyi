@@ -154,20 +154,26 @@ class ReportStageResponse(_message.Message):
     def __init__(self) -> None: ...
 
 class CompleteStageRequest(_message.Message):
-    __slots__ = ("stage_id", "fence", "outputs")
+    __slots__ = ("stage_id", "fence", "outputs", "worker_id", "claim_request_id")
     STAGE_ID_FIELD_NUMBER: _ClassVar[int]
     FENCE_FIELD_NUMBER: _ClassVar[int]
     OUTPUTS_FIELD_NUMBER: _ClassVar[int]
+    WORKER_ID_FIELD_NUMBER: _ClassVar[int]
+    CLAIM_REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     stage_id: str
     fence: int
     outputs: _stage_pb2.StageOutputs
-    def __init__(self, stage_id: _Optional[str] = ..., fence: _Optional[int] = ..., outputs: _Optional[_Union[_stage_pb2.StageOutputs, _Mapping]] = ...) -> None: ...
+    worker_id: str
+    claim_request_id: str
+    def __init__(self, stage_id: _Optional[str] = ..., fence: _Optional[int] = ..., outputs: _Optional[_Union[_stage_pb2.StageOutputs, _Mapping]] = ..., worker_id: _Optional[str] = ..., claim_request_id: _Optional[str] = ...) -> None: ...
 
 class CompleteStageResponse(_message.Message):
-    __slots__ = ("stage",)
+    __slots__ = ("stage", "next")
     STAGE_FIELD_NUMBER: _ClassVar[int]
+    NEXT_FIELD_NUMBER: _ClassVar[int]
     stage: _stage_pb2.Stage
-    def __init__(self, stage: _Optional[_Union[_stage_pb2.Stage, _Mapping]] = ...) -> None: ...
+    next: StageAssignment
+    def __init__(self, stage: _Optional[_Union[_stage_pb2.Stage, _Mapping]] = ..., next: _Optional[_Union[StageAssignment, _Mapping]] = ...) -> None: ...
 
 class FailStageRequest(_message.Message):
     __slots__ = ("stage_id", "fence", "failure")

@@ -107,7 +107,7 @@ class WorkerServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CompleteStage(self, request, context):
-        """Records the outputs. The same outputs twice is OK.
+        """Records the outputs, and takes the stage that they made ready if the worker wants it. The same twice is OK.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

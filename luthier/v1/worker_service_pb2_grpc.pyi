@@ -38,7 +38,7 @@ class WorkerServiceStub:
     ReportStage: grpc.UnaryUnaryMultiCallable[luthier.v1.worker_service_pb2.ReportStageRequest, luthier.v1.worker_service_pb2.ReportStageResponse]
     """Metrics and committed checkpoints of a running attempt."""
     CompleteStage: grpc.UnaryUnaryMultiCallable[luthier.v1.worker_service_pb2.CompleteStageRequest, luthier.v1.worker_service_pb2.CompleteStageResponse]
-    """Records the outputs. The same outputs twice is OK."""
+    """Records the outputs, and takes the stage that they made ready if the worker wants it. The same twice is OK."""
     FailStage: grpc.UnaryUnaryMultiCallable[luthier.v1.worker_service_pb2.FailStageRequest, luthier.v1.worker_service_pb2.FailStageResponse]
     """Gives the attempt up. The failure's class decides whether the stage is tried again."""
     RecordDeadLetter: grpc.UnaryUnaryMultiCallable[luthier.v1.worker_service_pb2.RecordDeadLetterRequest, luthier.v1.worker_service_pb2.RecordDeadLetterResponse]
@@ -60,7 +60,7 @@ class WorkerServiceAsyncStub(WorkerServiceStub):
     ReportStage: grpc.aio.UnaryUnaryMultiCallable[luthier.v1.worker_service_pb2.ReportStageRequest, luthier.v1.worker_service_pb2.ReportStageResponse]  # type: ignore[assignment]
     """Metrics and committed checkpoints of a running attempt."""
     CompleteStage: grpc.aio.UnaryUnaryMultiCallable[luthier.v1.worker_service_pb2.CompleteStageRequest, luthier.v1.worker_service_pb2.CompleteStageResponse]  # type: ignore[assignment]
-    """Records the outputs. The same outputs twice is OK."""
+    """Records the outputs, and takes the stage that they made ready if the worker wants it. The same twice is OK."""
     FailStage: grpc.aio.UnaryUnaryMultiCallable[luthier.v1.worker_service_pb2.FailStageRequest, luthier.v1.worker_service_pb2.FailStageResponse]  # type: ignore[assignment]
     """Gives the attempt up. The failure's class decides whether the stage is tried again."""
     RecordDeadLetter: grpc.aio.UnaryUnaryMultiCallable[luthier.v1.worker_service_pb2.RecordDeadLetterRequest, luthier.v1.worker_service_pb2.RecordDeadLetterResponse]  # type: ignore[assignment]
@@ -109,7 +109,7 @@ class WorkerServiceServicer(metaclass=abc.ABCMeta):
         request: luthier.v1.worker_service_pb2.CompleteStageRequest,
         context: _ServicerContext,
     ) -> typing.Union[luthier.v1.worker_service_pb2.CompleteStageResponse, collections.abc.Awaitable[luthier.v1.worker_service_pb2.CompleteStageResponse]]:
-        """Records the outputs. The same outputs twice is OK."""
+        """Records the outputs, and takes the stage that they made ready if the worker wants it. The same twice is OK."""
 
     @abc.abstractmethod
     def FailStage(

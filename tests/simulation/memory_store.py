@@ -5,7 +5,7 @@ locked row is the newest version, an exception undoes everything. Waiting too lo
 `lock_timeout` does: a wrong lock order shows as that.
 """
 
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
@@ -16,6 +16,7 @@ from sqlalchemy.orm.attributes import manager_of_class
 from coordinator.change import JobChange
 from coordinator.graph import JobState
 from coordinator.lifecycle import StageState
+from coordinator.messages import OutboxMessage
 from coordinator.reconcile import overdue_fact
 from coordinator.store.tables import (
     CheckpointRow,
@@ -23,7 +24,6 @@ from coordinator.store.tables import (
     JobRow,
     MetricRow,
     ModelRow,
-    OutboxRow,
     StageRow,
     WorkerRow,
     WorkerState,
@@ -51,7 +51,7 @@ class Tables:
     worker: dict[str, WorkerRow] = field(default_factory=dict)
     deployment: dict[str, DeploymentRow] = field(default_factory=dict)
     model: dict[str, ModelRow] = field(default_factory=dict)
-    outbox: dict[str, OutboxRow] = field(default_factory=dict)
+    outbox: dict[str, OutboxMessage] = field(default_factory=dict)
     checkpoint: dict[tuple[str, int, int], CheckpointRow] = field(default_factory=dict)
     point: dict[tuple[str, int, int], MetricRow] = field(default_factory=dict)
     poisoned: dict[str, str] = field(default_factory=dict)
@@ -83,7 +83,7 @@ class MemoryStore:
         self.clock = clock
         self.step = step
         self.wait = wait
-        self.on_commit: Callable[[Collection[OutboxRow]], None] = lambda rows: None
+        self.on_commit: Callable[[Collection[OutboxMessage]], None] = lambda rows: None
         self.locks: dict[Key, MemoryTransaction] = {}
         self.num_ids = 0
         self.last_fence = 0
@@ -101,7 +101,7 @@ class MemoryTransaction:
         self._committed = store.tables
         self._rows: dict[Key, Any] = {}
         self._changes: list[Callable[[Tables], None]] = []
-        self._messages: list[OutboxRow] = []
+        self._messages: list[OutboxMessage] = []
 
     async def __aenter__(self) -> "MemoryTransaction":
         return self
@@ -136,10 +136,20 @@ class MemoryTransaction:
         self._store.num_ids += 1
         return f"{prefix}_{self._store.num_ids:06}"
 
-    async def lock_job(self, job_id: str, *, skip_locked: bool = False) -> JobChange | None:
+    async def lock_jobs(self, job_ids: Collection[str], *, skip_locked: bool = False) -> Mapping[str, JobChange]:
         await self._store.step()
-        if job_id not in self._committed.job or not await self._lock("job", job_id, skip_locked):
-            return None
+        found = []
+        for job_id in sorted(job_ids):
+            if job_id in self._committed.job and await self._lock("job", job_id, skip_locked):
+                found.append(job_id)
+        return {job_id: await self._lock_stages(job_id) for job_id in found}
+
+    async def lock_jobs_of(self, stage_ids: Collection[str], *, skip_locked: bool = False) -> Mapping[str, JobChange]:
+        jobs = {stage_id: row.job_id for stage_id in stage_ids if (row := self._committed.stage.get(stage_id))}
+        changes = await self.lock_jobs(set(jobs.values()), skip_locked=skip_locked)
+        return {row.stage_id: change for change in changes.values() for row in change.stages}
+
+    async def _lock_stages(self, job_id: str) -> JobChange:
         stages = []
         for stage_id in self._committed.stages_of[job_id]:
             await self._lock("stage", stage_id)
@@ -149,10 +159,6 @@ class MemoryTransaction:
         deployment = self._take("deployment", job.deployment_id) if job.deployment_id else None
         return JobChange(job, stages, self._store.clock(), self.make_id, deployment)
 
-    async def lock_job_of(self, stage_id: str) -> JobChange | None:
-        stage = self._committed.stage.get(stage_id)
-        return None if stage is None else await self.lock_job(stage.job_id)
-
     async def lock_stage(self, stage_id: str) -> StageRow | None:
         await self._store.step()
         if stage_id not in self._committed.stage:
@@ -161,42 +167,53 @@ class MemoryTransaction:
         row: StageRow = self._take("stage", stage_id)
         return row
 
-    async def lock_workers(self, worker_ids: Collection[str], *, only_failing: bool = False) -> Sequence[WorkerRow]:
+    async def lock_workers(
+        self, worker_ids: Collection[str], *, if_failing: Collection[str] = ()
+    ) -> Sequence[WorkerRow]:
         await self._store.step()
         rows = []
-        for worker_id in sorted(worker_ids):
+        for worker_id in sorted({*worker_ids, *if_failing}):
             known = self._rows.get(("worker", worker_id)) or self._committed.worker.get(worker_id)
-            if known is None or (only_failing and known.num_failures_in_row == 0):
+            if known is None or (worker_id not in worker_ids and known.num_failures_in_row == 0):
                 continue
             await self._lock("worker", worker_id)
             rows.append(self._take("worker", worker_id))
         return rows
 
-    async def save(self, change: JobChange) -> None:
+    async def save(self, changes: Collection[JobChange]) -> None:
         await self._store.step()
-        for row in change.new_rows:
+        for row in [row for change in changes for row in change.new_rows]:
             if isinstance(row, ModelRow):
                 self._rows["model", row.model_id] = row
             else:
                 self._rows["deployment", row.deployment_id] = row
-        if change.is_silent:
+        told = [change for change in changes if not change.is_silent]
+        if not told:
             return
-        await self._lock("project", change.job.project_id)
-        first = self._committed.last_sequence + 1
-        last = self._committed.last_sequence + change.num_events
+        await self._lock("project", PROJECT)
+        sequence = self._committed.last_sequence + 1
+        last = self._committed.last_sequence + sum(change.num_events for change in told)
         self._changes.append(lambda tables: setattr(tables, "last_sequence", last))
         await self._store.step()
-        self._messages += change.messages(first)
+        for change in told:
+            self._messages += change.messages(sequence)
+            sequence += change.num_events
 
-    async def next_fence(self) -> int:
+    async def next_fences(self, count: int) -> Sequence[int]:
         await self._store.step()
-        self._store.last_fence += 1
-        return self._store.last_fence
+        first = self._store.last_fence + 1
+        self._store.last_fence += count
+        return range(first, first + count)
 
-    async def find_claim(self, stage_id: str, worker_id: str) -> tuple[StageRow | None, WorkerRow | None]:
+    async def find_stages(self, stage_ids: Collection[str]) -> Mapping[str, StageRow]:
         await self._store.step()
-        stage, worker = self._committed.stage.get(stage_id), self._committed.worker.get(worker_id)
-        return stage and copy_row(stage), worker and copy_row(worker)
+        found = {stage_id: self._committed.stage.get(stage_id) for stage_id in stage_ids}
+        return {stage_id: copy_row(row) for stage_id, row in found.items() if row is not None}
+
+    async def find_workers(self, worker_ids: Collection[str]) -> Mapping[str, WorkerRow]:
+        await self._store.step()
+        found = {worker_id: self._committed.worker.get(worker_id) for worker_id in worker_ids}
+        return {worker_id: copy_row(row) for worker_id, row in found.items() if row is not None}
 
     async def list_ready_workers(self) -> Sequence[WorkerRow]:
         await self._store.step()

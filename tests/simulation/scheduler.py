@@ -38,6 +38,13 @@ class Scheduler:
         self.now = 0.0
         self._heap: list[tuple[float, int, int, Task]] = []
         self._num_entries = 0
+        self._current: Task | None = None
+
+    @property
+    def current(self) -> Task:
+        """The task that runs."""
+        assert self._current is not None, "asked by a task"
+        return self._current
 
     def spawn(self, coroutine: Coroutine[Any, Any, None], name: str, delay: float = 0.0) -> Task:
         """Starts a task after `delay`."""
@@ -62,6 +69,7 @@ class Scheduler:
             if task.is_done or turn != task.turn:
                 continue
             self.now = time
+            self._current = task
             try:
                 seconds = task.coroutine.send(None)
             except StopIteration:

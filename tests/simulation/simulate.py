@@ -14,10 +14,9 @@ from tests.simulation import invariants
 from tests.simulation.actors import ACTIVE_SECONDS, jump, person, reconcile, relay
 from tests.simulation.faults import QUIET, Faults
 from tests.simulation.workers import Worker
-from tests.simulation.world import World
+from tests.simulation.world import NUM_COORDINATORS, World
 
 KINDS = frozenset(NEEDS)
-NUM_COORDINATORS = 2
 # Whatever waits, waits for a clock that is at most two hours behind, or for a quarantine of one hour.
 PATIENCE_SECONDS = 4 * 3600.0
 ROUND_SECONDS = 60.0

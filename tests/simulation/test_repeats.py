@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 
 from coordinator.commands.claims import claim_stage
+from coordinator.commands.ends import complete_stage, fail_stage
 from coordinator.commands.jobs import accept_job
-from coordinator.commands.reports import complete_stage, fail_stage, report_stage
+from coordinator.commands.reports import report_stage
 from coordinator.commands.workers import heartbeat, register_worker
+from coordinator.lane import Lane
 from luthier.errors import ConflictError
 from luthier.v1.event_pb2 import StageReady
 from luthier.v1.failure_pb2 import Failure, FailureClass
@@ -30,6 +32,7 @@ class Play:
 
     def __init__(self, num_times: int, seed: int) -> None:
         self.store = MemoryStore(lambda: START, _at_once, lambda seconds: _at_once())
+        self.lane = Lane(self.store, TERMS)
         self.random = random.Random(seed)
         self.num_times = num_times
         self.repeats: list[Message] = []
@@ -53,7 +56,7 @@ class Play:
     async def wake_up(self, stage_id: str) -> None:
         """A worker claims and runs the stage; its first try makes way, the second one succeeds."""
         number = self.store.tables.stage[stage_id].attempt
-        reply = await self.deliver(partial(claim_stage, self.store, stage_id, "w", f"{stage_id}-{number}", TERMS))
+        reply = await self.deliver(partial(claim_stage, self.lane, stage_id, "w", f"{stage_id}-{number}"))
         if not reply.HasField("assignment"):
             return
         stage = reply.assignment.stage
@@ -66,10 +69,10 @@ class Play:
             await self.deliver(partial(report_stage, self.store, stage_id, stage.fence, [point], [checkpoint], retired))
         if stage.attempt == 1 and stage.kind == "train":
             failure = Failure(failure_class=FailureClass.FAILURE_CLASS_PREEMPTED, message="drained")
-            await self.deliver(partial(fail_stage, self.store, stage_id, stage.fence, failure, TERMS))
+            await self.deliver(partial(fail_stage, self.lane, stage_id, stage.fence, failure))
         else:
             outputs = outputs_of(reply.assignment)
-            await self.deliver(partial(complete_stage, self.store, stage_id, stage.fence, outputs, TERMS))
+            await self.deliver(partial(complete_stage, self.lane, stage_id, stage.fence, outputs))
 
     async def deliver(self, message: Message) -> Any:
         """The first time now; some of the repeats that are due, too."""

@@ -38,3 +38,11 @@ def test_a_fault_of_the_core_is_found_and_says_how_to_see_it_again(monkeypatch: 
     monkeypatch.setitem(TRANSITIONS, (StageState.PAUSED, Resumed), REPEAT)
     with pytest.raises(SeedFailedError, match=r"python -m tests\.simulation --first \d+ --trace"):
         simulate_all(range(100))
+
+
+def test_calls_share_transactions_and_workers_go_on_without_a_wake_up() -> None:
+    lines: list[str] = []
+    for seed in range(60):
+        simulate(seed, log=lines)
+    assert sum("together" in line for line in lines) > 5
+    assert sum("goes on with" in line for line in lines) > 10

@@ -5,13 +5,14 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from coordinator.commands.claims import claim_stage
-from coordinator.commands.reports import complete_stage, fail_stage, report_stage
+from coordinator.commands.ends import complete_stage, fail_stage
+from coordinator.commands.reports import report_stage
 from coordinator.commands.workers import heartbeat, register_worker
 from luthier.errors import ConflictError
 from luthier.v1.failure_pb2 import Failure, FailureClass
 from luthier.v1.stage_pb2 import Artifact, Checkpoint, MetricPoint, Progress, StageOutputs
 from luthier.v1.worker_pb2 import WorkerCapabilities
-from luthier.v1.worker_service_pb2 import StageAssignment, StageHeartbeat, StageVerdict
+from luthier.v1.worker_service_pb2 import CompleteStageResponse, StageAssignment, StageHeartbeat, StageVerdict
 from tests.simulation.faults import UnavailableError, failure_class
 from tests.simulation.scheduler import Task, sleep
 from tests.simulation.world import TERMS, World
@@ -93,12 +94,11 @@ class Worker:
 
     async def _handle(self, stage_id: str) -> None:
         world = self.world
-        self.num_claims += 1
-        request_id = f"{self.worker_id}-{self.num_claims}"
+        request_id = self._new_request_id()
         for _ in range(NUM_CLAIMS):
             try:
                 reply = await world.call(
-                    self.worker_id, lambda: claim_stage(world.store, stage_id, self.worker_id, request_id, TERMS)
+                    self.worker_id, lambda: claim_stage(world.lane(), stage_id, self.worker_id, request_id)
                 )
                 break
             except UnavailableError:
@@ -110,20 +110,33 @@ class Worker:
             world.bus.redeliver(stage_id, world.random.uniform(2.0, 10.0))
         if not reply.HasField("assignment"):
             return
-        world.note(self.worker_id, f"runs {stage_id} by fence {reply.assignment.stage.fence}")
+        attempt: Attempt | None = Attempt(reply.assignment, world.scheduler.now)
         if world.chance(world.faults.worker_dies):  # before it acknowledged the wake-up
             world.bus.redeliver(stage_id, world.random.uniform(5.0, 30.0))
             raise WorkerDiedError
-        known = [checkpoint.uri for checkpoint in reversed(reply.assignment.checkpoints)]
-        assert world.files.issuperset(known), "an attempt was given a checkpoint that is gone"
-        self.held = Attempt(reply.assignment, world.scheduler.now, checkpoints=known)
+        while attempt is not None:
+            attempt = await self._run(attempt)
+
+    async def _run(self, attempt: Attempt) -> Attempt | None:
+        """One attempt, and the one that its end was answered with."""
+        world = self.world
+        world.note(self.worker_id, f"runs {attempt.stage_id} by fence {attempt.fence}")
+        attempt.checkpoints = [checkpoint.uri for checkpoint in reversed(attempt.assignment.checkpoints)]
+        assert world.files.issuperset(attempt.checkpoints), "an attempt was given a checkpoint that is gone"
+        self.held = attempt
+        following = None
         try:
-            await self._attempt(self.held)
+            following = await self._attempt(attempt)
         except ConflictError as error:
             world.note(self.worker_id, f"refused: {error}")
         self.held = None
+        return following
 
-    async def _attempt(self, attempt: Attempt) -> None:
+    def _new_request_id(self) -> str:
+        self.num_claims += 1
+        return f"{self.worker_id}-{self.num_claims}"
+
+    async def _attempt(self, attempt: Attempt) -> Attempt | None:
         world, faults = self.world, self.world.faults
         stalls = world.chance(faults.runner_stalls)
         for step in range(1, world.random.randint(1, 6) + 1):
@@ -135,18 +148,18 @@ class Worker:
             while stalls and not attempt.is_over:
                 await sleep(HEARTBEAT_SECONDS)
             if attempt.is_over:
-                return
+                return None
             self.is_leaving = self.is_leaving or world.chance(faults.worker_leaves)
             if self.is_leaving or attempt.is_pausing:
                 await self._fail(attempt, FailureClass.FAILURE_CLASS_PREEMPTED)
-                return
+                return None
             attempt.step = step
             if world.chance(0.6):
                 await self._report(attempt)
         if world.chance(faults.attempt_fails):
             await self._fail(attempt, failure_class(world.random))
-        else:
-            await self._complete(attempt)
+            return None
+        return await self._complete(attempt)
 
     async def _freeze(self, attempt: Attempt) -> bool:
         """SIGSTOP for a while. What wakes up kills its runner, or goes on; True: as a zombie that is just finishing."""
@@ -179,10 +192,11 @@ class Worker:
         for _ in range(1 + int(world.chance(0.2) and not world.is_quiet)):
             await world.call_until_answered(
                 self.worker_id,
-                lambda: fail_stage(world.store, attempt.stage_id, attempt.fence, failure, TERMS),
+                lambda: fail_stage(world.lane(), attempt.stage_id, attempt.fence, failure),
             )
 
-    async def _complete(self, attempt: Attempt) -> None:
+    async def _complete(self, attempt: Attempt) -> Attempt | None:
+        """Records the outputs; the attempt at the next stage if it comes with the answer."""
         world, stage = self.world, attempt.assignment.stage
         outputs = StageOutputs(
             artifact=Artifact(uri=attempt.assignment.output_uri, digest="sha256:00", num_bytes=1),
@@ -190,17 +204,32 @@ class Worker:
             result_json=json.dumps(RESULTS.get(stage.kind, {})),
             gate_passed=world.is_quiet or world.chance(0.95),
         )
+        wants_more = not self.is_leaving and world.chance(0.8)
+        claim = (self.worker_id, self._new_request_id()) if wants_more else ("", "")
 
-        complete = partial(complete_stage, world.store, stage.stage_id, stage.fence, terms=TERMS)
-        for _ in range(1 + int(world.chance(0.2))):
+        async def complete(what: StageOutputs) -> CompleteStageResponse:
+            return await complete_stage(world.lane(), stage.stage_id, stage.fence, what, *claim)
+
+        asked_at = world.scheduler.now
+        replies = [
             await world.call_until_answered(self.worker_id, partial(complete, outputs))
+            for _ in range(1 + int(world.chance(0.2)))
+        ]
+        given = {reply.next.stage.fence for reply in replies if reply.HasField("next")}
+        assert len(given) <= 1, f"{stage.stage_id} was answered with several attempts: {given}"
         if world.chance(0.1):
             others = StageOutputs(metrics={"fence": -1.0})
             try:
                 await world.call_until_answered(self.worker_id, partial(complete, others))
             except ConflictError:
-                return
-            raise AssertionError(f"{stage.stage_id} took other outputs for fence {stage.fence}")
+                pass
+            else:
+                raise AssertionError(f"{stage.stage_id} took other outputs for fence {stage.fence}")
+        reply = replies[-1]
+        if not reply.HasField("next"):
+            return None
+        world.note(self.worker_id, f"goes on with {reply.next.stage.stage_id}")
+        return Attempt(reply.next, asked_at)
 
     async def _send_heartbeats(self) -> None:
         world = self.world

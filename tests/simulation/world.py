@@ -5,17 +5,19 @@ from collections.abc import Awaitable, Callable, Collection
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
-from coordinator.store.tables import OutboxRow
+from coordinator.messages import OutboxMessage
 from coordinator.terms import Terms
 from luthier.errors import LuthierError
 from luthier.v1.event_pb2 import Event, StageReady
 from tests.simulation.faults import QUIET, CoordinatorDiedError, Faults, UnavailableError
+from tests.simulation.lane import Lane
 from tests.simulation.memory_store import START, MemoryStore
 from tests.simulation.scheduler import FOREVER, Scheduler, Task, sleep
 
 T = TypeVar("T")
 
 TERMS = Terms(lease=timedelta(seconds=15), quarantine=timedelta(seconds=60), artifacts="/artifacts")
+NUM_COORDINATORS = 2
 CALL_TIMEOUT_SECONDS = 2.0
 LATEST_CALL_SECONDS = 20.0
 REDELIVERED_AFTER_SECONDS = 30.0
@@ -32,11 +34,12 @@ class World:
         self.skew = timedelta()
         self.store = MemoryStore(self.clock, self._step, sleep)
         self.store.on_commit = self._on_commit
+        self.lanes = [Lane(self, TERMS) for _ in range(NUM_COORDINATORS)]
         self.bus = Bus(self)
         self.files: set[str] = set()
         """Checkpoints whose files exist."""
         self.relay: Task | None = None
-        self.unpublished: list[OutboxRow] = []
+        self.unpublished: list[OutboxMessage] = []
         self.accepted: set[str] = set()
         """Jobs that a person was told of."""
         self.trace = hashlib.sha256()
@@ -55,6 +58,10 @@ class World:
     def chance(self, probability: float) -> bool:
         """Whether something that happens so often happens now."""
         return probability > 0 and self.random.random() < probability
+
+    def lane(self) -> Lane:
+        """Of the coordinator that a call happens to reach."""
+        return self.random.choice(self.lanes)
 
     def note(self, who: str, what: str) -> None:
         """A line of the trace."""
@@ -108,7 +115,7 @@ class World:
         if self.chance(self.faults.crash_at_step):
             raise CoordinatorDiedError
 
-    def _on_commit(self, messages: Collection[OutboxRow]) -> None:
+    def _on_commit(self, messages: Collection[OutboxMessage]) -> None:
         for message in messages:
             self.note("commit", f"{message.sequence or message.stage_id} {message.subject}")
             if "checkpoint.committed" in message.subject:
@@ -129,7 +136,7 @@ class Bus:
         self._idle: dict[str, tuple[Task, frozenset[str]]] = {}
         self._delivered: dict[str, str] = {}
 
-    def publish(self, message: OutboxRow) -> None:
+    def publish(self, message: OutboxMessage) -> None:
         """Takes a wake-up over."""
         world = self._world
         stage_id = StageReady.FromString(message.payload).stage_id

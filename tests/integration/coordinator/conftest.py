@@ -12,9 +12,10 @@ from sqlmodel import col, select, update
 
 from coordinator.bus import Bus
 from coordinator.commands.claims import claim_stage
+from coordinator.commands.ends import complete_stage, fail_stage
 from coordinator.commands.jobs import create_job
-from coordinator.commands.reports import complete_stage, fail_stage
 from coordinator.commands.workers import register_worker
+from coordinator.lane import Lane
 from coordinator.outbox import Relay
 from coordinator.reconcile import Reconciler
 from coordinator.store.engine import Database
@@ -39,6 +40,8 @@ class Play:
     def __init__(self, database: Database) -> None:
         self.database = database
         self.store = PostgresJobs(database)
+        self.terms = TERMS
+        self.lane = Lane(self.store, TERMS)
         self.reconciler = Reconciler(self.store, TERMS, timedelta(seconds=1))
         self.claims = 0
 
@@ -51,17 +54,17 @@ class Play:
     ) -> Any:
         """Claims with a request id of its own."""
         self.claims += 1
-        store = PostgresJobs(database) if database else self.store
-        reply = await claim_stage(store, stage_id, worker_id, f"claim-{self.claims}", replace(TERMS, lease=lease))
+        lane = Lane(PostgresJobs(database or self.database), replace(TERMS, lease=lease))
+        reply = await claim_stage(lane, stage_id, worker_id, f"claim-{self.claims}")
         return reply.assignment if reply.HasField("assignment") else None
 
     async def complete(self, stage: Any) -> Any:
         outputs = StageOutputs(result_json="{}", gate_passed=True)
-        return await complete_stage(self.store, stage.stage_id, stage.fence, outputs, TERMS)
+        return (await complete_stage(self.lane, stage.stage_id, stage.fence, outputs)).stage
 
     async def fail(self, stage: Any, failure_class: Any) -> Any:
         failure = Failure(failure_class=failure_class, message="broken")
-        return await fail_stage(self.store, stage.stage_id, stage.fence, failure, TERMS)
+        return (await fail_stage(self.lane, stage.stage_id, stage.fence, failure)).stage
 
     async def events(self) -> list[Event]:
         async with self.database.transaction() as session:

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from coordinator.commands.claims import claim_stage
-from coordinator.commands.reports import complete_stage, report_stage
+from coordinator.commands.ends import complete_stage
+from coordinator.commands.reports import report_stage
 from coordinator.commands.workers import heartbeat, register_worker
 from coordinator.lifecycle import StageState
 from coordinator.store.engine import Database
@@ -34,7 +35,7 @@ async def test_of_many_claimers_at_once_exactly_one_wins(play: Any, postgres_url
 
 async def test_a_repeated_claim_in_flight_gets_one_assignment(play: Any) -> None:
     stage_id = (await play.create_job()).stages[0].stage_id
-    claims = await asyncio.gather(*(claim_stage(play.store, stage_id, "w", "same", TERMS) for _ in range(8)))
+    claims = await asyncio.gather(*(claim_stage(play.lane, stage_id, "w", "same") for _ in range(8)))
     assert all(claim == claims[0] and claim.HasField("assignment") for claim in claims)
     assert (await play.facts()).count("stage_started") == 1
 
@@ -72,7 +73,7 @@ async def test_the_same_completion_from_many_retries_is_recorded_once(play: Any)
 async def test_of_two_different_completions_at_once_one_is_refused(play: Any) -> None:
     stage = (await play.claim((await play.create_job()).stages[0].stage_id)).stage
     outputs = [StageOutputs(metrics={"loss": value}, gate_passed=True) for value in (1.0, 2.0)]
-    rivals = (complete_stage(play.store, stage.stage_id, stage.fence, one, TERMS) for one in outputs)
+    rivals = (complete_stage(play.lane, stage.stage_id, stage.fence, one) for one in outputs)
     results = await asyncio.gather(*rivals, return_exceptions=True)
     assert sum(isinstance(result, ConflictError) for result in results) == 1
 
@@ -104,9 +105,9 @@ async def test_a_resting_stage_is_not_to_be_had_before_its_back_off_is_over(play
 
 async def test_a_late_repeat_of_a_claim_starts_nothing(play: Any) -> None:
     stage_id = (await play.create_job()).stages[0].stage_id
-    first = await claim_stage(play.store, stage_id, "w", "claim", TERMS)
+    first = await claim_stage(play.lane, stage_id, "w", "claim")
     await play.fail(first.assignment.stage, FailureClass.FAILURE_CLASS_PREEMPTED)
-    late = await claim_stage(play.store, stage_id, "w", "claim", TERMS)
+    late = await claim_stage(play.lane, stage_id, "w", "claim")
     assert not late.HasField("assignment")
     assert (await play.row(stage_id)).state is StageState.QUEUED
 

@@ -47,5 +47,5 @@ async def test_every_stage_is_a_span_of_the_jobs_trace(platform, receiver):
     ours = [(service, name) for service, name, trace_id in receiver.spans if trace_id == job.trace_id]
     for kind in ("preprocess", "train", "evaluate", "export"):
         assert ("luthier-runner", f"stage.{kind}") in ours
-    assert ours.count(("luthier-worker", "worker.claim")) >= 4
+    assert ours.count(("luthier-worker", "worker.claim")) >= 1
     assert ours.count(("luthier-worker", "worker.attempt")) == 4

@@ -6,10 +6,12 @@ import pytest
 
 from luthier.errors import ConflictError, InvalidRequestError, UnavailableError
 from luthier.v1.failure_pb2 import FailureClass
-from luthier.v1.worker_service_pb2 import StageVerdict
+from luthier.v1.stage_pb2 import Stage, StageOutputs
+from luthier.v1.worker_service_pb2 import CompleteStageResponse, StageAssignment, StageVerdict
 from workers.attempt import Attempts
+from workers.delivery import Delivery, Taken
 from workers.drain import Drain
-from workers.lease import Heartbeats
+from workers.lease import Heartbeats, Lease
 
 
 async def _nothing() -> None:
@@ -27,6 +29,7 @@ async def run(tmp_path: Path, fake_coordinator, drain, assign, runner_argv, runn
     heartbeats = Heartbeats(fake_coordinator, "worker-1", lease=20, interval=0.05, on_forgotten=_nothing)
     attempts = Attempts(
         coordinator=fake_coordinator,
+        worker_id="worker-1",
         heartbeats=heartbeats,
         drain=drain,
         runner_argv=runner_argv,
@@ -37,7 +40,7 @@ async def run(tmp_path: Path, fake_coordinator, drain, assign, runner_argv, runn
     beating = asyncio.create_task(heartbeats.run())
 
     def run(kind: str) -> asyncio.Task[None]:
-        return asyncio.create_task(attempts.run(assign(kind), asyncio.get_running_loop().time()))
+        return asyncio.create_task(attempts.run(Taken(assign(kind), asyncio.get_running_loop().time())))
 
     yield run
     beating.cancel()
@@ -266,6 +269,7 @@ async def test_a_runner_that_cannot_be_stopped_from_outside_is_fenced_by_our_own
     beating = asyncio.create_task(heartbeats.run())
     attempts = Attempts(
         coordinator=fake_coordinator,
+        worker_id="worker-1",
         heartbeats=heartbeats,
         drain=drain,
         runner_argv=runner_argv,
@@ -274,6 +278,36 @@ async def test_a_runner_that_cannot_be_stopped_from_outside_is_fenced_by_our_own
         drain_grace=60,
     )
     async with asyncio.timeout(4):
-        await attempts.run(assign("stubborn"), asyncio.get_running_loop().time())
+        await attempts.run(Taken(assign("stubborn"), asyncio.get_running_loop().time()))
     assert fake_coordinator.completed == fake_coordinator.failed == []
     beating.cancel()
+
+
+async def test_what_comes_with_the_answer_is_told_with_the_moment_of_the_first_request(
+    run, fake_coordinator, monkeypatch: pytest.MonkeyPatch
+):
+    asked = []
+
+    async def lose_one_reply(request):
+        asked.append((request.worker_id, request.claim_request_id, asyncio.get_running_loop().time()))
+        if len(asked) == 1:
+            raise UnavailableError("the reply is lost")
+        return CompleteStageResponse(next=StageAssignment(stage=Stage(stage_id="stage-2", fence=8)))
+
+    monkeypatch.setattr(fake_coordinator, "complete_stage", lose_one_reply)
+    taken = await run("echo")
+    assert [one[:2] for one in asked] == [("worker-1", asked[0][1])] * 2
+    assert asked[0][1]
+    assert taken.assignment.stage.stage_id == "stage-2"
+    assert taken.asked_at <= asked[0][2]
+
+
+async def test_a_worker_that_leaves_asks_for_nothing_more(drain, fake_coordinator):
+    drain.signal()
+    lease = Lease("stage-1", 7, patience=60, taken_at=asyncio.get_running_loop().time())
+    delivery = Delivery(fake_coordinator, lease, drain, "worker-1")
+    assert await delivery.record(Stage(stage_id="stage-1", fence=7), StageOutputs()) is None
+    [request] = fake_coordinator.completed
+    assert not request.worker_id
+    assert not request.claim_request_id
+    lease.release()

@@ -14,6 +14,7 @@ from luthier.artifacts import publish
 from luthier.v1.failure_pb2 import Failure, FailureClass
 from luthier.v1.stage_pb2 import Artifact, StageOutputs
 from workers.attempt import Attempts
+from workers.delivery import Taken
 from workers.drain import Drain
 from workers.lease import Heartbeats
 from workers.oom import OomWatch, kernel_counters
@@ -76,6 +77,7 @@ async def fail(fake_coordinator, tmp_path: Path, assign, runner_environment) -> 
     ) -> Failure:
         attempts = Attempts(
             coordinator=fake_coordinator,
+            worker_id="worker-1",
             heartbeats=heartbeats,
             drain=Drain(),
             runner_argv=(sys.executable, "-P", "-m", "workers.runner", "--stages", "dying_stages:STAGES"),
@@ -91,7 +93,7 @@ async def fail(fake_coordinator, tmp_path: Path, assign, runner_environment) -> 
             assignment.inputs["preprocess"].CopyFrom(_published(tmp_path, f"{changes['output_uri']}-input"))
         damage()
         async with asyncio.timeout(120):
-            await attempts.run(assignment, asyncio.get_running_loop().time())
+            await attempts.run(Taken(assignment, asyncio.get_running_loop().time()))
         assert fake_coordinator.completed == []
         return fake_coordinator.failed[0].failure
 

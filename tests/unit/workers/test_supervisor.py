@@ -17,8 +17,9 @@ from luthier.errors import (
 )
 from luthier.settings import WorkerSettings
 from luthier.v1.event_pb2 import StageReady
+from luthier.v1.failure_pb2 import FailureClass
 from luthier.v1.worker_pb2 import WorkerCapabilities
-from luthier.v1.worker_service_pb2 import ClaimStageResponse, RegisterWorkerResponse
+from luthier.v1.worker_service_pb2 import ClaimStageResponse, CompleteStageResponse, RegisterWorkerResponse
 from workers.bus import HAND_BACK_SECONDS
 from workers.drain import Drain
 from workers.supervisor import Supervisor
@@ -232,7 +233,7 @@ async def test_a_hint_about_the_job_at_hand_asks_for_the_verdict_at_once(
     async def claim(request):
         return ClaimStageResponse(assignment=assign("echo"))
 
-    async def run(self, assignment, claimed_at):
+    async def run(self, taken):
         is_running.set()
         await may_end.wait()
 
@@ -254,8 +255,8 @@ async def test_the_wake_up_is_settled_before_the_stage_runs(supervise, fake_coor
     async def claim(request):
         return ClaimStageResponse(assignment=assign("echo"))
 
-    async def run(self, assignment, claimed_at):
-        fates.append((assignment.stage.stage_id, wake_up.fate))
+    async def run(self, taken):
+        fates.append((taken.assignment.stage.stage_id, wake_up.fate))
 
     fake_coordinator.claim_stage = claim
     monkeypatch.setattr("workers.attempt.Attempts.run", run)
@@ -306,3 +307,48 @@ def test_the_supervisor_does_not_import_torch():
     script = "import sys, workers.__main__; print([name for name in ('torch', 'transformers') if name in sys.modules])"
     answer = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
     assert answer.stdout.strip() == "[]"
+
+
+async def test_a_stage_that_comes_with_an_answer_is_run_next_and_without_pulling(
+    supervise, fake_coordinator, drain, assign, runner_environment, monkeypatch
+):
+    monkeypatch.setenv("PYTHONPATH", runner_environment["PYTHONPATH"])
+    following = assign("echo")
+    following.stage.stage_id, following.stage.fence = "stage-2", 8
+
+    async def claim(request):
+        return ClaimStageResponse(assignment=assign("echo"))
+
+    async def complete(request):
+        fake_coordinator.completed.append(request)
+        return CompleteStageResponse(next=following if len(fake_coordinator.completed) == 1 else None)
+
+    fake_coordinator.claim_stage, fake_coordinator.complete_stage = claim, complete
+    queue, task = supervise(FakeWakeUp("stage-1"))
+    await queue.is_empty.wait()
+    assert [request.fence for request in fake_coordinator.completed] == [assign("echo").stage.fence, 8]
+    assert len({request.claim_request_id for request in fake_coordinator.completed}) == 2
+    await leave(drain, task)
+
+
+async def test_a_stage_that_comes_with_an_answer_to_a_drained_worker_is_given_back(
+    supervise, fake_coordinator, drain, assign, runner_environment, monkeypatch
+):
+    monkeypatch.setenv("PYTHONPATH", runner_environment["PYTHONPATH"])
+    following = assign("echo")
+    following.stage.stage_id, following.stage.fence = "stage-2", 8
+
+    async def claim(request):
+        return ClaimStageResponse(assignment=assign("echo"))
+
+    async def complete(request):
+        drain.signal()
+        return CompleteStageResponse(next=following)
+
+    fake_coordinator.claim_stage, fake_coordinator.complete_stage = claim, complete
+    _, task = supervise(FakeWakeUp("stage-1"))
+    async with asyncio.timeout(30):
+        await task
+    [failed] = fake_coordinator.failed
+    assert (failed.stage_id, failed.fence) == ("stage-2", 8)
+    assert failed.failure.failure_class == FailureClass.FAILURE_CLASS_PREEMPTED
