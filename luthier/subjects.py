@@ -37,12 +37,13 @@ STREAMS: dict[str, dict[str, Any]] = {
 }
 
 # Arguments of `nats.js.api.ConsumerConfig` of every stage consumer, besides its name and filter. A wake-up is
-# acknowledged right after the claim, so nothing is pending for long; the tries are counted in PostgreSQL, because a
-# message that has used up `max_deliver` stays in the stream and never comes again. No `backoff`: its first value would
-# silently replace `ack_wait`. Above `max_ack_pending` delivery stops without a word: it has to exceed the workers.
+# acknowledged right after the claim, so nothing is pending for long: what was given to a worker that froze comes again
+# soon, for another one, and a second claim does no harm. The tries are counted in PostgreSQL, because a message that
+# has used up `max_deliver` stays in the stream and never comes again. No `backoff`: its first value would silently
+# replace `ack_wait`. Above `max_ack_pending` delivery stops without a word: it has to exceed the workers.
 STAGE_CONSUMER: dict[str, Any] = {
     "ack_policy": "explicit",
-    "ack_wait": 30.0,
+    "ack_wait": 10.0,
     "max_deliver": -1,
     "max_ack_pending": 1000,
 }

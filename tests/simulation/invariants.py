@@ -1,6 +1,10 @@
-"""What must be true after the quiet phase, whatever went wrong before: of the rows, and of the event log alone."""
+"""What must be true after the quiet phase, whatever went wrong before: of the rows, and of the event log alone.
+
+One thing must be true during it as well: nothing runs without a lease.
+"""
 
 from collections import Counter
+from datetime import datetime, timedelta
 from itertools import pairwise
 
 from coordinator.change import stage_of
@@ -11,6 +15,8 @@ from coordinator.retries import MAX_WAITS
 from coordinator.store.tables import DeploymentState
 from luthier.v1.event_pb2 import Event
 from tests.simulation.memory_store import Tables
+
+LONGEST_LAPSE = timedelta(seconds=15)
 
 # What an event makes of its stage, and of its job.
 STAGE_STATES = {
@@ -61,6 +67,19 @@ def check(tables: Tables, accepted: set[str]) -> None:
     for worker in tables.worker.values():
         is_away = worker.quarantined_until is not None
         assert is_away is (worker.num_failures_in_row >= MAX_FAILURES_IN_ROW), f"{worker.worker_id}: quarantine"
+
+
+def check_leases(tables: Tables, moment: datetime) -> None:
+    """While nothing goes wrong, an attempt whose lease is over is soon ended by a reconciler.
+
+    Raises:
+        AssertionError: naming an attempt that goes on without a lease.
+    """
+    for stage_id, row in tables.stage.items():
+        if row.state is StageState.RUNNING:
+            assert row.lease_until is not None, f"{stage_id} runs without a lease"
+            late = moment - row.lease_until
+            assert late < LONGEST_LAPSE, f"{stage_id} runs, and its lease has been over for {late}"
 
 
 def _check_jobs(tables: Tables, accepted: set[str]) -> None:

@@ -66,6 +66,7 @@ def _run(world: World) -> None:
     while not (all(one.is_done for one in people) and _is_settled(world)):
         assert scheduler.now < ACTIVE_SECONDS + PATIENCE_SECONDS, f"something waits for ever: {_open_stages(world)}"
         scheduler.run(scheduler.now + ROUND_SECONDS)
+        invariants.check_leases(world.store.tables, world.clock())
 
 
 def _is_settled(world: World) -> bool:
