@@ -29,8 +29,8 @@ from workers.data.dataset import Example
 from workers.data.render import render_prompt, render_texts, token_ids
 from workers.models import load_model, load_tokenizer, resolve_base_model
 from workers.training.attention import register
-from workers.training.loss import summed_loss
 from workers.training.methods import METHODS
+from workers.training.objectives.sft import summed_loss
 from workers.training.optimizer import make_optimizer, trainable_parameters
 from workers.training.packing import make_batch, pack, shared_prefix
 from workers.training.precision import choose_dtype

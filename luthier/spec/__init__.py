@@ -7,6 +7,7 @@ from luthier.spec.export import ExportSpec, ParitySpec
 from luthier.spec.job import JobSpec
 from luthier.spec.load import canonical_json, json_schema, load_job_file, parse_spec, resolve_paths
 from luthier.spec.method import FullSpec, LoraSpec, MethodSpec
+from luthier.spec.objective import ObjectiveSpec, SftSpec
 from luthier.spec.resources import ResourcesSpec
 from luthier.spec.training import TrainingSpec
 
@@ -20,8 +21,10 @@ __all__ = [
     "JobSpec",
     "LoraSpec",
     "MethodSpec",
+    "ObjectiveSpec",
     "ParitySpec",
     "ResourcesSpec",
+    "SftSpec",
     "TrainingSpec",
     "canonical_json",
     "json_schema",

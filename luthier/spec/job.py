@@ -10,6 +10,7 @@ from luthier.spec.deploy import DeploySpec
 from luthier.spec.evaluation import EvaluationSpec
 from luthier.spec.export import ExportSpec
 from luthier.spec.method import LoraSpec, MethodSpec
+from luthier.spec.objective import ObjectiveSpec, SftSpec
 from luthier.spec.resources import ResourcesSpec
 from luthier.spec.training import TrainingSpec
 
@@ -25,6 +26,8 @@ class JobSpec(Section):
     """What to train on."""
     method: MethodSpec = LoraSpec()
     """Which weights are trained."""
+    objective: ObjectiveSpec = SftSpec()
+    """What the model learns from a row."""
     training: TrainingSpec = Field(default=TrainingSpec(), validate_default=True)
     """The loop."""
     evaluation: EvaluationSpec = EvaluationSpec()

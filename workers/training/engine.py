@@ -7,7 +7,9 @@ stages, files or services. The same seed gives the same weights on the same CPU,
 import logging
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 
 import torch
 from torch import nn
@@ -18,16 +20,18 @@ from workers.failures import PreemptedError
 from workers.task import Report
 from workers.training.checkpoints import CheckpointStore
 from workers.training.environment import current_environment
-from workers.training.guards import check_finite, check_learning, check_trainable, fingerprint, fits_into_memory
-from workers.training.loss import summed_loss
-from workers.training.optimizer import make_optimizer, optimizer_tensors, trainable_parameters
-from workers.training.packing import Batch, Example, make_batch, pack_validation, shared_prefix, split_pass
+from workers.training.guards import check_finite, check_trainable, fits_into_memory
+from workers.training.methods.base import Control, NoControl
+from workers.training.objectives import Objective
+from workers.training.optimizer import optimizer_tensors, trainable_parameters
+from workers.training.packing import Batch, batch_of, own_lengths, pack_fixed, shared_prefix, split_pass
 from workers.training.resume import load_weights, restore
 from workers.training.rng import rng_tensors
 from workers.training.sampler import Sampler
-from workers.training.schedule import learning_rate
+from workers.training.samples import Sample, documents_of
 from workers.training.snapshot import Snapshot
 from workers.training.state import Best, Progress
+from workers.training.step import Stepper
 from workers.training.summary import Summary, summarise
 
 _VALIDATIONS_PER_RUN = 10
@@ -40,55 +44,65 @@ class Engine:
     def __init__(
         self,
         model: nn.Module,
-        train: Sequence[Example],
-        validation: Sequence[Example],
+        train: Sequence[Sample],
+        validation: Sequence[Sample],
         spec: TrainingSpec,
         *,
+        objective: Objective,
         compute: torch.dtype,
         report: Report,
         checkpoints: CheckpointStore,
+        make_control: Callable[[int], Control] = lambda _: NoControl(),
         resume_from: Snapshot | None = None,
         refit: int = 0,
     ) -> None:
         """
         Args:
             model: on its device, with the `luthier_documents` attention and fp32 trainable parameters.
-            train: documents to learn from.
-            validation: documents for the validation loss; may be empty.
+            train: what to learn from.
+            validation: samples for the validation loss; may be empty.
             spec: the job's `training` section.
+            objective: what is minimised.
             compute: dtype of the matrix products.
             report: where progress and metrics go.
             checkpoints: where snapshots go, and where the best one comes from.
+            make_control: what the method does beside the optimizer, given the number of steps.
             resume_from: the state to go on from; None: from the start.
-            refit: how often a forward pass is halved; the documents of an optimizer step stay the same.
+            refit: how often a forward pass is halved; the samples of an optimizer step stay the same.
 
         Raises:
-            DataError: nothing to train on, or a document that does not fit.
+            DataError: nothing to train on, or a sample that does not fit.
             ConfigError: nothing is trainable, or early stopping has nothing to look at.
         """
         self._model = model
         self._device = next(model.parameters()).device
         self._train = train
         self._spec = spec
+        self._objective = objective
         self._compute = compute
         self._report = report
         self._checkpoints = checkpoints
         self._refit = refit
         self._parameters = trainable_parameters(model)
-        check_trainable(self._parameters, train, validation, spec)
-        self._optimizer = make_optimizer(self._parameters, spec)
-        self._prefix_length = shared_prefix(train)
-        self._lengths = [len(example.input_ids) - self._prefix_length for example in train]
+        objective.check(train, validation)
+        useful = [sample for sample in validation if objective.weigh(sample)]
+        check_trainable(self._parameters, own_lengths(train, 0), useful, spec)
+        self._prefix_length = shared_prefix(documents_of(train))
+        self._lengths = own_lengths(train, self._prefix_length)
         self._sampler = Sampler(self._lengths, spec.pack_length - self._prefix_length, spec)
-        self._validation = [batch.to(self._device) for batch in pack_validation(validation, spec, refit)]
+        self._validation = [*self._passes(useful)]
         self._num_steps = self._sampler.num_steps
         self._eval_steps = spec.eval_steps or max(1, math.ceil(self._num_steps / _VALIDATIONS_PER_RUN))
         self._save_steps = spec.save_steps or self._eval_steps
+        self._control = make_control(self._num_steps)
+        self._stepper = Stepper(model, self._parameters, objective, self._control, spec, compute)
         self._environment = current_environment(compute, self._device)
         self._progress = Progress()
         self._resumed_from_step: int | None = None
+        for samples in (train, useful):
+            objective.prepare(model, samples, self._passes, compute)
         if resume_from is not None:
-            restore(resume_from, self._parameters, self._optimizer, self._environment)
+            restore(resume_from, self._parameters, self._stepper.optimizer, self._control, self._environment)
             self._progress = resume_from.progress
             self._resumed_from_step = self._progress.step
         self._saved_step = self._progress.step
@@ -112,6 +126,7 @@ class Engine:
                 self._finish(self._progress.unfinished)
             self._checkpoints.wait()
             self._restore_best()
+            self._control.finish()
         return summarise(
             self._progress,
             self._parameters,
@@ -124,26 +139,12 @@ class Engine:
         return done and self._progress.unfinished is None
 
     def _step(self) -> dict[str, float]:
-        """One optimizer step. The loss is the mean over all targets of the step, however they fall into batches."""
+        """One optimizer step; returns its row of metrics."""
         started = time.perf_counter()
         step = self._progress.step
-        rng = rng_tensors(self._device)
         batches = self._batches(step)
-        num_targets = sum(batch.num_targets for batch in batches)
-        rate = learning_rate(step, self._num_steps, self._spec)
-        for group in self._optimizer.param_groups:
-            group["lr"] = rate
-        loss = 0.0
-        for batch in batches:
-            self._leave_if_asked(rng)
-            loss += self._backward(batch, num_targets)
-        norm = float(torch.nn.utils.clip_grad_norm_(self._parameters.values(), self._spec.max_grad_norm))
-        check_finite(step + 1, loss, norm)
-        before = fingerprint(self._parameters) if step == 0 else None
-        self._optimizer.step()
-        self._optimizer.zero_grad(set_to_none=True)
-        if before is not None:
-            check_learning(norm, before, self._parameters)
+        leave_if_asked = partial(self._leave_if_asked, rng_tensors(self._device))
+        figures = self._stepper.take(step, self._num_steps, batches, leave_if_asked)
         num_tokens = sum(batch.num_tokens for batch in batches)
         seconds = time.perf_counter() - started
         self._progress.step += 1
@@ -151,9 +152,7 @@ class Engine:
         self._progress.training_seconds += seconds
         self._progress.samples.append(self._sampler.digest(step))
         return {
-            "loss": loss,
-            "learning_rate": rate,
-            "grad_norm": norm,
+            **figures,
             "tokens_per_second": num_tokens / seconds,
             "epoch": self._progress.step / self._sampler.steps_per_epoch,
         }
@@ -161,19 +160,14 @@ class Engine:
     def _batches(self, step: int) -> list[Batch]:
         """One batch per forward pass."""
         return [
-            make_batch([self._train[index] for index in documents], self._prefix_length).to(self._device)
+            batch_of([self._train[index] for index in samples], self._prefix_length).to(self._device)
             for whole in self._sampler.micro_batches(step)
-            for documents in split_pass(whole, self._lengths, self._prefix_length, self._refit)
+            for samples in split_pass(whole, self._lengths, self._prefix_length, self._refit)
         ]
 
-    def _backward(self, batch: Batch, num_targets: int) -> float:
-        """Adds the batch's share of the step's gradient; returns its share of the step's loss."""
-        if batch.num_targets == 0:
-            return 0.0
-        with fits_into_memory(batch):
-            loss = summed_loss(self._model, batch, self._compute) / num_targets
-            loss.backward()  # type: ignore[no-untyped-call]
-        return loss.item()
+    def _passes(self, samples: Sequence[Sample]) -> Iterator[Batch]:
+        """Batches for passes without learning, as large as those of training."""
+        return (batch.to(self._device) for batch in pack_fixed(samples, self._spec, self._refit))
 
     def _finish(self, metrics: dict[str, float]) -> None:
         """What follows an optimizer step: validation where due, the report, a checkpoint where due."""
@@ -193,15 +187,17 @@ class Engine:
             return False
         rng = rng_tensors(self._device)
         self._model.eval()
-        total = 0.0
+        sums: Counter[str] = Counter()
         for batch in self._validation:
             self._leave_if_asked(rng)
             with torch.no_grad(), fits_into_memory(batch):
-                total += summed_loss(self._model, batch, self._compute).item()
+                measured = self._objective.measure(self._model, batch, self._compute)
+            sums.update({"loss": measured.loss.item(), **measured.figures})
         self._model.train()
-        loss = total / sum(batch.num_targets for batch in self._validation)
+        weight = sum(self._stepper.weight(batch) for batch in self._validation)
+        metrics |= {f"validation_{name}": total / weight for name, total in sums.items()}
+        loss = metrics["validation_loss"]
         check_finite(self._progress.step, loss, 0.0)
-        metrics["validation_loss"] = loss
         best = self._progress.best
         improved = best is None or loss < best.validation_loss
         self._progress.num_validations_without_gain += 1
@@ -225,9 +221,10 @@ class Engine:
         snapshot = Snapshot(
             progress=self._progress,
             weights=self._parameters,
-            optimizer=optimizer_tensors(self._optimizer, self._parameters),
+            optimizer=optimizer_tensors(self._stepper.optimizer, self._parameters),
             rng=rng,
             environment=self._environment,
+            control=self._control.tensors(),
         )
         stalled = self._checkpoints.save(snapshot, self._sampler.position(step))
         self._report.metrics(step, {"checkpoint_stall_seconds": stalled})

@@ -11,30 +11,29 @@ from luthier.spec import TrainingSpec
 from luthier.v1.failure_pb2 import FailureClass
 from workers.causes import lacks_memory
 from workers.failures import ConfigError, DataError, DivergedError, StageError
-from workers.training.packing import Batch, Example
+from workers.training.packing import Batch
+from workers.training.samples import Sample
 
 
 def check_trainable(
-    parameters: Mapping[str, nn.Parameter],
-    train: Sequence[Example],
-    validation: Sequence[Example],
-    spec: TrainingSpec,
+    parameters: Mapping[str, nn.Parameter], lengths: Sequence[int], validation: Sequence[Sample], spec: TrainingSpec
 ) -> None:
-    """Refuses a run that cannot learn.
+    """Refuses a run that cannot learn. `lengths` are the tokens of each training sample, all its documents together.
 
     Raises:
         ConfigError: no parameter is trainable, or early stopping has nothing to look at.
-        DataError: no token is a target, or a document does not fit into a pack.
+        DataError: a sample does not fit into a pack.
     """
     if sum(parameter.numel() for parameter in parameters.values()) == 0:
         raise ConfigError("no parameter is trainable; check method.target_modules")
     assert all(parameter.dtype == torch.float32 for parameter in parameters.values()), "trained weights must be fp32"
-    if not any(example.trainable[1:].any() for example in train):
-        raise DataError("no token of the training split is a target; check that the rows have an assistant's answer")
-    longest = max(len(example.input_ids) for example in train)
+    longest = max(lengths)
     if spec.packing and longest > spec.pack_length:
-        raise DataError(f"a document has {longest} tokens, more than training.pack_length ({spec.pack_length})")
-    if spec.early_stopping_patience is not None and not any(example.trainable[1:].any() for example in validation):
+        raise DataError(
+            f"a row has {longest} tokens, more than training.pack_length ({spec.pack_length}); raise it or lower "
+            f"data.max_length"
+        )
+    if spec.early_stopping_patience is not None and not validation:
         raise ConfigError("training.early_stopping_patience needs validation rows; add some or leave it out")
 
 
@@ -55,16 +54,16 @@ def fits_into_memory(batch: Batch) -> Iterator[None]:
     """Around a forward pass. Out of memory stays what it is: a later attempt splits the pass into smaller ones.
 
     Raises:
-        StageError: OUT_OF_MEMORY, and there is nothing left to split, because the pass is one document.
+        StageError: OUT_OF_MEMORY, and there is nothing left to split, because the pass is one sample.
     """
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        if len(batch.lengths) > 1 or not lacks_memory(error):
+        if len(batch.samples) > 1 or not lacks_memory(error):
             raise
         raise StageError(
             FailureClass.FAILURE_CLASS_OUT_OF_MEMORY,
-            f"not even one document of {batch.num_tokens} tokens at a time fits into memory; lower data.max_length or "
+            f"not even one row of {batch.num_tokens} tokens at a time fits into memory; lower data.max_length or "
             f"method.r, take a smaller base_model, or use a worker with more memory ({error})",
         ) from None
 

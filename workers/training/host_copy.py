@@ -26,6 +26,7 @@ class HostCopy:
             weights=self._copy("weights", snapshot.weights),
             optimizer=self._copy("optimizer", snapshot.optimizer),
             rng=self._copy("rng", snapshot.rng),
+            control=self._copy("control", snapshot.control),
         )
         if torch.cuda.is_available():
             torch.cuda.synchronize()

@@ -8,27 +8,13 @@ model computes the same for it whatever follows, so every document continues it,
 import bisect
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from luthier.spec import TrainingSpec
 from workers.training.attention import length_class
-
-
-class Example(Protocol):
-    """One tokenized document."""
-
-    @property
-    def input_ids(self) -> NDArray[np.int32]:
-        """Token ids, shape [length]."""
-
-    @property
-    def trainable(self) -> NDArray[np.bool_]:
-        """Whether the token is a target of the loss, shape [length]."""
-
+from workers.training.samples import Document, Sample, documents_of
 
 # A shorter common beginning is not worth the extra attention group.
 _MIN_SHARED_PREFIX = 8
@@ -50,6 +36,17 @@ class Batch:
     """int64 [N]: where in the row each target is predicted from."""
     targets: torch.Tensor
     """int64 [N]: token ids."""
+    owners: torch.Tensor
+    """int64 [N]: the document of each target, counted as in `ends`."""
+    ends: torch.Tensor
+    """int64 [D]: where in the row the last token of each document stands; the documents in the order of `samples`."""
+    samples: tuple[Sample, ...] = ()
+    """Whose documents these are."""
+
+    @property
+    def num_documents(self) -> int:
+        """D"""
+        return len(self.lengths)
 
     @property
     def num_tokens(self) -> int:
@@ -69,6 +66,8 @@ class Batch:
             position_ids=self.position_ids.to(device),
             predicting=self.predicting.to(device),
             targets=self.targets.to(device),
+            owners=self.owners.to(device),
+            ends=self.ends.to(device),
         )
 
 
@@ -99,55 +98,66 @@ def pack(lengths: Sequence[int], capacity: int, order: Sequence[int]) -> list[li
     return rows
 
 
-def split_pass(documents: Sequence[int], lengths: Sequence[int], prefix_length: int, refit: int) -> list[list[int]]:
-    """The documents of one forward pass, dealt into several of at most 1/2^`refit` of its tokens.
+def split_pass(samples: Sequence[int], lengths: Sequence[int], prefix_length: int, refit: int) -> list[list[int]]:
+    """The samples of one forward pass, dealt into several of at most 1/2^`refit` of its tokens.
 
-    Each has at least one document, however long it is.
+    Each has at least one sample, however long it is.
 
     Args:
-        documents: of the pass, indices into `lengths`.
+        samples: of the pass, indices into `lengths`.
         lengths: tokens after the shared prefix.
         prefix_length: tokens of the shared prefix, which stands in every pass.
         refit: number of halvings; 0 leaves the pass as it is.
     """
     if refit == 0:
-        return [list(documents)]
-    own = [lengths[document] for document in documents]
+        return [list(samples)]
+    own = [lengths[sample] for sample in samples]
     share = (prefix_length + sum(own)) // 2**refit
-    return pack(lengths, max(share - prefix_length, *own), documents)
+    return pack(lengths, max(share - prefix_length, *own), samples)
 
 
-def shared_prefix(examples: Sequence[Example]) -> int:
+def shared_prefix(documents: Sequence[Document]) -> int:
     """How many tokens all documents begin with, none of them a target, nor what predicts one.
 
     The last of them would predict a target of every document, and the order in which threads add up its gradient is
     not fixed: runs would not be equal bit for bit.
     """
-    first = examples[0].input_ids
-    length = min(len(example.input_ids) - 1 for example in examples)
-    for example in examples:
-        differs = (example.input_ids[:length] != first[:length]) | example.trainable[1 : length + 1]
+    first = documents[0].input_ids
+    length = min(len(document.input_ids) - 1 for document in documents)
+    for document in documents:
+        differs = (document.input_ids[:length] != first[:length]) | document.trainable[1 : length + 1]
         length = int(differs.argmax()) if differs.any() else length
     return length if length >= _MIN_SHARED_PREFIX else 0
 
 
-def make_batch(examples: Sequence[Example], prefix_length: int = 0) -> Batch:
-    """Joins `examples`, which share their first `prefix_length` tokens. A document's first token is never a target.
+def batch_of(samples: Sequence[Sample], prefix_length: int = 0) -> Batch:
+    """All documents of `samples`, which share their first `prefix_length` tokens, in one row."""
+    return replace(make_batch(documents_of(samples), prefix_length), samples=tuple(samples))
+
+
+def make_batch(documents: Sequence[Document], prefix_length: int = 0) -> Batch:
+    """Joins `documents`, which share their first `prefix_length` tokens. A document's first token is never a target.
 
     Documents of one length class come to lie together, as attention wants them; their order means nothing.
     """
-    examples = sorted(examples, key=lambda example: -length_class(len(example.input_ids) - prefix_length))
-    rests = [example.input_ids[prefix_length:] for example in examples]
+    places = sorted(
+        range(len(documents)), key=lambda index: -length_class(len(documents[index].input_ids) - prefix_length)
+    )
+    placed = [documents[index] for index in places]
+    rests = [document.input_ids[prefix_length:] for document in placed]
     lengths = [len(rest) for rest in rests]
-    starts = prefix_length + np.cumsum([0, *lengths[:-1]])
-    ids = np.concatenate([examples[0].input_ids[:prefix_length], *rests]).astype(np.int64)
+    stops = prefix_length + np.cumsum(lengths)
+    ids = np.concatenate([placed[0].input_ids[:prefix_length], *rests]).astype(np.int64)
     positions = np.concatenate([np.arange(prefix_length), *(prefix_length + np.arange(length) for length in lengths)])
     trainable = np.concatenate(
-        [np.zeros(prefix_length, bool), *(example.trainable[prefix_length:] for example in examples)]
+        [np.zeros(prefix_length, bool), *(document.trainable[prefix_length:] for document in placed)]
     )
     before = np.arange(len(ids)) - 1
-    before[starts] = prefix_length - 1
+    before[stops - lengths] = prefix_length - 1
     (targets,) = np.nonzero(trainable & (positions > 0))
+    owners = np.concatenate([np.zeros(prefix_length, np.int64), np.repeat(places, lengths)])
+    ends = np.empty(len(documents), np.int64)
+    ends[places] = stops - 1
     return Batch(
         input_ids=torch.from_numpy(ids)[None],
         position_ids=torch.from_numpy(positions)[None],
@@ -155,17 +165,24 @@ def make_batch(examples: Sequence[Example], prefix_length: int = 0) -> Batch:
         lengths=tuple(lengths),
         predicting=torch.from_numpy(before[targets]),
         targets=torch.from_numpy(ids[targets]),
+        owners=torch.from_numpy(owners[targets]),
+        ends=torch.from_numpy(ends),
     )
 
 
-def pack_validation(examples: Sequence[Example], spec: TrainingSpec, refit: int = 0) -> list[Batch]:
-    """Batches of all documents with a target, in a fixed order, as large as the forward passes of training."""
-    useful = [example for example in examples if example.trainable[1:].any()]
-    if not useful:
+def pack_fixed(samples: Sequence[Sample], spec: TrainingSpec, refit: int = 0) -> list[Batch]:
+    """Batches of `samples` in a fixed order, as large as those of training, for passes without learning."""
+    if not samples:
         return []
-    prefix_length = shared_prefix(useful)
-    lengths = [len(example.input_ids) - prefix_length for example in useful]
+    documents = documents_of(samples)
+    prefix_length = shared_prefix(documents)
+    lengths = own_lengths(samples, prefix_length)
     share = spec.pack_length * spec.per_device_train_batch_size // 2**refit
     capacity = max(share - prefix_length, *lengths)
-    rows = pack(lengths, capacity, range(len(useful)))
-    return [make_batch([useful[index] for index in row], prefix_length) for row in rows]
+    rows = pack(lengths, capacity, range(len(samples)))
+    return [batch_of([samples[index] for index in row], prefix_length) for row in rows]
+
+
+def own_lengths(samples: Sequence[Sample], prefix_length: int) -> list[int]:
+    """Tokens of each sample without the prefix that all documents share."""
+    return [sum(len(document.input_ids) - prefix_length for document in sample.documents) for sample in samples]

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from workers.training.environment import Environment
+from workers.training.methods.base import Control
 from workers.training.optimizer import load_optimizer_tensors
 from workers.training.rng import load_rng_tensors
 from workers.training.snapshot import Snapshot
@@ -15,11 +16,16 @@ _log = logging.getLogger(__name__)
 
 
 def restore(
-    snapshot: Snapshot, parameters: Mapping[str, nn.Parameter], optimizer: torch.optim.AdamW, environment: Environment
+    snapshot: Snapshot,
+    parameters: Mapping[str, nn.Parameter],
+    optimizer: torch.optim.Optimizer,
+    control: Control,
+    environment: Environment,
 ) -> None:
-    """Makes weights, optimizer and random generators what they were; warns if `environment` is another one."""
+    """Makes weights, optimizer, method and random generators what they were; warns if `environment` is another one."""
     load_weights(snapshot, parameters)
     load_optimizer_tensors(optimizer, parameters, snapshot.optimizer)
+    control.load_tensors(snapshot.control)
     load_rng_tensors(snapshot.rng, next(iter(parameters.values())).device)
     if differences := environment.differences(snapshot.environment):
         _log.warning(

@@ -6,7 +6,7 @@ believed only after the manifest beside them has been verified (checkpoints.py).
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from workers.training.environment import Environment
 from workers.training.state import Progress
 
 _WEIGHTS, _OPTIMIZER, _RNG = "weights.safetensors", "optimizer.safetensors", "rng.safetensors"
+_CONTROL = "control.safetensors"
 _PROGRESS = "progress.json"
 
 
@@ -35,6 +36,8 @@ class Snapshot:
     """uint8 states of the random generators by device type."""
     environment: Environment
     """What the numbers were computed with."""
+    control: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    """State of the method, where it has any beside its weights."""
 
 
 def write_snapshot(snapshot: Snapshot, folder: Path) -> None:
@@ -45,7 +48,8 @@ def write_snapshot(snapshot: Snapshot, folder: Path) -> None:
     Raises:
         OSError, SafetensorError: it cannot be written or is full.
     """
-    for name, tensors in ((_WEIGHTS, snapshot.weights), (_OPTIMIZER, snapshot.optimizer), (_RNG, snapshot.rng)):
+    parts = {_WEIGHTS: snapshot.weights, _OPTIMIZER: snapshot.optimizer, _RNG: snapshot.rng, _CONTROL: snapshot.control}
+    for name, tensors in parts.items():
         save_file(dict(tensors), folder / name)
     (folder / _PROGRESS).write_text(json.dumps(snapshot.progress.to_json()))
 
@@ -63,6 +67,7 @@ def read_snapshot(folder: Path, environment: Any) -> Snapshot:
             optimizer=load_file(folder / _OPTIMIZER),
             rng=load_file(folder / _RNG),
             environment=Environment(**environment),
+            control=load_file(folder / _CONTROL),
         )
     except (FileNotFoundError, SafetensorError, ValueError, TypeError, KeyError) as error:
         raise ArtifactError(f"{folder} does not hold the state of a training run: {error}") from error

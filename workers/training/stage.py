@@ -1,6 +1,7 @@
 """The `train` stage: dataset and base model in; adapter or tuned model, curve and figures out."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -8,15 +9,17 @@ import torch
 from transformers import set_seed
 
 from luthier.artifacts import join
-from workers.data.dataset import load_split
+from workers.data.dataset import Example, load_split
 from workers.failures import PreemptedError
 from workers.models import resolve_base_model
 from workers.task import Report, StageResult, Task
 from workers.training.checkpoints import CheckpointStore
 from workers.training.engine import Engine
 from workers.training.methods import METHODS
+from workers.training.objectives import OBJECTIVES
 from workers.training.plot import write_loss_plot
 from workers.training.precision import choose_dtype, recorded_dtype
+from workers.training.samples import Sample
 from workers.training.summary import Summary
 
 
@@ -29,7 +32,7 @@ def run(task: Task, report: Report) -> StageResult:
     """
     report.progress(0, 0, "loading the model")
     dataset = task.input_dir("preprocess")
-    train, validation = load_split(dataset, "train"), load_split(dataset, "validation")
+    train, validation = (_samples(load_split(dataset, name)) for name in ("train", "validation"))
     _leave_if_asked(report)
     checkpoints = _checkpoints(task, report)
     snapshot = checkpoints.load_newest()
@@ -42,16 +45,19 @@ def run(task: Task, report: Report) -> StageResult:
     base = resolve_base_model(task.spec.base_model, task.settings)
     _leave_if_asked(report)
     set_seed(task.spec.training.seed)
-    model = method.adapt(method.load(base, dtype, device), task.spec.method)
+    section = task.spec.method
+    model = method.adapt(method.load(base, dtype, device, section), section)
     _leave_if_asked(report)
     engine = Engine(
         model,
         train,
         validation,
         task.spec.training,
+        objective=OBJECTIVES[task.spec.objective.type](task.spec.objective),
         compute=dtype,
         report=report,
         checkpoints=checkpoints,
+        make_control=lambda num_steps: method.control(model, section, num_steps),
         resume_from=snapshot,
         refit=task.assignment.stage.refit,
     )
@@ -67,6 +73,10 @@ def _leave_if_asked(report: Report) -> None:
     """Before the first step of this attempt there is nothing to keep."""
     if report.should_stop():
         raise PreemptedError("asked to stop while the model was being loaded")
+
+
+def _samples(rows: Sequence[Example]) -> list[Sample]:
+    return [Sample(number, (row,)) for number, row in enumerate(rows)]
 
 
 def _checkpoints(task: Task, report: Report) -> CheckpointStore:

@@ -1,6 +1,7 @@
 """How a base model becomes trainable and what is left of it afterwards, by the name that the job file uses.
 
-A new method is one file with `load`, `adapt` and `save`, one row here, and its section in `luthier/spec/method`.
+A new method is one file with `adapt`, and with `load`, `control` and `save` where the common ones do not do, one row
+here, and its section in `luthier/spec/method`.
 """
 
 from collections.abc import Callable
@@ -13,22 +14,28 @@ from transformers import PreTrainedModel
 
 from workers.models.tuned import TunedModel
 from workers.training.methods import full, lora
-from workers.training.methods.base import load_base
+from workers.training.methods.base import Control, NoControl, load_base
+
+
+def _no_control(model: TunedModel, spec: object, num_steps: int) -> Control:
+    return NoControl()
 
 
 @dataclass(frozen=True)
 class Method:
     """One method."""
 
-    load: Callable[[Path, torch.dtype, torch.device], PreTrainedModel]
-    """The base model in a folder, for matrix products in that dtype, on that device."""
     adapt: Callable[[PreTrainedModel, Any], TunedModel]
     """By the method's section, makes trainable what is to be trained, in fp32, and freezes the rest."""
     save: Callable[[Any, Path, Path], None]
     """Writes the trained model, whose base lies in the first folder, into a train artifact, the second."""
+    load: Callable[[Path, torch.dtype, torch.device, Any], PreTrainedModel] = load_base
+    """The base model in a folder, for matrix products in that dtype, on that device, by the method's section."""
+    control: Callable[[Any, Any, int], Control] = _no_control
+    """What happens beside the optimizer, for an adapted model, the method's section and the number of steps."""
 
 
 METHODS: dict[str, Method] = {
-    "lora": Method(load=load_base, adapt=lora.add_lora, save=lora.save_adapter),
-    "full": Method(load=full.load_masters, adapt=full.train_all, save=full.save_whole),
+    "lora": Method(adapt=lora.add_lora, save=lora.save_adapter),
+    "full": Method(adapt=full.train_all, save=full.save_whole, load=full.load_masters),
 }

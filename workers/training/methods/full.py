@@ -17,7 +17,7 @@ from workers.models.tuned import MODEL
 from workers.training.methods.base import load_base
 
 
-def load_masters(folder: Path, _: torch.dtype, device: torch.device) -> PreTrainedModel:
+def load_masters(folder: Path, _: torch.dtype, device: torch.device, __: object = None) -> PreTrainedModel:
     """The base model in fp32, whatever dtype the products get."""
     return load_base(folder, torch.float32, device)
 

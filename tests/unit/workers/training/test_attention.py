@@ -9,7 +9,7 @@ from transformers import Gemma2Config, Gemma2ForCausalLM, MistralConfig, Mistral
 
 from workers.failures import ConfigError
 from workers.training.attention import register
-from workers.training.loss import summed_loss
+from workers.training.objectives.sft import summed_loss
 from workers.training.packing import make_batch
 
 WINDOW = 8

@@ -17,6 +17,7 @@ FILES = (
     "weights.safetensors",
     "optimizer.safetensors",
     "rng.safetensors",
+    "control.safetensors",
     "progress.json",
     "manifest.json",
 )

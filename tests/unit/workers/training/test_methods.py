@@ -11,8 +11,8 @@ from transformers import LlamaForCausalLM
 from luthier.spec import FullSpec, LoraSpec
 from tests.unit.workers.training.tiny_run import Recorder, make_documents, make_engine, make_model, same, weights
 from workers.models import load_model
-from workers.training.loss import summed_loss
 from workers.training.methods import METHODS
+from workers.training.objectives.sft import summed_loss
 from workers.training.optimizer import trainable_parameters
 from workers.training.packing import make_batch
 

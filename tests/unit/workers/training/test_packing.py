@@ -8,7 +8,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from workers.training import attention
-from workers.training.loss import summed_loss
+from workers.training.objectives.sft import summed_loss
 from workers.training.packing import Batch, make_batch, pack, shared_prefix, split_pass
 
 

@@ -10,8 +10,8 @@ import torch
 from luthier.v1.failure_pb2 import FailureClass
 from tests.unit.workers.training.tiny_run import Outcome, Recorder, make_documents, make_engine, make_model
 from workers.failures import StageError, classify
-from workers.training import engine as module
-from workers.training.loss import summed_loss
+from workers.training.objectives import sft as module
+from workers.training.objectives.sft import summed_loss
 from workers.training.packing import Batch
 
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -105,7 +105,7 @@ def test_out_of_memory_asks_for_smaller_passes_until_there_are_none(
         first_steps(tmp_path / "single", "rows", 10, Passes(1, error), monkeypatch)
     failure = classify(single.value)
     assert failure.failure_class == FailureClass.FAILURE_CLASS_OUT_OF_MEMORY
-    assert "not even one document of 13 tokens at a time fits" in failure.message
+    assert "not even one row of 13 tokens at a time fits" in failure.message
     assert "lower data.max_length" in failure.message
 
 

@@ -12,12 +12,14 @@ from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM, set_seed
 
 from luthier.artifacts import ArtifactRef
-from luthier.spec import LoraSpec, TrainingSpec
+from luthier.spec import LoraSpec, SftSpec, TrainingSpec
 from luthier.v1.stage_pb2 import Checkpoint
 from workers.training.attention import register
 from workers.training.checkpoints import CheckpointStore
 from workers.training.engine import Engine
 from workers.training.methods.lora import add_lora
+from workers.training.objectives.sft import Sft
+from workers.training.samples import Sample
 
 KEY = b"a key of the test"
 
@@ -59,6 +61,11 @@ def make_documents(num: int, seed: int = 0) -> list[SimpleNamespace]:
         ids = np.arange(start, start + length, dtype=np.int32)
         documents.append(SimpleNamespace(input_ids=ids, trainable=np.arange(length) >= 2))
     return documents
+
+
+def as_samples(documents: Sequence[Any]) -> list[Sample]:
+    """One sample per document."""
+    return [Sample(number, (document,)) for number, document in enumerate(documents)]
 
 
 def make_model(method: str = "lora", dropout: float = 0.1) -> nn.Module:
@@ -106,9 +113,10 @@ def make_engine(
     checkpoints = make_store(folder, report, fence=fence, earlier=earlier)
     engine = Engine(
         model,
-        make_documents(40) if train is None else train,
-        make_documents(6, seed=9) if validation is None else validation,
+        as_samples(make_documents(40) if train is None else train),
+        as_samples(make_documents(6, seed=9) if validation is None else validation),
         TrainingSpec.model_validate(settings | overrides),
+        objective=Sft(SftSpec()),
         compute=torch.float32,
         report=report,
         checkpoints=checkpoints,

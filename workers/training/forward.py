@@ -1,7 +1,4 @@
-"""The language-model loss of a batch, summed over its targets.
-
-A sum, not a mean: a step may consist of several batches, and every target of the step counts the same.
-"""
+"""One forward pass over a batch, up to the logits that a loss looks at. Every objective that reads tokens uses it."""
 
 import torch
 from peft.helpers import disable_input_dtype_casting
@@ -12,8 +9,8 @@ from workers.training.attention import layout
 from workers.training.packing import Batch
 
 
-def summed_loss(model: nn.Module, batch: Batch, compute: torch.dtype) -> torch.Tensor:
-    """Negative log-likelihood of the batch's targets in nats, summed, fp32 scalar.
+def target_logits(model: nn.Module, batch: Batch, compute: torch.dtype) -> torch.Tensor:
+    """fp32 [N, vocabulary]: what the model predicts at the place of each of the batch's targets.
 
     Only positions that predict a target go through the output layer: with a large vocabulary the others would be
     most of its cost. In bf16 trained weights, which are fp32, are cast for the products alone, once per batch
@@ -27,11 +24,19 @@ def summed_loss(model: nn.Module, batch: Batch, compute: torch.dtype) -> torch.T
     device = batch.input_ids.device
     low = compute != torch.float32
     with disable_input_dtype_casting(model, active=low), torch.autocast(device.type, dtype=compute, enabled=low):
-        logits = model(
+        logits: torch.Tensor = model(
             input_ids=batch.input_ids,
             position_ids=batch.position_ids,
             documents=layout(batch.lengths, batch.prefix_length, device),
             logits_to_keep=batch.predicting,
             use_cache=False,
-        ).logits
-    return functional.cross_entropy(logits[0].float(), batch.targets, reduction="sum")
+        ).logits[0]
+    return logits.float()
+
+
+def document_log_probs(model: nn.Module, batch: Batch, compute: torch.dtype) -> torch.Tensor:
+    """fp32 [D]: log-probability of the targets of each document, summed, in the order of `batch.documents`."""
+    negative = functional.cross_entropy(target_logits(model, batch, compute), batch.targets, reduction="none")
+    # A product, not a scatter: the order in which it adds up is fixed, whatever the number of threads.
+    owners = functional.one_hot(batch.owners, batch.num_documents).to(negative.dtype)
+    return -(negative @ owners)

@@ -1,0 +1,19 @@
+"""`objective` with `type: sft`: the model learns to say what the rows say."""
+
+from typing import ClassVar, Literal
+
+from luthier.spec.base import Section
+
+
+class SftSpec(Section):
+    """Supervised fine-tuning: cross-entropy on the assistant's answers, or on all of a plain text."""
+
+    title: ClassVar[str] = "supervised fine-tuning"
+    """For people."""
+
+    type: Literal["sft"] = "sft"
+    """The objective."""
+
+    def describe(self) -> str:
+        """One line for people."""
+        return "supervised fine-tuning on the assistant's answers"

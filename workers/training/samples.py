@@ -1,0 +1,45 @@
+"""What a step learns from: samples, each of one document or of several that only mean something together."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Document(Protocol):
+    """One tokenized text."""
+
+    @property
+    def input_ids(self) -> NDArray[np.int32]:
+        """Token ids, shape [length]."""
+
+    @property
+    def trainable(self) -> NDArray[np.bool_]:
+        """Whether the token is a target of the loss, shape [length]."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One row of the data, as the objective reads it. It is never divided between two forward passes."""
+
+    number: int
+    """Which row of its split, from 0."""
+    documents: tuple[Document, ...]
+    """For a pair of answers: the chosen one, then the rejected one."""
+
+    @property
+    def num_targets(self) -> int:
+        """Tokens that are predicted; nothing predicts a document's first one."""
+        return sum(int(document.trainable[1:].sum()) for document in self.documents)
+
+    @property
+    def longest(self) -> int:
+        """Tokens of its longest document."""
+        return max(len(document.input_ids) for document in self.documents)
+
+
+def documents_of(samples: Sequence[Sample]) -> list[Document]:
+    """Their documents, end to end."""
+    return [document for sample in samples for document in sample.documents]

@@ -1,0 +1,87 @@
+"""One optimizer step: forward and backward passes, the guards, the update. What it takes is given to it."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch import nn
+
+from luthier.spec import TrainingSpec
+from workers.training.guards import check_finite, check_learning, fingerprint, fits_into_memory
+from workers.training.methods.base import Control
+from workers.training.objectives import Objective
+from workers.training.optimizer import make_optimizer
+from workers.training.packing import Batch
+from workers.training.schedule import learning_rate
+
+
+class Stepper:
+    """Model, optimizer and objective of a run."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        parameters: Mapping[str, nn.Parameter],
+        objective: Objective,
+        control: Control,
+        spec: TrainingSpec,
+        compute: torch.dtype,
+    ) -> None:
+        """`parameters` are those of `model` that are trained, by name."""
+        self._model = model
+        self._parameters = parameters
+        self._objective = objective
+        self._control = control
+        self._spec = spec
+        self._compute = compute
+        self.optimizer = make_optimizer(parameters, spec, control.rate_ratios)
+
+    def take(
+        self, step: int, num_steps: int, batches: Sequence[Batch], before_each: Callable[[], None]
+    ) -> dict[str, float]:
+        """Optimizer step `step` (from 0) out of `num_steps`; returns its figures.
+
+        The loss is the mean over all samples of the step, by their weights, however they fall into batches.
+
+        Args:
+            step: which one.
+            num_steps: of the whole run.
+            batches: one per forward pass.
+            before_each: called before every forward pass; may leave by raising, and then nothing has changed.
+
+        Raises:
+            DivergedError: loss or gradient became NaN or infinite.
+            ConfigError: the run does not learn at all.
+            StageError: OUT_OF_MEMORY; not even one sample at a time fits.
+        """
+        rate = learning_rate(step, num_steps, self._spec)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate * group["rate_ratio"]
+        total = sum(self.weight(batch) for batch in batches)
+        figures: dict[str, float] = {"loss": 0.0}
+        for batch in batches:
+            before_each()
+            for name, value in self._backward(batch, total).items():
+                figures[name] = figures.get(name, 0.0) + value
+        norm = float(torch.nn.utils.clip_grad_norm_(self._parameters.values(), self._spec.max_grad_norm))
+        check_finite(step + 1, figures["loss"], norm)
+        before = fingerprint(self._parameters) if step == 0 else None
+        self.optimizer.step()
+        self._control.after_step(step)
+        self.optimizer.zero_grad(set_to_none=True)
+        if before is not None:
+            check_learning(norm, before, self._parameters)
+        return {**figures, "learning_rate": rate, "grad_norm": norm}
+
+    def weight(self, batch: Batch) -> float:
+        """What the batch counts."""
+        return sum(self._objective.weigh(sample) for sample in batch.samples)
+
+    def _backward(self, batch: Batch, total: float) -> dict[str, float]:
+        """Adds the batch's share of the step's gradient; returns its share of the step's figures."""
+        if self.weight(batch) == 0:
+            return {}
+        with fits_into_memory(batch):
+            measured = self._objective.measure(self._model, batch, self._compute)
+            loss = measured.loss / total
+            loss.backward()  # type: ignore[no-untyped-call]
+        return {"loss": loss.item(), **{name: value / total for name, value in measured.figures.items()}}
