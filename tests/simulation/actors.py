@@ -22,7 +22,7 @@ SPECS = [
     for changes in (
         {"resources": {"progress_timeout_seconds": 60}},
         {"resources": {"progress_timeout_seconds": 60, "max_attempts": 2}, "deploy": {}},
-        {"resources": {"progress_timeout_seconds": 60, "max_attempts": 8}, "deploy": {}},
+        {"resources": {"progress_timeout_seconds": 600, "max_attempts": 8}, "deploy": {}},
     )
 ]
 RECONCILE_SECONDS = 3.0

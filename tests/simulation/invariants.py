@@ -16,7 +16,7 @@ from coordinator.store.tables import DeploymentState
 from luthier.v1.event_pb2 import Event
 from tests.simulation.memory_store import Tables
 
-LONGEST_LAPSE = timedelta(seconds=15)
+LONGEST_LAPSE = timedelta(seconds=60)
 
 # What an event makes of its stage, and of its job.
 STAGE_STATES = {
