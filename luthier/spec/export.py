@@ -24,7 +24,8 @@ class ExportSpec(Section):
     """What is written. `merged` is the whole model; Triton needs it."""
 
     formats: list[ExportFormat] = Field(default=["peft", "merged", "triton"], min_length=1)
-    """Directories of the exported artifact. Without an adapter (`method.type: full`) there is no `peft`."""
+    """Directories of the exported artifact. Absent: all that the method allows. Without an adapter
+    (`method.type: full`) there is no `peft`."""
     dtype: Literal["bfloat16", "float32"] = "bfloat16"
     """Of the merged weights; the merge itself is done in float32."""
     parity: ParitySpec = ParitySpec()

@@ -51,11 +51,18 @@ class JobSpec(Section):
     @classmethod
     def _formats_of_the_method(cls, export: ExportSpec, info: ValidationInfo) -> ExportSpec:
         method = info.data.get("method")
-        if method is None or method.makes_adapter or "peft" not in export.formats:
+        if method is None:
             return export
-        if "formats" in export.model_fields_set:
-            raise ValueError(f"formats has 'peft', and method.type {method.type} makes no adapter; leave 'peft' out")
-        return export.model_copy(update={"formats": [name for name in export.formats if name != "peft"]})
+        reasons: dict[str, str] = {}
+        if not method.makes_adapter:
+            reasons["peft"] = "makes no adapter"
+        if not method.is_mergeable:
+            reasons |= dict.fromkeys(("merged", "triton"), "cannot be merged into a plain model")
+        impossible = [name for name in export.formats if name in reasons]
+        if impossible and "formats" in export.model_fields_set:
+            name = impossible[0]
+            raise ValueError(f"formats has {name!r}, and method.type {method.type} {reasons[name]}; leave {name!r} out")
+        return export.model_copy(update={"formats": [name for name in export.formats if name not in reasons]})
 
     @model_validator(mode="after")
     def _sections_agree(self) -> Self:
@@ -67,7 +74,10 @@ class JobSpec(Section):
         if "triton" in self.export.formats and "merged" not in self.export.formats:
             raise ValueError("export.formats has 'triton' without 'merged'; add 'merged'")
         if self.deploy is not None and "triton" not in self.export.formats:
-            raise ValueError("deploy needs 'triton' in export.formats; add it or leave deploy out")
+            remedy = "add it or leave deploy out"
+            if not self.method.is_mergeable:
+                remedy = f"method.type {self.method.type} cannot be merged into a plain model, so leave deploy out"
+            raise ValueError(f"deploy needs 'triton' in export.formats; {remedy}")
         unmeasured = sorted(set(self.evaluation.gate) - set(self.evaluation.metrics))
         if unmeasured:
             raise ValueError(f"evaluation.gate names {unmeasured}, which evaluation.metrics does not measure")

@@ -12,6 +12,8 @@ class FullSpec(Section):
     """For people."""
     makes_adapter: ClassVar[bool] = False
     """The result is a whole model: there is nothing to export as `peft`."""
+    is_mergeable: ClassVar[bool] = True
+    """Whether what was trained can become a plain model, for the export formats `merged` and `triton`."""
     default_learning_rate: ClassVar[float] = 2e-5
     """Of a job file that names none: a rate that suits an adapter's fresh weights would wreck trained ones."""
 

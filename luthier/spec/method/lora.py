@@ -14,6 +14,8 @@ class LoraSpec(Section):
     """For people."""
     makes_adapter: ClassVar[bool] = True
     """Whether the result is an adapter beside the base model, so that there is something to export as `peft`."""
+    is_mergeable: ClassVar[bool] = True
+    """Whether what was trained can become a plain model, for the export formats `merged` and `triton`."""
     default_learning_rate: ClassVar[float] = 2e-4
     """Of a job file that names none."""
 
