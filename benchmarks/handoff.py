@@ -2,8 +2,10 @@
 
 Every arm runs jobs of five steps that do nothing and keeps them in a fresh database of the same PostgreSQL server, one
 arm after the other. The hand-off is measured where the steps run: a step has returned -> the next step of the same job
-begins. Ours crosses processes on the way: worker -> coordinator and PostgreSQL -> nats-server -> worker. The worker's
-side is its real queue and channel, but an attempt starts no runner process; what that costs is measured beside it.
+begins. Ours crosses processes on the way: worker -> coordinator and PostgreSQL -> worker, which is given the next step
+with the answer; in a second arm everything goes the long way, by way of nats-server to whichever worker is free. The
+worker's side is its real queue and channel, but an attempt starts no runner process; what that costs is measured beside
+it.
 DBOS calls its steps inside one process. Prefect's tasks run inside one process too, and its server records them
 afterwards, out of the way of the next task.
 
@@ -22,6 +24,7 @@ import sys
 import tempfile
 from collections import defaultdict
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +35,12 @@ from support.servers import Servers, servers
 
 NUM_STEPS = 5
 TARGET_ALONE_MS = 15.0
-ARMS = {"luthier": contenders.luthier, "dbos": contenders.dbos, "prefect": contenders.prefect}
+ARMS = {
+    "luthier": contenders.luthier,
+    "luthier_bus": partial(contenders.luthier, over_the_bus=True),
+    "dbos": contenders.dbos,
+    "prefect": contenders.prefect,
+}
 PREFECT_MOST = 100
 """Jobs in flight; more take Prefect longer than anybody waits."""
 

