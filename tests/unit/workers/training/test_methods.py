@@ -1,42 +1,21 @@
-"""What each method trains, what it leaves alone, and that the document attention does not care which it is."""
+"""How LoRA and full fine-tuning hold their weights, and that the document attention does not care which it is."""
 
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch import nn
 from transformers import LlamaForCausalLM
 
 from luthier.spec import FullSpec, LoraSpec
-from tests.unit.workers.training.tiny_run import Recorder, make_documents, make_engine, make_model, same, weights
+from tests.unit.workers.training.tiny_run import make_documents
 from workers.models import load_model
 from workers.training.methods import METHODS
 from workers.training.objectives.sft import summed_loss
-from workers.training.optimizer import trainable_parameters
+from workers.training.optimizers import trainable_parameters
 from workers.training.packing import make_batch
 
 CPU = torch.device("cpu")
-RANK = 4
-# Of the linear layers of the tiny model in each of its two layers: q, k, v, o, gate, up, down.
-SHAPES = [(32, 32), (16, 32), (16, 32), (32, 32), (48, 32), (48, 32), (32, 48)]
-VOCABULARY, HIDDEN, LAYERS = 64, 32, 2
-
-
-@pytest.mark.parametrize(
-    ("method", "expected"),
-    [
-        ("lora", LAYERS * sum(RANK * (rows + columns) for rows, columns in SHAPES)),
-        # Embeddings and output layer are two matrices here; two norms in each layer, and one at the end.
-        (
-            "full",
-            2 * VOCABULARY * HIDDEN + LAYERS * (sum(rows * columns for rows, columns in SHAPES) + 2 * HIDDEN) + HIDDEN,
-        ),
-    ],
-)
-def test_the_number_of_trained_parameters_is_the_arithmetic_one(tmp_path: Path, method: str, expected: int) -> None:
-    engine, _ = make_engine(tmp_path, Recorder(), model=make_model(method), max_steps=1)
-    assert engine.run().num_trainable_parameters == expected
 
 
 def test_tied_embeddings_are_one_parameter_under_one_name(tiny_model_dir: Path) -> None:
@@ -55,22 +34,6 @@ def test_lora_keeps_the_base_in_the_compute_dtype(tiny_model_dir: Path, compute:
     model = method.adapt(method.load(tiny_model_dir, compute, CPU), LoraSpec())
     assert {parameter.dtype for parameter in trainable_parameters(model).values()} == {torch.float32}
     assert {parameter.dtype for parameter in model.parameters() if not parameter.requires_grad} == {compute}
-
-
-def test_lora_leaves_every_frozen_weight_as_it_was_to_the_bit(tmp_path: Path) -> None:
-    model = make_model()
-    before = _frozen(model)
-    trained = weights(model)
-    make_engine(tmp_path, Recorder(), model=model, max_steps=5)[0].run()
-    assert same(_frozen(model), before)
-    assert not same(weights(model), trained)
-
-
-def test_full_fine_tuning_moves_every_weight(tmp_path: Path) -> None:
-    model = make_model("full")
-    before = weights(model)
-    make_engine(tmp_path, Recorder(), model=model, max_steps=5)[0].run()
-    assert [name for name, weight in weights(model).items() if torch.equal(weight, before[name])] == []
 
 
 @pytest.mark.parametrize("compute", [torch.float32, torch.bfloat16])
@@ -100,7 +63,3 @@ def _loss_one_by_one(model: LlamaForCausalLM, documents: list[Any]) -> float:
             labels = ids.masked_fill(~torch.from_numpy(document.trainable)[None], -100)
             total += model(input_ids=ids, labels=labels).loss.item() * int(document.trainable[1:].sum())
     return total
-
-
-def _frozen(model: nn.Module) -> dict[str, torch.Tensor]:
-    return {name: tensor.detach().clone() for name, tensor in model.named_parameters() if not tensor.requires_grad}

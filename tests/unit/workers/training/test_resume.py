@@ -1,6 +1,5 @@
 """A run that was killed and resumed is the run that was not: the same bits, whatever was trained, and how."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +8,8 @@ import torch
 
 from luthier.v1.stage_pb2 import Checkpoint
 from tests.unit.workers.training.tiny_run import (
+    KilledError,
+    Killer,
     Outcome,
     Recorder,
     make_documents,
@@ -29,23 +30,6 @@ RUNS: dict[str, tuple[str, dict[str, Any]]] = {
     "full-packed": ("full", PACKED | CADENCE | {"learning_rate": 2e-3}),
     "full-unpacked": ("full", UNPACKED | CADENCE | {"num_train_epochs": 2.0, "learning_rate": 2e-3}),
 }
-
-
-class KilledError(BaseException):
-    """Nothing in the engine expects it."""
-
-
-class Killer(Recorder):
-    """Ends the run when it reports a step: after its checkpoint if `saved`, else before."""
-
-    def __init__(self, step: int, *, saved: bool) -> None:
-        super().__init__()
-        self._step, self._saved = step, saved
-
-    def metrics(self, step: int, values: Mapping[str, float]) -> None:
-        super().metrics(step, values)
-        if step == self._step and ("checkpoint_stall_seconds" in values) == self._saved:
-            raise KilledError
 
 
 def start(folder: Path, report: Recorder, name: str, **arguments: Any) -> Outcome:

@@ -17,6 +17,7 @@ from luthier.v1.stage_pb2 import Checkpoint
 from workers.training.attention import register
 from workers.training.checkpoints import CheckpointStore
 from workers.training.engine import Engine
+from workers.training.methods.base import Control, NoControl
 from workers.training.methods.lora import add_lora
 from workers.training.objectives.sft import Sft
 from workers.training.samples import Sample
@@ -68,10 +69,10 @@ def as_samples(documents: Sequence[Any]) -> list[Sample]:
     return [Sample(number, (document,)) for number, document in enumerate(documents)]
 
 
-def make_model(method: str = "lora", dropout: float = 0.1) -> nn.Module:
-    """Two layers, as the method leaves them; `dropout` is that of LoRA."""
+def make_base(vocab_size: int = 64) -> LlamaForCausalLM:
+    """Two layers of random weights, large enough for a few steps to move the loss."""
     config = LlamaConfig(
-        vocab_size=64,
+        vocab_size=vocab_size,
         hidden_size=32,
         intermediate_size=48,
         num_hidden_layers=2,
@@ -81,7 +82,12 @@ def make_model(method: str = "lora", dropout: float = 0.1) -> nn.Module:
         attn_implementation=register(),
     )
     set_seed(3)
-    base = LlamaForCausalLM(config)
+    return LlamaForCausalLM(config)
+
+
+def make_model(method: str = "lora", dropout: float = 0.1) -> nn.Module:
+    """The base as the method leaves it; `dropout` is that of LoRA."""
+    base = make_base()
     if method == "full":
         return base.requires_grad_(True)
     return add_lora(base, LoraSpec(r=4, lora_dropout=dropout))
@@ -105,6 +111,8 @@ def make_engine(
     refit: int = 0,
     train: list[Any] | None = None,
     validation: list[Any] | None = None,
+    compute: torch.dtype = torch.float32,
+    make_control: Callable[[int], Control] = lambda _: NoControl(),
     **overrides: Any,
 ) -> tuple[Engine, nn.Module]:
     """An engine that goes on from the newest of `earlier`; `overrides` are of the job's `training` section."""
@@ -117,9 +125,10 @@ def make_engine(
         as_samples(make_documents(6, seed=9) if validation is None else validation),
         TrainingSpec.model_validate(settings | overrides),
         objective=Sft(SftSpec()),
-        compute=torch.float32,
+        compute=compute,
         report=report,
         checkpoints=checkpoints,
+        make_control=make_control,
         resume_from=checkpoints.load_newest(),
         refit=refit,
     )
@@ -134,6 +143,23 @@ def weights(model: nn.Module) -> dict[str, torch.Tensor]:
 def same(one: Mapping[str, torch.Tensor], other: Mapping[str, torch.Tensor]) -> bool:
     """Whether they are equal to the last bit."""
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+class KilledError(BaseException):
+    """Nothing in the engine expects it."""
+
+
+class Killer(Recorder):
+    """Ends the run when it reports a step: after its checkpoint if `saved`, else before."""
+
+    def __init__(self, step: int, *, saved: bool) -> None:
+        super().__init__()
+        self._step, self._saved = step, saved
+
+    def metrics(self, step: int, values: Mapping[str, float]) -> None:
+        super().metrics(step, values)
+        if step == self._step and ("checkpoint_stall_seconds" in values) == self._saved:
+            raise KilledError
 
 
 _TIMED = ("tokens_per_second", "checkpoint_stall_seconds")

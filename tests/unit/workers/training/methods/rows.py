@@ -1,0 +1,58 @@
+"""What test_matrix.py asks of every method that a job file can name: one row each, or more where it has variants.
+
+The base model has two layers, width 32, four heads of which two have keys and values, 48 units in the feed-forward
+part.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+LAYERS, WIDTH, NARROW, UNITS = 2, 32, 16, 48
+LINEAR = {
+    "q_proj": (WIDTH, WIDTH),
+    "k_proj": (NARROW, WIDTH),
+    "v_proj": (NARROW, WIDTH),
+    "o_proj": (WIDTH, WIDTH),
+    "gate_proj": (UNITS, WIDTH),
+    "up_proj": (UNITS, WIDTH),
+    "down_proj": (WIDTH, UNITS),
+}
+"""Outputs and inputs of the linear layers of each layer."""
+VOCABULARY = 309
+"""Tokens of the tiny tokenizer."""
+EMBEDDING = VOCABULARY * WIDTH
+"""Parameters of the embeddings, and again of the output layer."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method."""
+
+    section: Mapping[str, Any]
+    """`method` of the job file. With dropout, where the method has any."""
+    num_trained: int
+    """How many parameters are trained, as arithmetic has it."""
+    learning_rate: float = 0.02
+    """With which the loss falls by a tenth in twelve steps."""
+    training: Mapping[str, Any] = field(default_factory=dict)
+    """More of the job's `training` section."""
+    exactness: float = 1e-5
+    """How far the logits of what was saved may be from those of the trained model, whose size is about 10."""
+
+
+def lora(rank: int, *targets: str) -> int:
+    """Parameters of low-rank updates of those linear layers of every layer, of all by default."""
+    return LAYERS * sum(rank * sum(LINEAR[name]) for name in targets or LINEAR)
+
+
+ROWS: dict[str, Row] = {
+    "lora": Row({"type": "lora", "r": 4, "lora_dropout": 0.1}, lora(4)),
+    "lora-rslora": Row({"type": "lora", "r": 4, "lora_dropout": 0.1, "use_rslora": True}, lora(4)),
+    "lora-some": Row({"type": "lora", "r": 4, "target_modules": ["q_proj", "up_proj"]}, lora(4, "q_proj", "up_proj")),
+    "full": Row(
+        {"type": "full"},
+        2 * EMBEDDING + LAYERS * (sum(rows * columns for rows, columns in LINEAR.values()) + 2 * WIDTH) + WIDTH,
+        learning_rate=2e-3,
+    ),
+}
