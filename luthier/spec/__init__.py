@@ -6,25 +6,32 @@ from luthier.spec.evaluation import EvaluationSpec, GateRule
 from luthier.spec.export import ExportSpec, ParitySpec
 from luthier.spec.job import JobSpec
 from luthier.spec.load import canonical_json, json_schema, load_job_file, parse_spec, resolve_paths
-from luthier.spec.method import FullSpec, LoraSpec, MethodSpec
-from luthier.spec.objective import ObjectiveSpec, SftSpec
+from luthier.spec.method import FreezeSpec, FullSpec, HftSpec, LoraSpec, MethodSpec
+from luthier.spec.objective import DpoSpec, IpoSpec, KtoSpec, ObjectiveSpec, OrpoSpec, SftSpec, SimpoSpec
 from luthier.spec.resources import ResourcesSpec
 from luthier.spec.training import TrainingSpec
 
 __all__ = [
     "DataSpec",
     "DeploySpec",
+    "DpoSpec",
     "EvaluationSpec",
     "ExportSpec",
+    "FreezeSpec",
     "FullSpec",
     "GateRule",
+    "HftSpec",
+    "IpoSpec",
     "JobSpec",
+    "KtoSpec",
     "LoraSpec",
     "MethodSpec",
     "ObjectiveSpec",
+    "OrpoSpec",
     "ParitySpec",
     "ResourcesSpec",
     "SftSpec",
+    "SimpoSpec",
     "TrainingSpec",
     "canonical_json",
     "json_schema",

@@ -8,7 +8,9 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
+from luthier.spec.method.freeze import FreezeSpec
 from luthier.spec.method.full import FullSpec
+from luthier.spec.method.hft import HftSpec
 from luthier.spec.method.lora import LoraSpec
 
 
@@ -17,6 +19,8 @@ def _with_type(section: Any) -> Any:
     return {"type": "lora", **section} if isinstance(section, dict) else section
 
 
-MethodSpec = Annotated[LoraSpec | FullSpec, Field(discriminator="type"), BeforeValidator(_with_type)]
+MethodSpec = Annotated[
+    LoraSpec | FullSpec | FreezeSpec | HftSpec, Field(discriminator="type"), BeforeValidator(_with_type)
+]
 
-__all__ = ["FullSpec", "LoraSpec", "MethodSpec"]
+__all__ = ["FreezeSpec", "FullSpec", "HftSpec", "LoraSpec", "MethodSpec"]
