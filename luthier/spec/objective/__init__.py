@@ -6,9 +6,14 @@ A new objective is one file with its section here, one member of `ObjectiveSpec`
 
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, Field
 
+from luthier.spec.objective.dpo import DpoSpec
+from luthier.spec.objective.ipo import IpoSpec
+from luthier.spec.objective.kto import KtoSpec
+from luthier.spec.objective.orpo import OrpoSpec
 from luthier.spec.objective.sft import SftSpec
+from luthier.spec.objective.simpo import SimpoSpec
 
 
 def _with_type(section: Any) -> Any:
@@ -16,6 +21,10 @@ def _with_type(section: Any) -> Any:
     return {"type": "sft", **section} if isinstance(section, dict) else section
 
 
-ObjectiveSpec = Annotated[SftSpec, BeforeValidator(_with_type)]
+ObjectiveSpec = Annotated[
+    SftSpec | DpoSpec | IpoSpec | KtoSpec | OrpoSpec | SimpoSpec,
+    Field(discriminator="type"),
+    BeforeValidator(_with_type),
+]
 
-__all__ = ["ObjectiveSpec", "SftSpec"]
+__all__ = ["DpoSpec", "IpoSpec", "KtoSpec", "ObjectiveSpec", "OrpoSpec", "SftSpec", "SimpoSpec"]

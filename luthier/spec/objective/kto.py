@@ -1,0 +1,30 @@
+"""`objective` with `type: kto`: single answers, each with a label that says whether it is a good one."""
+
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from luthier.spec.base import Section
+
+
+class KtoSpec(Section):
+    """Kahneman-Tversky optimisation (Ethayarajh et al., 2024, arXiv:2402.01306) on answers with a label."""
+
+    title: ClassVar[str] = "Kahneman-Tversky optimisation"
+    """For people."""
+
+    type: Literal["kto"]
+    """The objective."""
+    beta: float = Field(default=0.1, gt=0)
+    """How close the model is kept to the one that training starts from; larger is closer."""
+    desirable_weight: float = Field(default=1.0, gt=0)
+    """What a good answer counts. With few of them, raise it until the weighted sums of both kinds are alike."""
+    undesirable_weight: float = Field(default=1.0, gt=0)
+    """What a bad answer counts."""
+
+    def describe(self) -> str:
+        """One line for people."""
+        return (
+            f"KTO on answers with a label, beta = {self.beta:g}, "
+            f"weights {self.desirable_weight:g} and {self.undesirable_weight:g}"
+        )
