@@ -25,7 +25,7 @@ from luthier.artifacts import ArtifactRef, delete
 from luthier.spec import TrainingSpec
 from workers.training.checkpoints import CheckpointStore
 from workers.training.environment import current_environment
-from workers.training.optimizer import make_optimizer, optimizer_tensors, trainable_parameters
+from workers.training.optimizers import make_optimizer, optimizer_tensors, trainable_parameters
 from workers.training.rng import rng_tensors
 from workers.training.sampler import Position
 from workers.training.snapshot import Snapshot

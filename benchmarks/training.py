@@ -31,7 +31,7 @@ from workers.models import load_model, load_tokenizer, resolve_base_model
 from workers.training.attention import register
 from workers.training.methods import METHODS
 from workers.training.objectives.sft import summed_loss
-from workers.training.optimizer import make_optimizer, trainable_parameters
+from workers.training.optimizers import make_optimizer, trainable_parameters
 from workers.training.packing import make_batch, pack, shared_prefix
 from workers.training.precision import choose_dtype
 

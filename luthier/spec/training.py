@@ -6,6 +6,8 @@ from pydantic import Field
 
 from luthier.spec.base import Section
 
+OptimizerName = Literal["adamw", "sgd", "lamb", "adafactor", "adamw_8bit", "paged_adamw_8bit"]
+
 
 class TrainingSpec(Section):
     """How long, how fast, how often to look."""
@@ -30,14 +32,22 @@ class TrainingSpec(Section):
     """Forward passes in one optimizer step."""
     max_grad_norm: float = Field(default=1.0, gt=0)
     """Gradients are clipped to this global L2 norm."""
-    weight_decay: float = Field(default=0.0, ge=0)
-    """AdamW's decoupled decay (Loshchilov & Hutter, 2017, arXiv:1711.05101)."""
+    optim: OptimizerName = "adamw"
+    """Bytes of state per trained parameter: `adamw` and `lamb` 8, `sgd` 4 (0 without momentum), `adamw_8bit` 2,
+    `adafactor` nearly 0. `paged_adamw_8bit` needs a GPU. `lamb` (arXiv:1904.00962) is for full fine-tuning in large
+    batches, at 10 to 100 times AdamW's rate; with `adafactor` (arXiv:1804.04235) the rate is relative to the weights;
+    `sgd` needs a rate of its own too."""
+    weight_decay: float = Field(default=0.0, ge=0, lt=1)
+    """Of matrices, embeddings included; never of biases and scales. Decoupled (Loshchilov & Hutter, 2017,
+    arXiv:1711.05101), but with `sgd`, where it is added to the gradient."""
     adam_beta1: float = Field(default=0.9, ge=0, lt=1)
-    """Decay of AdamW's first moment."""
+    """Decay of the first moment, of AdamW and LAMB."""
     adam_beta2: float = Field(default=0.999, ge=0, lt=1)
-    """Decay of AdamW's second moment."""
-    adam_epsilon: float = Field(default=1e-8, gt=0)
-    """Added to AdamW's denominator."""
+    """Decay of the second moment, of AdamW and LAMB."""
+    adam_epsilon: float = Field(default=1e-8, gt=0, le=1e-2)
+    """Added to the denominator of AdamW and LAMB."""
+    sgd_momentum: float = Field(default=0.9, ge=0, lt=1)
+    """Of `sgd`."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     """Of the matrix products and of frozen weights. `auto` measures which is faster. Trained weights stay fp32."""
     eval_steps: int | None = Field(default=None, ge=1)

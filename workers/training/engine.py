@@ -23,7 +23,7 @@ from workers.training.environment import current_environment
 from workers.training.guards import check_finite, check_trainable, fits_into_memory
 from workers.training.methods.base import Control, NoControl
 from workers.training.objectives import Objective
-from workers.training.optimizer import optimizer_tensors, trainable_parameters
+from workers.training.optimizers import optimizer_tensors, trainable_parameters
 from workers.training.packing import Batch, batch_of, own_lengths, pack_fixed, shared_prefix, split_pass
 from workers.training.resume import load_weights, restore
 from workers.training.rng import rng_tensors

@@ -8,7 +8,7 @@ from torch import nn
 
 from workers.training.environment import Environment
 from workers.training.methods.base import Control
-from workers.training.optimizer import load_optimizer_tensors
+from workers.training.optimizers import load_optimizer_tensors
 from workers.training.rng import load_rng_tensors
 from workers.training.snapshot import Snapshot
 

@@ -9,7 +9,7 @@ from luthier.spec import TrainingSpec
 from workers.training.guards import check_finite, check_learning, fingerprint, fits_into_memory
 from workers.training.methods.base import Control
 from workers.training.objectives import Objective
-from workers.training.optimizer import make_optimizer
+from workers.training.optimizers import make_optimizer
 from workers.training.packing import Batch
 from workers.training.schedule import learning_rate
 
