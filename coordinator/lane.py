@@ -10,6 +10,7 @@ import asyncio
 from collections import deque
 from contextvars import Context, copy_context
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from coordinator.batch import Busy, Outcome, carry_out
@@ -42,7 +43,7 @@ class Lane:
         self._store = store
         self._terms = terms
         self._waiting: deque[_Waiting] = deque()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[list[Outcome]]] = set()
         self._is_under_way = False
 
     async def carry_out(self, call: Call) -> Any:
@@ -61,27 +62,26 @@ class Lane:
 
     def _spawn(self, batch: list[_Waiting], *, is_turn: bool) -> None:
         """Carries a batch out in the trace of its first call. A turn waits for no job's lock, others wait for it."""
-        task = asyncio.create_task(self._carry_out(batch, is_turn=is_turn), context=batch[0].context)
+        work = carry_out(self._store, [one.call for one in batch], self._terms, waits=not is_turn)
+        task = asyncio.create_task(work, context=batch[0].context)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        if is_turn:
-            task.add_done_callback(lambda _: self._go_on())
+        task.add_done_callback(partial(self._finish, batch, is_turn))
 
-    async def _carry_out(self, batch: list[_Waiting], *, is_turn: bool) -> None:
-        try:
-            outcomes = await carry_out(self._store, [one.call for one in batch], self._terms, waits=not is_turn)
-        except GIVEN_UP as error:
+    def _finish(self, batch: list[_Waiting], is_turn: bool, task: asyncio.Task[list[Outcome]]) -> None:
+        """Tells the callers what came of their batch. What it raised is theirs, and map_error knows what it means."""
+        self._tasks.discard(task)
+        error = asyncio.CancelledError() if task.cancelled() else task.exception()
+        if error is None:
+            for one, outcome in zip(batch, task.result(), strict=True):
+                self._settle(one, outcome)
+        elif len(batch) == 1 or isinstance(error, GIVEN_UP):
             for one in batch:
                 one.refuse(error)
-        except Exception as error:  # handed to the caller; map_error knows what it means
-            if len(batch) == 1:
-                batch[0].refuse(error)
-                return
+        else:
             for one in batch:
                 self._spawn([one], is_turn=False)
-        else:
-            for one, outcome in zip(batch, outcomes, strict=True):
-                self._settle(one, outcome)
+        if is_turn:
+            self._go_on()
 
     def _settle(self, one: _Waiting, outcome: Outcome) -> None:
         if isinstance(outcome, Busy):
