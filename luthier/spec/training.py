@@ -1,8 +1,8 @@
 """`training`: the loop. Names follow Hugging Face's TrainingArguments."""
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from luthier.spec.base import Section
 
@@ -14,10 +14,16 @@ class TrainingSpec(Section):
 
     learning_rate: float = Field(default=2e-4, gt=0, le=1.0)
     """Peak of the schedule. 2e-5 instead with `method.type: full`."""
-    lr_scheduler_type: Literal["cosine", "linear", "constant"] = "cosine"
-    """Shape after the warm-up; cosine and linear end at zero."""
+    lr_scheduler_type: Literal["cosine", "linear", "constant", "wsd"] = "cosine"
+    """Shape after the warm-up; all but `constant` end at zero. `wsd` stays at the peak, then falls in a line."""
     warmup_ratio: float = Field(default=0.05, ge=0.0, lt=1.0)
     """Part of all steps in which the rate rises from zero."""
+    warmup_steps: int | None = Field(default=None, ge=0)
+    """The same in steps; overrides `warmup_ratio`."""
+    wsd_decay_ratio: float = Field(default=0.1, gt=0.0, le=1.0)
+    """Part of all steps, the last ones, in which `wsd` falls."""
+    min_lr_ratio: float = Field(default=0.0, ge=0.0, lt=1.0)
+    """Part of the peak that the rate ends at, instead of zero."""
     num_train_epochs: float = Field(default=3.0, gt=0, le=1000)
     """Passes over the training split."""
     max_steps: int | None = Field(default=None, ge=1)
@@ -60,3 +66,20 @@ class TrainingSpec(Section):
     """Stop after this many validations without a better loss."""
     seed: int = Field(default=0, ge=0)
     """Of an adapter's initial weights, dropout and the order of the rows."""
+
+    @model_validator(mode="after")
+    def _schedule_fits(self) -> Self:
+        if self.warmup_steps and self.max_steps and self.warmup_steps >= self.max_steps:
+            raise ValueError(f"warmup_steps ({self.warmup_steps}) must be fewer than max_steps ({self.max_steps})")
+        if self.lr_scheduler_type == "wsd" and self._warmup_part + self.wsd_decay_ratio > 1.0:
+            raise ValueError("the warm-up and wsd_decay_ratio are more than the whole run; lower one of them")
+        if self.min_lr_ratio and self.lr_scheduler_type == "constant":
+            raise ValueError("min_lr_ratio has no use with lr_scheduler_type: constant, which never falls")
+        return self
+
+    @property
+    def _warmup_part(self) -> float:
+        """Part of the run, as far as the job file alone can tell."""
+        if self.warmup_steps is None:
+            return self.warmup_ratio
+        return self.warmup_steps / self.max_steps if self.max_steps else 0.0

@@ -29,6 +29,7 @@ from workers.training.resume import load_weights, restore
 from workers.training.rng import rng_tensors
 from workers.training.sampler import Sampler
 from workers.training.samples import Sample, documents_of
+from workers.training.schedule import check_schedule
 from workers.training.snapshot import Snapshot
 from workers.training.state import Best, Progress
 from workers.training.step import Stepper
@@ -92,6 +93,7 @@ class Engine:
         self._sampler = Sampler(self._lengths, spec.pack_length - self._prefix_length, spec)
         self._validation = [*self._passes(useful)]
         self._num_steps = self._sampler.num_steps
+        check_schedule(self._num_steps, spec)
         self._eval_steps = spec.eval_steps or max(1, math.ceil(self._num_steps / _VALIDATIONS_PER_RUN))
         self._save_steps = spec.save_steps or self._eval_steps
         self._control = make_control(self._num_steps)

@@ -1,0 +1,31 @@
+"""`training`: what cannot work is refused while the job file is read."""
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from luthier.spec import TrainingSpec
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"warmup_steps": 9, "max_steps": 9}, r"warmup_steps \(9\).*max_steps \(9\)"),
+        ({"lr_scheduler_type": "wsd", "warmup_ratio": 0.6, "wsd_decay_ratio": 0.5}, "more than the whole run"),
+        (
+            {"lr_scheduler_type": "wsd", "warmup_steps": 6, "max_steps": 10, "wsd_decay_ratio": 0.5},
+            "more than the whole",
+        ),
+        ({"lr_scheduler_type": "constant", "min_lr_ratio": 0.2}, "min_lr_ratio.*never falls"),
+        ({"adam_beta2": 1.0}, "adam_beta2"),
+        ({"adam_beta1": -0.1}, "adam_beta1"),
+        ({"adam_epsilon": 0.0}, "adam_epsilon"),
+        ({"learning_rate": 0.0}, "learning_rate"),
+        ({"per_device_train_batch_size": 0}, "per_device_train_batch_size"),
+        ({"gradient_accumulation_steps": 0}, "gradient_accumulation_steps"),
+    ],
+)
+def test_what_cannot_work_is_refused_with_the_field(settings: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValidationError, match=f"(?s){said}"):
+        TrainingSpec.model_validate(settings)
