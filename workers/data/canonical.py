@@ -8,6 +8,7 @@ hold back a source that is faster than what follows, and would take the whole fi
 import hashlib
 import json
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import asdict
 from itertools import islice
 from typing import Any
 
@@ -17,7 +18,7 @@ from workers.data import problems
 from workers.data.engine import daft
 from workers.data.files import FILES, Record
 from workers.data.problems import RowError
-from workers.data.shapes import SHAPES, Content, Shape, convert
+from workers.data.shapes import SHAPES, Content, Notes, Shape, convert
 from workers.data.sources import SourceFile
 
 _BATCH_ROWS = 1000
@@ -28,14 +29,15 @@ CANONICAL = pa.schema(
         ("row", pa.int64()),
         ("messages", pa.string()),
         ("text", pa.string()),
+        ("notes", pa.string()),
         ("fingerprint", pa.uint64()),
         ("fingerprint_low", pa.uint64()),
         ("reason", pa.string()),
         ("detail", pa.string()),
     ]
 )
-"""`file` is an index into the sources. `messages` (JSON) or `text` is set, or `reason` and `detail` of a bad row. The
-fingerprint is 128 bits in two halves."""
+"""`file` is an index into the sources. `messages` (JSON) or `text` is set, or `reason` and `detail` of a bad row.
+`notes` (JSON) is set on a row that says something beside its text. The fingerprint is 128 bits in two halves."""
 
 
 def read_rows(files: Sequence[SourceFile], system_prompt: str | None, seed: int) -> Any:
@@ -53,28 +55,31 @@ def fingerprint(content: Content, seed: bytes = b"") -> bytes:
     return hashlib.blake2b(normal.encode("utf-8"), digest_size=16, key=seed).digest()
 
 
-_Columns = tuple[str | None, str | None, int | None, int | None, str | None, str | None]
+_Columns = tuple[str | None, str | None, str | None, int | None, int | None, str | None, str | None]
 
 
 def _canonical(record: Record, shape: Shape, system_prompt: str | None, seed: bytes) -> _Columns:
     """The columns after `file` and `row`."""
     if record.json_text is None:
-        return None, None, None, None, record.reason, record.detail
+        return None, None, None, None, None, record.reason, record.detail
     try:
-        content = convert(_parse(record.json_text), shape, system_prompt)
+        value = _parse(record.json_text)
+        content = convert(value, shape, system_prompt)
+        notes = shape.annotate(value)
         digest = fingerprint(content, seed)
     except RowError as error:
-        return None, None, None, None, error.reason, error.detail
+        return None, None, None, None, None, error.reason, error.detail
     except UnicodeEncodeError:
         # JSON can spell half of a surrogate pair; no tokenizer can read it.
-        return None, None, None, None, problems.NOT_UTF8, r"holds half of a surrogate pair (\ud800 to \udfff)"
+        return None, None, None, None, None, problems.NOT_UTF8, r"holds half of a surrogate pair (\ud800 to \udfff)"
     high, low = int.from_bytes(digest[:8], "big"), int.from_bytes(digest[8:], "big")
+    said = json.dumps(asdict(notes), ensure_ascii=False) if notes != Notes() else None
     if isinstance(content, str):
-        return None, content, high, low, None, None
-    return json.dumps(content, ensure_ascii=False), None, high, low, None, None
+        return None, content, said, high, low, None, None
+    return json.dumps(content, ensure_ascii=False), None, said, high, low, None, None
 
 
-def _parse(text: str) -> object:
+def _parse(text: str) -> Any:
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:

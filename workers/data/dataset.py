@@ -28,7 +28,9 @@ SCHEMA = pa.schema(
         ("messages", pa.string()),
     ]
 )
-"""Columns of a split. `messages` is a JSON list of {role, content}, or empty for a row of plain text."""
+"""Columns of every split. `messages` is a JSON list of {role, content}, or empty for a row of plain text."""
+NOTES = pa.schema([("weights", pa.list_(pa.float32()))])
+"""Columns that a split may have besides. `weights` is empty for a row whose targets count 1 each."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,8 @@ class Example:
     which nothing precedes."""
     messages: list[dict[str, str]] | None
     """The conversation, system message included; None for a row of plain text."""
+    weights: npt.NDArray[np.float32] | None = None
+    """Shape (length,): what each token counts as a target; None: 1 each."""
 
     @property
     def prompt(self) -> list[dict[str, str]]:
@@ -71,20 +75,37 @@ def load_split(folder: Path, name: SplitName) -> list[Example]:
     """
     path = split_path(folder, name)
     try:
-        table = pq.read_table(path).cast(SCHEMA).combine_chunks()
+        table = _with_notes(pq.read_table(path)).combine_chunks()
     except (FileNotFoundError, pa.ArrowInvalid, ValueError) as error:
         raise DataError(f"{path} is not a split of a dataset artifact: {error}") from error
     return [
-        Example(row, source, input_ids, trainable, json.loads(messages) if messages else None)
-        for row, source, input_ids, trainable, messages in zip(
+        Example(
+            row,
+            source,
+            input_ids,
+            trainable,
+            json.loads(messages) if messages else None,
+            weights=weights if len(weights) else None,
+        )
+        for row, source, input_ids, trainable, messages, weights in zip(
             table["row"].to_pylist(),
             table["source"].to_pylist(),
             _rows(table["input_ids"]),
             _rows(table["trainable"]),
             table["messages"].to_pylist(),
+            _rows(table["weights"]),
             strict=True,
         )
     ]
+
+
+def _with_notes(table: pa.Table) -> pa.Table:
+    """The columns of a split in the order of the schemas; notes that it does not have are empty."""
+    for field in NOTES:
+        if field.name not in table.column_names:
+            table = table.append_column(field, pa.array([[]] * table.num_rows, field.type))
+    schema = pa.unify_schemas([SCHEMA, NOTES])
+    return table.select(schema.names).cast(schema)
 
 
 def _rows(column: pa.ChunkedArray) -> list[npt.NDArray[Any]]:

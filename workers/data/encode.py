@@ -1,8 +1,9 @@
 """Conversations and texts as token ids with a mask of the tokens that are trained on.
 
-What is trained on: every answer of the assistant, from the end of what `render_prompt` gives for it, through the
-control token that ends the turn (or, if the template writes none, through the template's own ending and an added
-end-of-sequence token). Texts are trained on as a whole.
+What is trained on: answers of the assistant, from the end of what `render_prompt` gives for it, through the control
+token that ends the turn (or, if the template writes none, through the template's own ending and an added
+end-of-sequence token). Texts are trained on as a whole. A weight of an answer holds for all of its tokens; an answer of
+weight 0 is context.
 
 No template needs `{% generation %}` marks. Instead each conversation is rendered up to each answer, with and without
 it, and each of these renderings must be a prefix of the next. A template for which that is not so (it rewrites
@@ -24,6 +25,7 @@ from workers.data import problems
 from workers.data.problems import RowError
 from workers.data.render import plain_backend, render_texts, token_ids
 from workers.data.shapes import Content, Message
+from workers.data.targets import Targets
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,8 @@ class Encoded:
     """Shape (length,)."""
     trainable: npt.NDArray[np.bool_]
     """Shape (length,)."""
+    weights: npt.NDArray[np.float32] | None = None
+    """Shape (length,): what each token counts, 0 where it is not trained on; None: 1 each."""
 
 
 @dataclass(frozen=True)
@@ -47,19 +51,30 @@ class _Rendered:
     earlier: list[tuple[int, int]]
     """Where in `prompt` the earlier answers are, in characters, with what ends them."""
 
+    @property
+    def num_answers(self) -> int:
+        """Of the assistant."""
+        return len(self.earlier) + 1
+
 
 class Encoder:
     """Turns rows into tokens by one tokenizer. Safe to use from several threads."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, targets: Targets = "answers") -> None:
         self._tokenizer = tokenizer
+        self._targets = targets
         added = tokenizer.added_tokens_decoder
         self._control_ids = {index for index, token in added.items() if token.special} | set(tokenizer.all_special_ids)
         self._control_texts = tuple(str(tokenizer.convert_ids_to_tokens(index)) for index in self._control_ids)
         self._joins_cleanly = _joins_cleanly(tokenizer)
 
-    def encode(self, rows: Sequence[Content]) -> list[Encoded | RowError]:
-        """Tokens and mask of each row, or why it has none: refused by the template, or the template is unstable."""
+    def encode(
+        self, rows: Sequence[Content], weights: Sequence[Sequence[float] | None] | None = None
+    ) -> list[Encoded | RowError]:
+        """Tokens and mask of each row, or why it has none: refused by the template, or the template is unstable.
+
+        `weights` says of each row what its answers count; None: 1 each.
+        """
         results: dict[int, Encoded | RowError] = {}
         chats = {index: row for index, row in enumerate(rows) if not isinstance(row, str)}
         rendered: dict[int, _Rendered] = {}
@@ -68,7 +83,8 @@ class Encoder:
                 rendered[index] = outcome
             else:
                 results[index] = outcome
-        results |= zip(rendered, self._encode_chats(list(rendered.values())), strict=True)
+        counts = [weights[index] if weights else None for index in rendered]
+        results |= zip(rendered, self._encode_chats(list(rendered.values()), counts), strict=True)
         texts = {index: row for index, row in enumerate(rows) if isinstance(row, str)}
         results |= zip(texts, self._encode_texts(list(texts.values())), strict=True)
         return [results[index] for index in range(len(rows))]
@@ -108,37 +124,43 @@ class Encoder:
 
     # Tokens
 
-    def _encode_chats(self, chats: Sequence[_Rendered]) -> Iterator[Encoded | RowError]:
+    def _encode_chats(
+        self, chats: Sequence[_Rendered], weights: Sequence[Sequence[float] | None]
+    ) -> Iterator[Encoded | RowError]:
         prompts = token_ids(self._tokenizer, [chat.prompt for chat in chats])
         if self._joins_cleanly:
             answers = token_ids(self._tokenizer, [chat.answer for chat in chats])
             wholes = [prompt + answer for prompt, answer in zip(prompts, answers, strict=True)]
         else:
             wholes = token_ids(self._tokenizer, [chat.prompt + chat.answer for chat in chats])
-        for chat, prompt, ids in zip(chats, prompts, wholes, strict=True):
+        for chat, prompt, ids, counts in zip(chats, prompts, wholes, weights, strict=True):
             if ids[: len(prompt)] != prompt:
                 detail = "the tokenizer merges the end of the prompt with the start of the answer"
                 yield RowError(problems.UNSTABLE_TEMPLATE, detail)
             else:
-                yield self._mask(chat, prompt, ids)
+                yield self._mask(chat, prompt, ids, counts)
 
-    def _mask(self, chat: _Rendered, prompt: list[int], ids: list[int]) -> Encoded:
+    def _mask(self, chat: _Rendered, prompt: list[int], ids: list[int], weights: Sequence[float] | None) -> Encoded:
         if self._ends_with_control(chat.answer):
             end = next(i for i in reversed(range(len(ids))) if ids[i] in self._control_ids) + 1
         else:
             ids = ids + self._end_of_sequence()
             end = len(ids)
-        trainable = np.zeros(len(ids), np.bool_)
-        trainable[len(prompt) : end] = True
+        counts = np.array(weights or [1.0] * chat.num_answers, np.float32)
+        if self._targets == "last_answer":
+            counts[:-1] = 0.0
+        per_token = np.zeros(len(ids), np.float32)
+        per_token[len(prompt) : end] = counts[-1]
         if chat.earlier:
             offsets = np.array(plain_backend(self._tokenizer).encode(chat.prompt, add_special_tokens=False).offsets)
-            for start, stop in chat.earlier:
+            for count, (start, stop) in zip(counts[:-1], chat.earlier, strict=True):
                 text = chat.prompt[start:stop]
                 if self._ends_with_control(text):
                     stop = start + len(text.rstrip())
                 inside = (offsets[:, 0] >= start) & (offsets[:, 1] <= stop) & (offsets[:, 1] > offsets[:, 0])
-                trainable[: len(prompt)] |= inside
-        return Encoded(np.array(ids, np.int32), trainable)
+                per_token[: len(prompt)][inside] = count
+        trainable = per_token > 0
+        return Encoded(np.array(ids, np.int32), trainable, None if (per_token[trainable] == 1).all() else per_token)
 
     def _ends_with_control(self, text: str) -> bool:
         return text.rstrip().endswith(self._control_texts)

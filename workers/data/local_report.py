@@ -7,7 +7,7 @@ from typing import Any
 
 from luthier.artifacts import ArtifactRef
 from luthier.settings import WorkerSettings
-from luthier.spec import DataSpec, load_job_file
+from luthier.spec import DataSpec, ObjectiveSpec, SftSpec, load_job_file
 from workers.data.pipeline import preprocess
 from workers.data.report import write_report
 from workers.failures import ConfigError
@@ -49,14 +49,15 @@ def local_report(path: Path, base_model: str, output: Path, settings: WorkerSett
         FileExistsError: `output` is there already.
     """
     data = DataSpec(path=str(path.absolute()))
+    objective: ObjectiveSpec = SftSpec()
     if path.suffix in (".yaml", ".yml"):
         job = load_job_file(path)
-        data, base_model = job.data, base_model or job.base_model
+        data, objective, base_model = job.data, job.objective, base_model or job.base_model
     if not base_model:
         raise ConfigError("name the base model whose tokenizer is to be used (--base-model)")
     tokenizer = load_tokenizer(resolve_base_model(base_model, settings.model_copy(update={"data_roots": "/"})))
     output.mkdir(parents=True)
-    outcome = preprocess(data, tokenizer, output, _anything, LogReport())
+    outcome = preprocess(data, tokenizer, output, _anything, LogReport(), objective)
     return write_report(outcome, data, tokenizer, output)
 
 

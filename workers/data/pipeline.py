@@ -15,10 +15,10 @@ import pyarrow as pa
 from pyarrow import compute as pc
 from transformers import PreTrainedTokenizerBase
 
-from luthier.spec import DataSpec
+from luthier.spec import DataSpec, ObjectiveSpec, SftSpec
 from workers.data import problems
 from workers.data.canonical import read_rows
-from workers.data.dataset import SCHEMA, SPLITS, SplitName, split_path
+from workers.data.dataset import NOTES, SCHEMA, SPLITS, SplitName, split_path
 from workers.data.dedup import Decisions, decide
 from workers.data.encode import Encoder
 from workers.data.problems import Fault, Ledger
@@ -26,6 +26,7 @@ from workers.data.render import check_tokenizer
 from workers.data.sources import CheckReadable, SourceFile, describe, find_files
 from workers.data.statistics import SplitStatistics
 from workers.data.tables import open_parts, open_table
+from workers.data.targets import targets_of
 from workers.data.tokenise import tokenise
 from workers.failures import ConfigError, DataError, PreemptedError
 from workers.task import Report
@@ -38,10 +39,14 @@ _ROWS = pa.schema(
         ("split", pa.int8()),
         ("messages", pa.string()),
         ("text", pa.string()),
+        ("notes", pa.string()),
         ("fingerprint", pa.uint64()),
         ("fingerprint_low", pa.uint64()),
     ]
 )
+
+
+_DEFAULT_OBJECTIVE = SftSpec()
 
 
 @dataclass
@@ -72,6 +77,7 @@ def preprocess(
     output: Path,
     check_readable: CheckReadable,
     report: Report,
+    objective: ObjectiveSpec = _DEFAULT_OBJECTIVE,
 ) -> Outcome:
     """Writes the three splits into `output`, an existing folder, and says what became of every row.
 
@@ -93,7 +99,7 @@ def preprocess(
         report.progress(outcome.num_rows, 2 * outcome.num_rows, "looking for duplicates")
         decisions = decide(rows, spec)
         _note_duplicates(decisions, outcome)
-        _tokenise(spec, rows, decisions, Encoder(tokenizer), output, outcome, report)
+        _tokenise(spec, rows, decisions, Encoder(tokenizer, targets_of(objective)), output, outcome, report)
     _refuse_invalid(spec, outcome)
     if outcome.splits["train"].num_rows == 0:
         raise DataError(
@@ -161,7 +167,8 @@ def _tokenise(
     num_done = 0
     started = time.monotonic()
     with ExitStack() as stack:
-        tables = {name: stack.enter_context(open_table(split_path(output, name), SCHEMA)) for name in SPLITS}
+        schema = pa.unify_schemas([SCHEMA, NOTES])
+        tables = {name: stack.enter_context(open_table(split_path(output, name), schema)) for name in SPLITS}
         for batch in tokenise(rows, decisions.split, encoder, spec):
             _check_stop(report)
             faults = _faults(batch, outcome.files)

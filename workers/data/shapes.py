@@ -1,9 +1,10 @@
 """The shapes of a row, and how each becomes a conversation or a text. A new shape is one row in `SHAPES`.
 
-Strict on purpose: a key of a message that would change what is learned (`tool_calls`, `weight`) is refused, never
-dropped in silence. Further columns of a row are left alone.
+Strict on purpose: a key of a message that would change what is learned (`tool_calls`) is refused, never dropped in
+silence. Further columns of a row are left alone.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,14 @@ _ROLES = ("system", "user", "assistant")
 
 
 @dataclass(frozen=True)
+class Notes:
+    """What a record says beside its text."""
+
+    weights: list[float] | None = None
+    """What each answer of the assistant counts; None: 1 each."""
+
+
+@dataclass(frozen=True)
 class Shape:
     """One way to write a row."""
 
@@ -26,6 +35,8 @@ class Shape:
     optional: tuple[str, ...]
     convert: Callable[[Mapping[str, Any]], Content]
     """From a record that has the required columns. Raises RowError."""
+    annotate: Callable[[Mapping[str, Any]], Notes] = lambda _: Notes()
+    """From a record that `convert` took. Raises RowError."""
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -83,6 +94,12 @@ def _from_chat(record: Mapping[str, Any]) -> Content:
     return messages
 
 
+def _weights(record: Mapping[str, Any]) -> Notes:
+    given = [row.get("weight") for row in record["messages"] if row["role"] == "assistant"]
+    weights = [1.0 if weight is None else float(weight) for weight in given]
+    return Notes(weights if any(weight != 1.0 for weight in weights) else None)
+
+
 def _from_pair(record: Mapping[str, Any]) -> Content:
     return _exchange(_text(record, "prompt"), _text(record, "completion"))
 
@@ -116,14 +133,27 @@ def _text(record: Mapping[str, Any], name: str, *, may_be_empty: bool = False, w
 def _message(index: int, row: object) -> Message:
     if not isinstance(row, dict):
         raise RowError(problems.WRONG_TYPE, f"message {index} is {_kind(row)}; expected {{role, content}}")
-    unknown = sorted(repr(key) for key, value in row.items() if key not in ("role", "content") and value is not None)
+    known = ("role", "content", "weight")
+    unknown = sorted(repr(key) for key, value in row.items() if key not in known and value is not None)
     if unknown:
         raise RowError(problems.WRONG_COLUMNS, f"message {index} has {', '.join(unknown)}; expected role and content")
     role = row.get("role")
     if role not in _ROLES:
         raise RowError(problems.WRONG_ROLES, f"message {index} has role {role!r}; expected {', '.join(_ROLES)}")
     where = f"message {index} ({role}): "
+    _check_weight(row.get("weight"), role, where)
     return {"role": role, "content": _text(row, "content", may_be_empty=role == "system", where=where)}
+
+
+def _check_weight(weight: object, role: str, where: str) -> None:
+    if weight is None:
+        return
+    if role != "assistant":
+        raise RowError(problems.WRONG_COLUMNS, f"{where}has a weight; only answers of the assistant are trained on")
+    if isinstance(weight, bool) or not isinstance(weight, int | float):
+        raise RowError(problems.WRONG_TYPE, f"{where}weight is {_kind(weight)}; expected a number")
+    if not 0.0 <= weight < math.inf:
+        raise RowError(problems.WRONG_TYPE, f"{where}weight is {weight}; expected 0 or a positive number")
 
 
 def _check_roles(roles: list[str]) -> None:
@@ -147,7 +177,7 @@ def _kind(value: object) -> str:
 
 
 SHAPES: dict[str, Shape] = {
-    "chat": Shape(("messages",), (), _from_chat),
+    "chat": Shape(("messages",), (), _from_chat, _weights),
     "prompt_completion": Shape(("prompt", "completion"), (), _from_pair),
     "alpaca": Shape(("instruction", "output"), ("input",), _from_alpaca),
     "text": Shape(("text",), (), _from_text),

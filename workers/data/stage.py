@@ -18,7 +18,7 @@ def run(task: Task, report: Report) -> StageResult:
     report.progress(0, 0, "getting the tokenizer")
     tokenizer = load_tokenizer(resolve_base_model(task.spec.base_model, task.settings))
     output = task.new_dir("output")
-    outcome = preprocess(spec, tokenizer, output, task.check_readable, report)
+    outcome = preprocess(spec, tokenizer, output, task.check_readable, report, task.spec.objective)
     document = write_report(outcome, spec, tokenizer, output)
     train = outcome.splits["train"]
     return StageResult(

@@ -16,6 +16,7 @@ from workers.data.dataset import SPLITS
 from workers.data.encode import Encoded, Encoder
 from workers.data.engine import daft
 from workers.data.problems import RowError
+from workers.data.shapes import Notes
 
 _BATCH_ROWS = 512
 
@@ -23,6 +24,7 @@ TOKENS = pa.schema(
     [
         ("input_ids", pa.large_list(pa.int32())),
         ("trainable", pa.large_list(pa.bool_())),
+        ("weights", pa.large_list(pa.float32())),
         ("num_trainable", pa.int32()),
         ("was_truncated", pa.bool_()),
         ("has_control_text", pa.bool_()),
@@ -57,16 +59,17 @@ def _plan(part: Path, start: int, splits: npt.NDArray[np.int8], encoder: Encoder
 
     # In this process, because the tokenizer has threads of its own and gives up the interpreter lock.
     @daft.func.batch(return_dtype=dtype, use_process=False, batch_size=_BATCH_ROWS)
-    def encode(messages: Any, text: Any) -> pa.StructArray:
+    def encode(messages: Any, text: Any, notes: Any) -> pa.StructArray:
         chats, texts = messages.to_arrow().to_pylist(), text.to_arrow().to_pylist()
         rows = [json.loads(chat) if chat is not None else plain for chat, plain in zip(chats, texts, strict=True)]
-        encoded = [_fit(row, spec) for row in encoder.encode(rows)]
+        said = [Notes(**json.loads(note)) if note is not None else Notes() for note in notes.to_arrow().to_pylist()]
+        encoded = [_fit(row, spec) for row in encoder.encode(rows, [note.weights for note in said])]
         return _struct(encoded, [encoder.has_control_text(row) for row in rows])
 
-    table = daft.read_parquet(str(part)).select("ordinal", "file", "row", "messages", "text")
+    table = daft.read_parquet(str(part)).select("ordinal", "file", "row", "messages", "text", "notes")
     table = table.with_column("split", split_of(column("ordinal")))
     table = table.where(column("split").between(0, len(SPLITS) - 1))
-    table = table.with_column("tokens", encode(column("messages"), column("text")))
+    table = table.with_column("tokens", encode(column("messages"), column("text"), column("notes")))
     tokens = (column("tokens").get(name).alias(name) for name in TOKENS.names)
     return table.select("split", "file", "row", column("messages").fill_null(""), *tokens)
 
@@ -83,7 +86,8 @@ def _fit(row: Encoded | RowError, spec: DataSpec) -> _Fitted:
     if is_overlong and spec.overlong == "drop":
         return None, False, problems.OVERLONG, f"{length} tokens; data.max_length is {spec.max_length}"
     if is_overlong:
-        row = Encoded(row.input_ids[: spec.max_length], row.trainable[: spec.max_length])
+        weights = None if row.weights is None else row.weights[: spec.max_length]
+        row = Encoded(row.input_ids[: spec.max_length], row.trainable[: spec.max_length], weights)
     # Nothing predicts the first token.
     if not row.trainable[1:].any():
         cut = f" within the first {spec.max_length} of {length} tokens" if is_overlong else ""
@@ -93,14 +97,10 @@ def _fit(row: Encoded | RowError, spec: DataSpec) -> _Fitted:
 
 def _struct(rows: list[_Fitted], has_control_text: list[bool]) -> pa.StructArray:
     encoded = [row for row, *_ in rows]
-    lengths = [0 if row is None else len(row.input_ids) for row in encoded]
-    offsets = pa.array(np.cumsum([0, *lengths]), pa.int64())
-    kept = [row for row in encoded if row is not None]
-    input_ids = np.concatenate([np.zeros(0, np.int32), *(row.input_ids for row in kept)])
-    trainable = np.concatenate([np.zeros(0, np.bool_), *(row.trainable for row in kept)])
     columns = [
-        pa.LargeListArray.from_arrays(offsets, pa.array(input_ids)),
-        pa.LargeListArray.from_arrays(offsets, pa.array(trainable)),
+        _lists([None if row is None else row.input_ids for row in encoded], np.int32),
+        _lists([None if row is None else row.trainable for row in encoded], np.bool_),
+        _lists([None if row is None else row.weights for row in encoded], np.float32),
         pa.array([0 if row is None else int(row.trainable.sum()) for row in encoded], pa.int32()),
         pa.array([was_cut for _, was_cut, _, _ in rows]),
         pa.array(has_control_text),
@@ -108,3 +108,10 @@ def _struct(rows: list[_Fitted], has_control_text: list[bool]) -> pa.StructArray
         pa.array([detail for _, _, _, detail in rows], pa.string()),
     ]
     return pa.StructArray.from_arrays(columns, fields=list(TOKENS))
+
+
+def _lists(rows: list[npt.NDArray[Any] | None], dtype: type[np.generic]) -> pa.LargeListArray:
+    """One list per row; that of None is empty."""
+    values = [np.zeros(0, dtype) if row is None else row for row in rows]
+    offsets = pa.array(np.cumsum([0, *map(len, values)]), pa.int64())
+    return pa.LargeListArray.from_arrays(offsets, pa.array(np.concatenate([np.zeros(0, dtype), *values])))

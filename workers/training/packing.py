@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from luthier.spec import TrainingSpec
 from workers.training.attention import length_class
@@ -38,6 +39,9 @@ class Batch:
     """int64 [N]: token ids."""
     owners: torch.Tensor
     """int64 [N]: the document of each target, counted as in `ends`."""
+    origins: NDArray[np.int64]
+    """[N]: where each target stands among the tokens of the documents, end to end in the order of `ends`. What is known
+    of each token beside the batch, such as its weight, is looked up by it."""
     ends: torch.Tensor
     """int64 [D]: where in the row the last token of each document stands; the documents in the order of `samples`."""
     samples: tuple[Sample, ...] = ()
@@ -156,6 +160,13 @@ def make_batch(documents: Sequence[Document], prefix_length: int = 0) -> Batch:
     before[stops - lengths] = prefix_length - 1
     (targets,) = np.nonzero(trainable & (positions > 0))
     owners = np.concatenate([np.zeros(prefix_length, np.int64), np.repeat(places, lengths)])
+    starts = np.cumsum([0, *(len(document.input_ids) for document in documents)]) + prefix_length
+    origins = np.concatenate(
+        [
+            np.arange(prefix_length),
+            *(starts[place] + np.arange(length) for place, length in zip(places, lengths, strict=True)),
+        ]
+    )
     ends = np.empty(len(documents), np.int64)
     ends[places] = stops - 1
     return Batch(
@@ -166,6 +177,7 @@ def make_batch(documents: Sequence[Document], prefix_length: int = 0) -> Batch:
         predicting=torch.from_numpy(before[targets]),
         targets=torch.from_numpy(ids[targets]),
         owners=torch.from_numpy(owners[targets]),
+        origins=origins[targets],
         ends=torch.from_numpy(ends),
     )
 

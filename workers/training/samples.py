@@ -20,14 +20,21 @@ class Document(Protocol):
         """Whether the token is a target of the loss, shape [length]."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Sample:
-    """One row of the data, as the objective reads it. It is never divided between two forward passes."""
+    """One row of the data, as the objective reads it. It is never divided between two forward passes.
+
+    It equals itself alone, so that an objective can look up what it knows of it; numbers repeat between splits.
+    """
 
     number: int
     """Which row of its split, from 0."""
     documents: tuple[Document, ...]
     """For a pair of answers: the chosen one, then the rejected one."""
+    weights: NDArray[np.float32] | None = None
+    """What each token of the documents, end to end, counts as a target; None: 1 each."""
+    label: str | None = None
+    """What kind of row it is, where the data say so."""
 
     @property
     def num_targets(self) -> int:

@@ -76,7 +76,7 @@ def _leave_if_asked(report: Report) -> None:
 
 
 def _samples(rows: Sequence[Example]) -> list[Sample]:
-    return [Sample(number, (row,)) for number, row in enumerate(rows)]
+    return [Sample(number, (row,), row.weights) for number, row in enumerate(rows)]
 
 
 def _checkpoints(task: Task, report: Report) -> CheckpointStore:

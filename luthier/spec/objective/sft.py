@@ -13,7 +13,9 @@ class SftSpec(Section):
 
     type: Literal["sft"] = "sft"
     """The objective."""
+    train_on: Literal["all", "last"] = "all"
+    """Which answers of a conversation are learned: all, or the last one. A message's own `weight` counts besides."""
 
     def describe(self) -> str:
         """One line for people."""
-        return "supervised fine-tuning on the assistant's answers"
+        return f"supervised fine-tuning on the assistant's {'answers' if self.train_on == 'all' else 'last answers'}"

@@ -1,8 +1,13 @@
-"""Supervised fine-tuning: cross-entropy of the targets, each of which counts the same."""
+"""Supervised fine-tuning: cross-entropy of the targets, each of which counts the same unless the row says otherwise.
+
+The loss of a step is the mean over all of its targets by their weights: sum of w nll / sum of w.
+"""
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional
 
@@ -31,17 +36,38 @@ class Sft:
         """Nothing to do."""
 
     def weigh(self, sample: Sample) -> float:
-        """Its targets."""
-        return sample.num_targets
+        """Its targets, each by its weight."""
+        if sample.weights is None:
+            return sample.num_targets
+        starts = np.cumsum([0, *(len(document.input_ids) for document in sample.documents[:-1])])
+        return float(sample.weights.sum(dtype=np.float64) - sample.weights[starts].sum(dtype=np.float64))
 
     def measure(self, model: nn.Module, batch: Batch, compute: torch.dtype) -> Measured:
-        """Negative log-likelihood of the batch's targets in nats, summed."""
+        """Negative log-likelihood of the batch's targets in nats, summed by their weights."""
         return Measured(summed_loss(model, batch, compute))
 
 
 def summed_loss(model: nn.Module, batch: Batch, compute: torch.dtype) -> torch.Tensor:
-    """Negative log-likelihood of the batch's targets in nats, summed, fp32 scalar.
+    """Negative log-likelihood of the batch's targets in nats, summed by their weights, fp32 scalar.
 
-    A sum, not a mean: a step may consist of several batches, and every target of the step counts the same.
+    A sum, not a mean: a step may consist of several batches, and what a target counts does not depend on its batch.
     """
-    return functional.cross_entropy(target_logits(model, batch, compute), batch.targets, reduction="sum")
+    weights = target_weights(batch)
+    logits = target_logits(model, batch, compute)
+    if weights is None:
+        return functional.cross_entropy(logits, batch.targets, reduction="sum")
+    return functional.cross_entropy(logits, batch.targets, reduction="none") @ weights
+
+
+def target_weights(batch: Batch) -> torch.Tensor | None:
+    """fp32 [N]: what each target counts; None: 1 each."""
+    if all(sample.weights is None for sample in batch.samples):
+        return None
+    per_token = np.concatenate([_token_weights(sample) for sample in batch.samples])
+    return torch.from_numpy(per_token[batch.origins]).to(batch.targets.device)
+
+
+def _token_weights(sample: Sample) -> NDArray[np.float32]:
+    if sample.weights is not None:
+        return sample.weights
+    return np.ones(sum(len(document.input_ids) for document in sample.documents), np.float32)

@@ -63,6 +63,39 @@ def test_every_answer_of_a_long_conversation_is_trained_on(tokenizer: PreTrained
     assert spans(tokenizer, row) == ["first 🦊<|im_end|>", " second<|im_end|>", "third<|im_end|>"]
 
 
+def test_the_weight_of_an_answer_is_that_of_its_tokens_and_zero_is_context(tokenizer: PreTrainedTokenizerBase) -> None:
+    row = chat("one", "first", "two", " second", "three", "third")
+    (plain,) = Encoder(tokenizer).encode([row])
+    (weighted,) = Encoder(tokenizer).encode([row], [[0.5, 0.0, 2.0]])
+    assert isinstance(plain, Encoded)
+    assert isinstance(weighted, Encoded)
+    assert plain.weights is None
+    assert weighted.input_ids.tolist() == plain.input_ids.tolist()
+    assert spans(tokenizer, weighted) == ["first<|im_end|>", "third<|im_end|>"]
+    assert weighted.weights is not None
+    assert weighted.weights.dtype == np.float32
+    assert set(weighted.weights[~weighted.trainable]) == {0.0}
+    assert weighted.weights[weighted.trainable][[0, -1]].tolist() == [0.5, 2.0]
+
+
+def test_an_answer_of_weight_zero_needs_no_weights(tokenizer: PreTrainedTokenizerBase) -> None:
+    (row,) = Encoder(tokenizer).encode([chat("one", "first", "two", "second")], [[0.0, 1.0]])
+    assert isinstance(row, Encoded)
+    assert row.weights is None
+    assert spans(tokenizer, row) == ["second<|im_end|>"]
+
+
+def test_the_last_answer_alone_is_trained_on_where_the_job_says_so(tokenizer: PreTrainedTokenizerBase) -> None:
+    row = chat("one", "first", "two", "second")
+    plain, weighted = Encoder(tokenizer, "last_answer").encode([row, row], [None, [7.0, 0.5]])
+    assert isinstance(plain, Encoded)
+    assert isinstance(weighted, Encoded)
+    assert spans(tokenizer, plain) == spans(tokenizer, weighted) == ["second<|im_end|>"]
+    assert plain.weights is None
+    assert weighted.weights is not None
+    assert set(weighted.weights[weighted.trainable]) == {0.5}
+
+
 @pytest.mark.parametrize("template", [None, LLAMA3, NO_CONTROL_TOKENS])
 @pytest.mark.parametrize("row", [chat("a", "b"), chat("a", "\nb", "c", " d "), chat("x", "y", system="s")])
 def test_ids_before_the_last_answer_are_those_of_the_prompt(

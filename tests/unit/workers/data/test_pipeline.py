@@ -11,7 +11,8 @@ import pytest
 from pyarrow import parquet as pq
 from transformers import PreTrainedTokenizerBase
 
-from workers.data.dataset import SCHEMA, SPLITS, load_split, split_path
+from luthier.spec import SftSpec
+from workers.data.dataset import NOTES, SCHEMA, SPLITS, load_split, split_path
 from workers.failures import ConfigError, DataError, PreemptedError
 
 Run = Callable[..., Any]
@@ -63,10 +64,31 @@ def test_text_rows_have_no_messages(write_rows: Write, run: Run, tokenizer: PreT
     assert tokenizer.decode(second.input_ids) == "a time<|im_end|>"
 
 
+def test_weights_and_the_answers_that_the_job_trains_on_reach_the_artifact(write_rows: Write, run: Run) -> None:
+    turn, answer = {"role": "user", "content": "hello"}, {"role": "assistant", "content": "world"}
+    path = write_rows(
+        [
+            {"messages": [turn, answer, turn, {**answer, "weight": 0.5}]},
+            {"messages": [turn, answer, {**turn, "content": "again"}, answer]},
+            {"messages": [turn, {**answer, "weight": 0}]},
+        ]
+    )
+    folder, outcome = run(path, **WHOLE)
+    weighted, plain = load_split(folder, "train")
+    assert weighted.weights is not None
+    assert sorted({float(weight) for weight in weighted.weights}) == [0.0, 0.5, 1.0]
+    assert (weighted.weights > 0).tolist() == weighted.trainable.tolist()
+    assert weighted.messages == [turn, answer, turn, answer]
+    assert plain.weights is None
+    assert outcome.ledger.counts == {"nothing to train on": 1}
+    (last, _) = load_split(run(path, objective=SftSpec(train_on="last"), **WHOLE)[0], "train")
+    assert last.trainable.sum() * 2 == weighted.trainable.sum()
+
+
 def test_artifact_has_the_agreed_columns_and_all_three_files(write_rows: Write, run: Run) -> None:
     folder, _ = run(write_rows(PAIRS[:1]), **WHOLE)
     for name in SPLITS:
-        assert pq.read_schema(split_path(folder, name)).equals(SCHEMA)
+        assert pq.read_schema(split_path(folder, name)).equals(pa.unify_schemas([SCHEMA, NOTES]))
     assert [len(load_split(folder, name)) for name in SPLITS] == [1, 0, 0]
     (example,) = load_split(folder, "train")
     assert (example.prompt, example.reference) == ([{"role": "user", "content": "hello 0"}], "world 0")

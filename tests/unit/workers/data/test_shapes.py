@@ -82,7 +82,12 @@ def test_system_prompt_is_put_first_unless_there_is_one() -> None:
         ([{"role": "user"}, ANSWER], "wrong type", "message 1 (user): content is null"),
         ([{"role": "user", "content": [1]}, ANSWER], "wrong type", "content is a list"),
         ([USER, {"role": "assistant", "content": " \n"}], "empty", "message 2 (assistant): content is empty"),
-        ([USER, {**ANSWER, "weight": 0}], "wrong columns", "message 2 has 'weight'"),
+        ([USER, {**ANSWER, "tool_calls": []}], "wrong columns", "message 2 has 'tool_calls'"),
+        ([{**USER, "weight": 1}, ANSWER], "wrong columns", "message 1 (user): has a weight; only answers"),
+        ([USER, {**ANSWER, "weight": "1"}], "wrong type", "message 2 (assistant): weight is text"),
+        ([USER, {**ANSWER, "weight": True}], "wrong type", "weight is a boolean"),
+        ([USER, {**ANSWER, "weight": -0.5}], "wrong type", "weight is -0.5; expected 0 or a positive number"),
+        ([USER, {**ANSWER, "weight": float("nan")}], "wrong type", "weight is nan"),
     ],
 )
 def test_bad_conversation_is_named_by_message(messages: object, reason: str, detail: str) -> None:
@@ -90,6 +95,19 @@ def test_bad_conversation_is_named_by_message(messages: object, reason: str, det
         convert({"messages": messages}, SHAPES["chat"], None)
     assert caught.value.reason == reason
     assert detail in caught.value.detail
+
+
+@pytest.mark.parametrize(
+    ("given", "weights"),
+    [([None, 1], None), ([0, None], [0.0, 1.0]), ([0.25, 2], [0.25, 2.0])],
+)
+def test_weights_of_the_answers_are_noted_and_not_part_of_the_text(
+    given: list[float | None], weights: list[float] | None
+) -> None:
+    answers = [ANSWER if weight is None else {**ANSWER, "weight": weight} for weight in given]
+    row = {"messages": [SYSTEM, USER, answers[0], {**USER, "weight": None}, answers[1]]}
+    assert convert(row, SHAPES["chat"], None) == [SYSTEM, USER, ANSWER, USER, ANSWER]
+    assert SHAPES["chat"].annotate(row).weights == weights
 
 
 @pytest.mark.parametrize(

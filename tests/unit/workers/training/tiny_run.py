@@ -19,6 +19,7 @@ from workers.training.checkpoints import CheckpointStore
 from workers.training.engine import Engine
 from workers.training.methods.base import Control, NoControl
 from workers.training.methods.lora import add_lora
+from workers.training.objectives import Objective
 from workers.training.objectives.sft import Sft
 from workers.training.samples import Sample
 
@@ -65,8 +66,8 @@ def make_documents(num: int, seed: int = 0) -> list[SimpleNamespace]:
 
 
 def as_samples(documents: Sequence[Any]) -> list[Sample]:
-    """One sample per document."""
-    return [Sample(number, (document,)) for number, document in enumerate(documents)]
+    """One sample per document; what is a sample already stays."""
+    return [row if isinstance(row, Sample) else Sample(number, (row,)) for number, row in enumerate(documents)]
 
 
 def make_base(vocab_size: int = 64) -> LlamaForCausalLM:
@@ -113,6 +114,7 @@ def make_engine(
     validation: list[Any] | None = None,
     compute: torch.dtype = torch.float32,
     make_control: Callable[[int], Control] = lambda _: NoControl(),
+    objective: Objective | None = None,
     **overrides: Any,
 ) -> tuple[Engine, nn.Module]:
     """An engine that goes on from the newest of `earlier`; `overrides` are of the job's `training` section."""
@@ -124,7 +126,7 @@ def make_engine(
         as_samples(make_documents(40) if train is None else train),
         as_samples(make_documents(6, seed=9) if validation is None else validation),
         TrainingSpec.model_validate(settings | overrides),
-        objective=Sft(SftSpec()),
+        objective=objective or Sft(SftSpec()),
         compute=compute,
         report=report,
         checkpoints=checkpoints,

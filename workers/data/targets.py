@@ -1,0 +1,17 @@
+"""Which tokens of a row are trained on, by what the job is to learn."""
+
+from typing import Literal
+
+from luthier.spec import ObjectiveSpec, SftSpec
+
+Targets = Literal["answers", "last_answer"]
+"""Of a conversation: every answer of the assistant, or the last one alone."""
+
+
+def targets_of(objective: ObjectiveSpec) -> Targets:
+    """What the rows of such a job are encoded for."""
+    match objective:
+        case SftSpec(train_on="last"):
+            return "last_answer"
+        case _:
+            return "answers"
