@@ -32,6 +32,9 @@ class TrainingSpec(Section):
     """Put several examples into one row, without attention between them."""
     pack_length: int = Field(default=1024, ge=8, le=131072)
     """Tokens in a packed row; at least `data.max_length`."""
+    order: Literal["shuffled", "as_given", "short_first"] = "shuffled"
+    """Of the examples within an epoch. `as_given`: that of the training split, for a curriculum of one's own.
+    `short_first`: by length, those of equal length shuffled. These two fill packs less tightly, in that order."""
     per_device_train_batch_size: int = Field(default=1, ge=1)
     """Rows (packed, or examples without packing) in one forward pass."""
     gradient_accumulation_steps: int = Field(default=1, ge=1)

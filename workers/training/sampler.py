@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,7 +22,7 @@ class Position:
 
 
 class Sampler:
-    """Deals the rows (packs, or single documents) of each epoch in an order of its own."""
+    """Deals the rows (packs, or single documents) of each epoch in the order that the job names."""
 
     def __init__(self, lengths: Sequence[int], pack_length: int, spec: TrainingSpec) -> None:
         self._lengths = lengths
@@ -57,10 +57,41 @@ class Sampler:
         return hashlib.sha256(",".join(map(str, documents)).encode()).hexdigest()[:16]
 
     def _deal(self, epoch: int) -> list[list[int]]:
-        """Rows of `epoch`: documents shuffled, packed, and the packs shuffled again."""
+        """Rows of `epoch`, as many in each. Packs of shuffled documents are shuffled again, because packing sorts."""
         rng = np.random.default_rng((self._spec.seed, epoch))
-        order = [int(index) for index in rng.permutation(len(self._lengths))]
+        order = ORDERS[self._spec.order](self._lengths, rng)
         if not self._spec.packing:
             return [[document] for document in order]
+        if self._spec.order != "shuffled":
+            return _fill(self._lengths, self._pack_length, order)
         rows = pack(self._lengths, self._pack_length, order)
         return [rows[index] for index in rng.permutation(len(rows))]
+
+
+def _shuffled(lengths: Sequence[int], rng: np.random.Generator) -> list[int]:
+    return [int(index) for index in rng.permutation(len(lengths))]
+
+
+def _short_first(lengths: Sequence[int], rng: np.random.Generator) -> list[int]:
+    return sorted(_shuffled(lengths, rng), key=lambda index: lengths[index])
+
+
+ORDERS: dict[str, Callable[[Sequence[int], np.random.Generator], list[int]]] = {
+    "shuffled": _shuffled,
+    "as_given": lambda lengths, _: list(range(len(lengths))),
+    "short_first": _short_first,
+}
+"""Documents of an epoch in their order, by the name that the job file uses."""
+
+
+def _fill(lengths: Sequence[int], capacity: int, order: Sequence[int]) -> list[list[int]]:
+    """Rows of at most `capacity` tokens, each closed when the next document no longer fits: the order stays."""
+    rows: list[list[int]] = [[]]
+    room = capacity
+    for document in order:
+        if lengths[document] > room and rows[-1]:
+            rows.append([])
+            room = capacity
+        rows[-1].append(document)
+        room -= lengths[document]
+    return rows

@@ -1,12 +1,23 @@
 """The order of the data is a function of seed, epoch and step alone."""
 
+from typing import Literal
+
+import pytest
+
 from luthier.spec import TrainingSpec
 from workers.training.sampler import Position, Sampler
 
 LENGTHS = [5 + (7 * index) % 11 for index in range(50)]
 
 
-def make_sampler(seed: int = 1, *, packing: bool = True, rows: int = 2, accumulation: int = 2) -> Sampler:
+def make_sampler(
+    seed: int = 1,
+    *,
+    packing: bool = True,
+    rows: int = 2,
+    accumulation: int = 2,
+    order: Literal["shuffled", "as_given", "short_first"] = "shuffled",
+) -> Sampler:
     spec = TrainingSpec(
         seed=seed,
         packing=packing,
@@ -14,6 +25,7 @@ def make_sampler(seed: int = 1, *, packing: bool = True, rows: int = 2, accumula
         per_device_train_batch_size=rows,
         gradient_accumulation_steps=accumulation,
         num_train_epochs=2.5,
+        order=order,
     )
     return Sampler(LENGTHS, 32, spec)
 
@@ -51,3 +63,29 @@ def test_position_counts_epochs_and_rows() -> None:
     sampler = make_sampler(packing=False, rows=3, accumulation=2)
     assert sampler.position(8) == Position(epoch=0, row=48)
     assert sampler.position(9) == Position(epoch=1, row=0)
+
+
+@pytest.mark.parametrize("packing", [True, False])
+def test_as_given_is_as_given_in_every_epoch(packing: bool) -> None:
+    sampler = make_sampler(packing=packing, order="as_given")
+    assert epoch_of(sampler, 0) == epoch_of(sampler, 1) == list(range(50))
+
+
+@pytest.mark.parametrize("packing", [True, False])
+def test_short_ones_come_first_and_equal_ones_in_another_order(packing: bool) -> None:
+    sampler = make_sampler(packing=packing, order="short_first")
+    first, second = epoch_of(sampler, 0), epoch_of(sampler, 1)
+    assert sorted(first) == sorted(second) == list(range(50))
+    assert [LENGTHS[index] for index in first] == [LENGTHS[index] for index in second] == sorted(LENGTHS)
+    assert first != second
+    assert epoch_of(make_sampler(packing=packing, order="short_first"), 1) == second
+    assert epoch_of(make_sampler(seed=2, packing=packing, order="short_first"), 1) != second
+
+
+@pytest.mark.parametrize("order", ["as_given", "short_first"])
+def test_packs_in_an_order_are_as_full_as_the_order_allows(order: Literal["as_given", "short_first"]) -> None:
+    sampler = make_sampler(rows=1, accumulation=1, order=order)
+    rows = [batch for step in range(sampler.steps_per_epoch) for batch in sampler.micro_batches(step)]
+    totals = [sum(LENGTHS[index] for index in row) for row in rows]
+    assert max(totals) <= 32
+    assert all(total + LENGTHS[later[0]] > 32 for total, later in zip(totals, rows[1:], strict=False))
