@@ -146,6 +146,8 @@ class Engine:
         step = self._progress.step
         batches = self._batches(step)
         leave_if_asked = partial(self._leave_if_asked, rng_tensors(self._device))
+        samples = [sample for batch in batches for sample in batch.samples]
+        self._objective.begin(self._model, samples, self._compute)
         figures = self._stepper.take(step, self._num_steps, batches, leave_if_asked)
         num_tokens = sum(batch.num_tokens for batch in batches)
         seconds = time.perf_counter() - started
@@ -189,6 +191,8 @@ class Engine:
             return False
         rng = rng_tensors(self._device)
         self._model.eval()
+        samples = [sample for batch in self._validation for sample in batch.samples]
+        self._objective.begin(self._model, samples, self._compute)
         sums: Counter[str] = Counter()
         for batch in self._validation:
             self._leave_if_asked(rng)

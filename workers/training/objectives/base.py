@@ -39,6 +39,10 @@ class Objective(Protocol):
         """Once per attempt and split, with the weights that training starts from, not those of a checkpoint."""
         ...
 
+    def begin(self, model: nn.Module, samples: Sequence[Sample], compute: torch.dtype) -> None:
+        """Before the forward passes over `samples`: all of an optimizer step, on all ranks, or all of a validation."""
+        ...
+
     def weigh(self, sample: Sample) -> float:
         """What the sample counts in the mean over a step: its targets, or 1. With 0 it is left out of validation."""
         ...
