@@ -59,6 +59,9 @@ class TrainingSpec(Section):
     """Of `sgd`."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     """Of the matrix products and of frozen weights. `auto` measures which is faster. Trained weights stay fp32."""
+    gradient_checkpointing: Literal["none", "selective", "full"] = "none"
+    """Compute activations again in the backward pass instead of keeping them: less memory, more time. `full`: of every
+    layer; `selective`: of every second one."""
     eval_steps: int | None = Field(default=None, ge=1)
     """Steps between two validation losses. Absent: ten over the run."""
     save_steps: int | None = Field(default=None, ge=1)

@@ -25,6 +25,7 @@ from workers.training.methods.base import Control, NoControl
 from workers.training.objectives import Objective
 from workers.training.optimizers import optimizer_tensors, trainable_parameters
 from workers.training.packing import Batch, batch_of, own_lengths, pack_fixed, shared_prefix, split_pass
+from workers.training.recompute import recompute_activations
 from workers.training.resume import load_weights, restore
 from workers.training.rng import rng_tensors
 from workers.training.sampler import Sampler
@@ -84,6 +85,7 @@ class Engine:
         self._report = report
         self._checkpoints = checkpoints
         self._refit = refit
+        recompute_activations(model, spec.gradient_checkpointing)
         self._parameters = trainable_parameters(model)
         objective.check(train, validation)
         useful = [sample for sample in validation if objective.weigh(sample)]

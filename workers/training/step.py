@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
+from peft.helpers import disable_input_dtype_casting
 from torch import nn
 
 from luthier.spec import TrainingSpec
@@ -83,5 +84,7 @@ class Stepper:
         with fits_into_memory(batch):
             measured = self._objective.measure(self._model, batch, self._compute)
             loss = measured.loss / total
-            loss.backward()  # type: ignore[no-untyped-call]
+            # Activations that are computed again must be cast as they were the first time (forward.py).
+            with disable_input_dtype_casting(self._model, active=self._compute != torch.float32):
+                loss.backward()  # type: ignore[no-untyped-call]
         return {"loss": loss.item(), **{name: value / total for name, value in measured.figures.items()}}
