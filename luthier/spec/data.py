@@ -27,8 +27,8 @@ class DataSpec(Section):
     """Put before every conversation that has no system message of its own."""
     max_length: int = Field(default=1024, ge=8, le=131072)
     """Longest example in tokens."""
-    overlong: Literal["drop", "truncate"] = "drop"
-    """What happens to a longer one. Both are counted in the report."""
+    overlong: Literal["drop", "truncate", "split"] = "drop"
+    """What happens to a longer one; the report counts them. `split` makes several examples of it, for pre-training."""
     deduplicate: bool = True
     """Drop rows that are equal after normalising white space; the first one stays."""
     on_invalid_row: Literal["fail", "drop"] = "fail"

@@ -71,6 +71,11 @@ class JobSpec(Section):
                 f"training.pack_length ({self.training.pack_length}) is smaller than data.max_length "
                 f"({self.data.max_length}); raise it or set training.packing: false"
             )
+        if self.data.overlong == "split" and self.objective.type != "pretrain":
+            raise ValueError(
+                f"data.overlong is split, which would tear the rows of objective.type {self.objective.type} apart; "
+                "set it to drop or truncate, or objective.type: pretrain"
+            )
         if "triton" in self.export.formats and "merged" not in self.export.formats:
             raise ValueError("export.formats has 'triton' without 'merged'; add 'merged'")
         if self.deploy is not None and "triton" not in self.export.formats:

@@ -2,8 +2,8 @@
 
 What is trained on: answers of the assistant, from the end of what `render_prompt` gives for it, through the control
 token that ends the turn (or, if the template writes none, through the template's own ending and an added
-end-of-sequence token). Texts are trained on as a whole. A weight of an answer holds for all of its tokens; an answer of
-weight 0 is context.
+end-of-sequence token). Texts are trained on as a whole, and so are conversations where the job learns rendered text. A
+weight of an answer holds for all of its tokens; an answer of weight 0 is context.
 
 No template needs `{% generation %}` marks. Instead each conversation is rendered up to each answer, with and without
 it, and each of these renderings must be a prefix of the next. A template for which that is not so (it rewrites
@@ -77,6 +77,9 @@ class Encoder:
         """
         results: dict[int, Encoded | RowError] = {}
         chats = {index: row for index, row in enumerate(rows) if not isinstance(row, str)}
+        if self.as_text:
+            results |= zip(chats, map(self._encode_rendered, chats.values()), strict=True)
+            chats = {}
         rendered: dict[int, _Rendered] = {}
         for index, outcome in zip(chats, self._render(list(chats.values())), strict=True):
             if isinstance(outcome, _Rendered):
@@ -89,6 +92,11 @@ class Encoder:
         results |= zip(texts, self._encode_texts(list(texts.values())), strict=True)
         return [results[index] for index in range(len(rows))]
 
+    @property
+    def as_text(self) -> bool:
+        """Whether a conversation is no more than its rendered text."""
+        return self._targets == "everything"
+
     def has_control_text(self, row: Content) -> bool:
         """Whether a content spells one of the tokenizer's control tokens."""
         contents = [row] if isinstance(row, str) else [message["content"] for message in row]
@@ -96,8 +104,20 @@ class Encoder:
 
     def _encode_texts(self, texts: Sequence[str]) -> Iterator[Encoded]:
         for ids in token_ids(self._tokenizer, texts, add_special=True):
-            ends = self._end_of_sequence() if not ids or ids[-1] != self._tokenizer.eos_token_id else []
-            yield Encoded(np.array(ids + ends, np.int32), np.ones(len(ids) + len(ends), np.bool_))
+            yield self._whole(ids, is_ended=bool(ids) and ids[-1] == self._tokenizer.eos_token_id)
+
+    def _encode_rendered(self, messages: Sequence[Message]) -> Encoded | RowError:
+        """The conversation as one text; special tokens are those that the template writes."""
+        try:
+            (text,) = render_texts(self._tokenizer, [messages], add_generation_prompt=False)
+        except TemplateError as error:
+            return RowError(problems.REFUSED_BY_TEMPLATE, str(error))
+        return self._whole(token_ids(self._tokenizer, [text])[0], is_ended=self._ends_with_control(text))
+
+    def _whole(self, ids: list[int], *, is_ended: bool) -> Encoded:
+        """All of a text, and its end."""
+        ids = ids if is_ended else ids + self._end_of_sequence()
+        return Encoded(np.array(ids, np.int32), np.ones(len(ids), np.bool_))
 
     def _end_of_sequence(self) -> list[int]:
         end = self._tokenizer.eos_token_id

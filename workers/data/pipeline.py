@@ -28,6 +28,7 @@ from workers.data.statistics import SplitStatistics
 from workers.data.tables import open_parts, open_table
 from workers.data.targets import targets_of
 from workers.data.tokenise import tokenise
+from workers.data.windows import split_windows
 from workers.failures import ConfigError, DataError, PreemptedError
 from workers.task import Report
 
@@ -62,6 +63,8 @@ class Outcome:
         default_factory=lambda: {name: SplitStatistics() for name in SPLITS}
     )
     num_truncated: int = 0
+    num_added_windows: int = 0
+    """Examples beyond the first one of their row."""
     num_control_text: int = 0
     """Rows whose text spells a control token."""
 
@@ -181,6 +184,10 @@ def _tokenise(
                 )
             good = pa.Table.from_batches([batch]).filter(pc.is_null(batch["reason"]))
             good = good.append_column("source", names.take(good["file"]))
+            if spec.overlong == "split":
+                num_rows = good.num_rows
+                good = split_windows(good, spec.max_length)
+                outcome.num_added_windows += good.num_rows - num_rows
             for number, name in enumerate(SPLITS):
                 part = good.filter(pc.equal(good["split"], number))
                 tables[name].write(part)

@@ -1,6 +1,6 @@
 """`report.json`, `report.md` and `lengths.svg` of a dataset artifact: what was read, what became of every row.
 
-The numbers add up: `num_rows_read` = the rows of the three splits + the rows of `dropped`.
+The numbers add up: `num_rows_read` + `num_added_windows` = the rows of the three splits + the rows of `dropped`.
 """
 
 import hashlib
@@ -88,6 +88,7 @@ def _document(outcome: Outcome, spec: DataSpec, tokenizer: PreTrainedTokenizerBa
         "num_rows_read": outcome.num_rows,
         "num_dropped": outcome.ledger.counts.total(),
         "num_truncated": outcome.num_truncated,
+        "num_added_windows": outcome.num_added_windows,
         "dropped": outcome.ledger.document(),
         "splits": {name: statistics.document() for name, statistics in outcome.splits.items()},
         "samples": [

@@ -10,7 +10,7 @@ def page(document: dict[str, Any]) -> str:
         "# Data report",
         *(f"> **Note:** {warning}\n" for warning in document["warnings"]),
         f"{document['num_rows_read']} rows read, {document['num_dropped']} dropped, "
-        f"{document['num_truncated']} truncated.",
+        f"{document['num_truncated']} truncated{_windows(document['num_added_windows'])}.",
         "## Sources",
         _table(
             ["file", "split", "type", "format", "rows", "sha256"],
@@ -32,6 +32,10 @@ def page(document: dict[str, Any]) -> str:
         *(_sample(sample) for sample in document["samples"]),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _windows(num_added: int) -> str:
+    return f", {num_added} examples more because long texts were split" if num_added else ""
 
 
 def _split(name: str, split: dict[str, Any]) -> list[object]:

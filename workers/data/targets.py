@@ -2,10 +2,11 @@
 
 from typing import Literal
 
-from luthier.spec import ObjectiveSpec, SftSpec
+from luthier.spec import ObjectiveSpec, PretrainSpec, SftSpec
 
-Targets = Literal["answers", "last_answer"]
-"""Of a conversation: every answer of the assistant, or the last one alone."""
+Targets = Literal["answers", "last_answer", "everything"]
+"""Of a conversation every answer of the assistant, or the last one alone; or all of the rendered text. A row of plain
+text is trained on as a whole in any case."""
 
 
 def targets_of(objective: ObjectiveSpec) -> Targets:
@@ -13,5 +14,7 @@ def targets_of(objective: ObjectiveSpec) -> Targets:
     match objective:
         case SftSpec(train_on="last"):
             return "last_answer"
+        case PretrainSpec():
+            return "everything"
         case _:
             return "answers"

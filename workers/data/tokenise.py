@@ -1,4 +1,7 @@
-"""The rows that stay, as tokens: encoded by Daft in batches, in order, cut or dropped where too long."""
+"""The rows that stay, as tokens: encoded by Daft in batches, in order, cut or dropped where too long.
+
+Rows that are to be split come whole: see windows.py.
+"""
 
 import json
 from collections.abc import Iterator
@@ -71,7 +74,8 @@ def _plan(part: Path, start: int, splits: npt.NDArray[np.int8], encoder: Encoder
     table = table.where(column("split").between(0, len(SPLITS) - 1))
     table = table.with_column("tokens", encode(column("messages"), column("text"), column("notes")))
     tokens = (column("tokens").get(name).alias(name) for name in TOKENS.names)
-    return table.select("split", "file", "row", column("messages").fill_null(""), *tokens)
+    messages = daft.lit("").alias("messages") if encoder.as_text else column("messages").fill_null("")
+    return table.select("split", "file", "row", messages, *tokens)
 
 
 _Fitted = tuple[Encoded | None, bool, str | None, str | None]
@@ -83,6 +87,8 @@ def _fit(row: Encoded | RowError, spec: DataSpec) -> _Fitted:
         return None, False, row.reason, row.detail
     length = len(row.input_ids)
     is_overlong = length > spec.max_length
+    if is_overlong and spec.overlong == "split":
+        return row, False, None, None
     if is_overlong and spec.overlong == "drop":
         return None, False, problems.OVERLONG, f"{length} tokens; data.max_length is {spec.max_length}"
     if is_overlong:

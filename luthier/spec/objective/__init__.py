@@ -12,6 +12,7 @@ from luthier.spec.objective.dpo import DpoSpec
 from luthier.spec.objective.ipo import IpoSpec
 from luthier.spec.objective.kto import KtoSpec
 from luthier.spec.objective.orpo import OrpoSpec
+from luthier.spec.objective.pretrain import PretrainSpec
 from luthier.spec.objective.sft import SftSpec
 from luthier.spec.objective.simpo import SimpoSpec
 
@@ -22,9 +23,9 @@ def _with_type(section: Any) -> Any:
 
 
 ObjectiveSpec = Annotated[
-    SftSpec | DpoSpec | IpoSpec | KtoSpec | OrpoSpec | SimpoSpec,
+    SftSpec | PretrainSpec | DpoSpec | IpoSpec | KtoSpec | OrpoSpec | SimpoSpec,
     Field(discriminator="type"),
     BeforeValidator(_with_type),
 ]
 
-__all__ = ["DpoSpec", "IpoSpec", "KtoSpec", "ObjectiveSpec", "OrpoSpec", "SftSpec", "SimpoSpec"]
+__all__ = ["DpoSpec", "IpoSpec", "KtoSpec", "ObjectiveSpec", "OrpoSpec", "PretrainSpec", "SftSpec", "SimpoSpec"]

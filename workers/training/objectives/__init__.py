@@ -17,6 +17,7 @@ from workers.training.objectives.simpo import make_simpo
 
 OBJECTIVES: dict[str, Callable[[Any], Objective]] = {
     "sft": Sft,
+    "pretrain": Sft,
     "dpo": make_dpo,
     "ipo": make_ipo,
     "kto": Kto,

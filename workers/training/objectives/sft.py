@@ -1,5 +1,6 @@
 """Supervised fine-tuning: cross-entropy of the targets, each of which counts the same unless the row says otherwise.
 
+Continued pre-training is the same with every token a target, which is up to the data.
 The loss of a step is the mean over all of its targets by their weights: sum of w nll / sum of w.
 """
 
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional
 
-from luthier.spec import SftSpec
+from luthier.spec import PretrainSpec, SftSpec
 from workers.failures import DataError
 from workers.training.forward import target_logits
 from workers.training.objectives.base import Measured, Passes
@@ -22,20 +23,17 @@ from workers.training.samples import Sample
 class Sft:
     """An `Objective`; the order of the documents and how they are packed do not matter to it."""
 
-    def __init__(self, _: SftSpec) -> None:
-        """The section has nothing to set."""
+    def __init__(self, _: SftSpec | PretrainSpec) -> None:
+        """What the sections have to set is done to the data."""
 
     def check(self, train: Sequence[Sample], _: Sequence[Sample]) -> None:
         """See `Objective`."""
         if not any(sample.num_targets for sample in train):
             raise DataError(
-                "no token of the training split is a target; check that the rows have an assistant's answer"
+                "no token of the training split is a target; check that the rows have texts or assistant answers"
             )
 
     def prepare(self, model: nn.Module, samples: Sequence[Sample], passes: Passes, compute: torch.dtype) -> None:
-        """Nothing to do."""
-
-    def begin(self, model: nn.Module, samples: Sequence[Sample], compute: torch.dtype) -> None:
         """Nothing to do."""
 
     def weigh(self, sample: Sample) -> float:

@@ -149,6 +149,28 @@ def test_text_is_trained_on_as_a_whole_and_ends(tokenizer: PreTrainedTokenizerBa
     assert row.trainable.all()
 
 
+@pytest.mark.parametrize("template", [None, NO_CONTROL_TOKENS, FORGETFUL])
+def test_a_conversation_to_be_learned_as_text_is_all_that_the_template_writes(
+    tokenizer: PreTrainedTokenizerBase, template: str | None
+) -> None:
+    if template:
+        tokenizer.chat_template = template
+    messages = chat("one", "first", "two", "second")
+    (row,) = Encoder(tokenizer, "everything").encode([messages])
+    assert isinstance(row, Encoded)
+    assert row.trainable.all()
+    text = render_texts(tokenizer, [messages], add_generation_prompt=False)[0]
+    end = "<|im_end|>" if template == NO_CONTROL_TOKENS else ""
+    assert tokenizer.decode(row.input_ids, skip_special_tokens=False) == text + end
+
+
+def test_a_conversation_that_the_template_refuses_is_no_text_either(tokenizer: PreTrainedTokenizerBase) -> None:
+    tokenizer.chat_template = SYSTEMLESS
+    bad, good = Encoder(tokenizer, "everything").encode([chat("a", "b", system="s"), chat("a", "b")])
+    assert isinstance(bad, RowError)
+    assert isinstance(good, Encoded)
+
+
 def test_text_that_ends_already_is_not_ended_twice(tokenizer: PreTrainedTokenizerBase) -> None:
     assert encoded(tokenizer, "hello<|im_end|>").input_ids.tolist().count(tokenizer.eos_token_id) == 1
 

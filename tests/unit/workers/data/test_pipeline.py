@@ -11,7 +11,7 @@ import pytest
 from pyarrow import parquet as pq
 from transformers import PreTrainedTokenizerBase
 
-from luthier.spec import SftSpec
+from luthier.spec import PretrainSpec, SftSpec
 from workers.data.dataset import NOTES, SCHEMA, SPLITS, load_split, split_path
 from workers.failures import ConfigError, DataError, PreemptedError
 
@@ -83,6 +83,34 @@ def test_weights_and_the_answers_that_the_job_trains_on_reach_the_artifact(write
     assert outcome.ledger.counts == {"nothing to train on": 1}
     (last, _) = load_split(run(path, objective=SftSpec(train_on="last"), **WHOLE)[0], "train")
     assert last.trainable.sum() * 2 == weighted.trainable.sum()
+
+
+@pytest.mark.parametrize("max_length", [8, 9, 13, 1024])
+def test_windows_of_a_text_have_every_token_as_a_target_once(write_rows: Write, run: Run, max_length: int) -> None:
+    path = write_rows([{"text": f"{number} " * number} for number in (1, 7, 8, 9, 15, 30)])
+    whole = load_split(run(path, objective=PretrainSpec(type="pretrain"), **WHOLE)[0], "train")
+    folder, outcome = run(
+        path, objective=PretrainSpec(type="pretrain"), max_length=max_length, overlong="split", **WHOLE
+    )
+    windows = load_split(folder, "train")
+    assert outcome.num_added_windows == len(windows) - len(whole)
+    assert (outcome.num_added_windows > 0) == (max_length < 1024)
+    assert outcome.splits["train"].num_trainable_tokens == sum(int(window.trainable.sum()) for window in windows)
+    for row in whole:
+        own = [window for window in windows if window.row == row.row]
+        assert max(len(window.input_ids) for window in own) <= max_length
+        targets = [int(token) for window in own for token in window.input_ids[1:]]
+        assert targets == row.input_ids[1:].tolist()
+        assert all(
+            window.trainable[1:].all() and window.input_ids[0] == before
+            for window, before in zip(own[1:], (window.input_ids[-1] for window in own), strict=False)
+        )
+
+
+def test_chats_may_be_learned_as_text_and_have_no_prompt_then(write_rows: Write, run: Run) -> None:
+    objective = PretrainSpec(type="pretrain")
+    folder, _ = run(write_rows([{"messages": chat} for chat in _chats(PAIRS[:2])]), objective=objective, **WHOLE)
+    assert [(row.messages, bool(row.trainable.all())) for row in load_split(folder, "train")] == [(None, True)] * 2
 
 
 def test_artifact_has_the_agreed_columns_and_all_three_files(write_rows: Write, run: Run) -> None:
