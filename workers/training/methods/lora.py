@@ -1,44 +1,48 @@
-"""LoRA through PEFT: W x + (alpha / r) B A x with W frozen (Hu et al., 2021, arXiv:2106.09685)."""
+"""LoRA through PEFT: W x + (alpha / r) B A x with W frozen (Hu et al., 2021, arXiv:2106.09685), and its variants.
 
-from pathlib import Path
+PiSSA and OLoRA start B A at a part of W, which they take out of it: see borrowed.py for how it gets back.
+"""
 
-import torch
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import LoraConfig, PeftModel
 from transformers import PreTrainedModel
 
 from luthier.spec import LoraSpec
-from workers.failures import ConfigError
-from workers.models.tuned import ADAPTER
+from workers.training.methods.adapter import attach
+from workers.training.methods.base import Control, NoControl
+from workers.training.methods.borrowed import BorrowedStart
+from workers.training.methods.targets import check_rank, peft_targets, target_layers
+
+_BORROWING = ("pissa", "olora")
 
 
 def add_lora(model: PreTrainedModel, spec: LoraSpec) -> PeftModel:
-    """Freezes `model` and adds adapters in fp32, whatever the dtype of the base.
-
-    fp32, because an update of 1e-4 of a weight is lost in bf16's eight bits of mantissa.
+    """Freezes `model` and adds the low-rank updates.
 
     Raises:
-        ConfigError: `target_modules` names a layer that the model does not have.
+        ConfigError: `target_modules` names a layer that the model does not have, or one smaller than `r`.
     """
+    layers = target_layers(model, spec.target_modules)
+    check_rank(spec.r, layers, "method.r")
     config = LoraConfig(
         task_type="CAUSAL_LM",
         r=spec.r,
         lora_alpha=spec.lora_alpha,  # type: ignore[arg-type, unused-ignore]
         lora_dropout=spec.lora_dropout,
-        target_modules=spec.target_modules,
+        target_modules=peft_targets(spec.target_modules, layers),
         use_rslora=spec.use_rslora,
+        use_dora=spec.use_dora,
+        init_lora_weights=True if spec.init_lora_weights == "default" else spec.init_lora_weights,
     )
-    try:
-        adapted = get_peft_model(model, config, autocast_adapter_dtype=True)
-    except ValueError as error:
-        linear = {name.rsplit(".", 1)[-1] for name, part in model.named_modules() if isinstance(part, torch.nn.Linear)}
-        raise ConfigError(
-            f"method.target_modules {spec.target_modules!r} does not fit this model; "
-            f"its linear layers are {', '.join(sorted(linear))}"
-        ) from error
-    assert isinstance(adapted, PeftModel)
-    return adapted
+    return attach(model, config)
 
 
-def save_adapter(model: PeftModel, _: Path, folder: Path) -> None:
-    """Writes `adapter/` as plain PEFT loads it."""
-    model.save_pretrained(str(folder / ADAPTER), safe_serialization=True)
+def control_lora(model: PeftModel, spec: LoraSpec, _: int) -> Control:
+    """LoRA+ gives B a learning rate of its own (Hayou et al., 2024, arXiv:2402.12354)."""
+    ratios = {
+        name: spec.lora_plus_ratio
+        for name, parameter in model.named_parameters()
+        if parameter.requires_grad and ".lora_B." in name
+    }
+    if spec.init_lora_weights in _BORROWING:
+        return BorrowedStart(model, ratios)
+    return NoControl(ratios)
