@@ -6,6 +6,7 @@ whose sources are tried in the order that its row gives.
 
 import difflib
 import logging
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from workers.failures import ConfigError, DependencyError, StageError
 from workers.models.cache import cached, read_cached
 from workers.models.catalogue import CATALOGUE, CatalogueEntry
 from workers.models.check import check_model_folder
+from workers.models.extend import with_added_tokens
 from workers.models.hub import HUB_ID, fetch_from_hub
 from workers.models.wheel import build_from_wheel
 from workers.task import check_readable
@@ -22,8 +24,10 @@ from workers.task import check_readable
 _log = logging.getLogger(__name__)
 
 
-def resolve_base_model(name: str, settings: WorkerSettings) -> Path:
+def resolve_base_model(name: str, settings: WorkerSettings, added_tokens: Sequence[str] = ()) -> Path:
     """Folder with config.json, tokenizer and safetensors of the model `name`. Fetches and converts what is missing.
+
+    `added_tokens` are in its vocabulary, with a row each in its embeddings.
 
     Raises:
         ConfigError: there is no such model, it may not be read from here, or it is not safe to load.
@@ -38,7 +42,7 @@ def resolve_base_model(name: str, settings: WorkerSettings) -> Path:
     else:
         raise ConfigError(_unknown(name))
     check_model_folder(folder, name)
-    return folder
+    return with_added_tokens(folder, added_tokens, settings.model_cache_path)
 
 
 def _directory(name: str, data_roots: str) -> Path:
