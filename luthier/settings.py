@@ -172,7 +172,19 @@ _RUNNER_FIELDS = (
     "triton_unavailable_reason",
     "triton_repository",
     "checkpoint_key",
+    "drain_grace",
 )
+
+
+class RankSettings(BaseSettings):
+    """What torchrun tells each rank of a training."""
+
+    model_config = SettingsConfigDict(extra="ignore")
+
+    rank: int = Field(alias="RANK")
+    """From 0."""
+    num_ranks: int = Field(alias="WORLD_SIZE")
+    """All of them."""
 
 
 class LocalSettings(Settings):
@@ -199,6 +211,20 @@ class TelemetrySettings(BaseSettings):
 
     otel_exporter_otlp_endpoint: str = Field(default="", alias="OTEL_EXPORTER_OTLP_ENDPOINT")
     """Where spans go; empty: nowhere."""
+
+
+def ranks_environment(num_ranks: int, num_cpus: int) -> dict[str, str]:
+    """This process's environment for torchrun and `num_ranks` ranks on this machine, which has `num_cpus`.
+
+    They share the threads among them, and nothing that they listen on can be reached from another machine.
+    """
+    num_threads = int(os.environ.get("OMP_NUM_THREADS") or num_cpus)
+    return os.environ | {
+        "OMP_NUM_THREADS": str(max(1, num_threads // num_ranks)),
+        "GLOO_SOCKET_IFNAME": "lo",
+        "NCCL_SOCKET_IFNAME": "lo",
+        "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
+    }
 
 
 # What programs in general want to know of the machine.

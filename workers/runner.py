@@ -33,7 +33,7 @@ from workers.task import Report, StageFunction, StageResult, Task
 # Stage kind -> "module:function", imported by the runner that needs it. A new kind is one file and one row.
 STAGES: dict[str, str] = {
     "preprocess": "workers.data.stage:run",
-    "train": "workers.training.stage:run",
+    "train": "workers.training.distributed.launch:run",
     "evaluate": "workers.evaluation.stage:run",
     "export": "workers.export.stage:run",
     "deploy": "workers.deployment.stage:run",

@@ -12,6 +12,9 @@ class ResourcesSpec(Section):
 
     worker_class: Literal["cpu", "gpu"] = "cpu"
     """Workers for train, evaluate and export. Preprocess and deploy always run on `cpu`."""
+    num_ranks: int = Field(default=1, ge=1, le=64)
+    """Processes of one training, all on one worker: one per accelerator. They share every optimizer step, which stays
+    as large as `training` says. A worker with fewer accelerators trains with as many as it has."""
     max_attempts: int = Field(default=4, ge=1, le=100)
     """Tries of one stage. A worker that drains does not use one up."""
     progress_timeout_seconds: float = Field(default=600.0, ge=1)

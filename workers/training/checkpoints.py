@@ -2,8 +2,9 @@
 
 A checkpoint is an artifact (luthier.artifacts: manifest with hashes and HMAC, fsync, rename) named `<step>.<fence>`
 that holds a snapshot (snapshot.py). A save copies the state to host memory and returns; one thread commits and then
-reports it (writer.py). Nothing is deleted here: what is needed no more (retention.py) is reported as well, and goes
-once the coordinator has forgotten it.
+reports it (writer.py). Of several ranks the first one does so. A snapshot depends on their number only in the states of
+the random generators, so any number of ranks may go on from it. Nothing is deleted here: what is needed no more
+(retention.py) is reported as well, and goes once the coordinator has forgotten it.
 """
 
 import logging
@@ -19,6 +20,7 @@ from typing import Any
 from luthier.artifacts import ArtifactError, fetch, join, publish, read_manifest
 from luthier.v1.stage_pb2 import Checkpoint
 from workers.task import Report
+from workers.training.distributed.world import World
 from workers.training.host_copy import HostCopy
 from workers.training.retention import Committed, Retention
 from workers.training.sampler import Position
@@ -41,6 +43,7 @@ class CheckpointStore:
         key: bytes,
         report: Report,
         earlier: Sequence[Checkpoint] = (),
+        world: World = World(),  # noqa: B008 - immutable
     ) -> None:
         """
         Args:
@@ -51,6 +54,7 @@ class CheckpointStore:
             key: of the HMAC; empty: unsigned.
             report: told of what is committed and of what is needed no more.
             earlier: committed checkpoints of earlier attempts, newest first.
+            world: the ranks of this attempt, which all save, load and wait at the same steps.
         """
         self._uri = uri
         self._fence = fence
@@ -59,6 +63,7 @@ class CheckpointStore:
         self._report = report
         self._earlier = earlier
         self._keep = keep
+        self._world = world
         self._retention = Retention(keep)
         self._host_copy = HostCopy()
         self._writer = Writer()
@@ -85,6 +90,8 @@ class CheckpointStore:
         Raises:
             OSError, SafetensorError: the commit before failed; older checkpoints are untouched.
         """
+        if not self._world.is_first:
+            return 0.0
         started = time.perf_counter()
         self._writer.wait()
         self._writer.submit(partial(self._commit, self._host_copy.take(snapshot), position))
@@ -99,12 +106,13 @@ class CheckpointStore:
         self._writer.check()
 
     def wait(self) -> None:
-        """Returns once every snapshot that was saved is committed and reported.
+        """Returns, on all ranks, once every snapshot that was saved is committed and reported.
 
         Raises:
             OSError, SafetensorError: the last commit failed.
         """
         self._writer.wait()
+        self._world.any(False)  # the others wait here for the first one
 
     def load_newest(self) -> Snapshot | None:
         """The newest checkpoint of earlier attempts whose signature and hashes hold, or None.
@@ -129,8 +137,6 @@ class CheckpointStore:
             ArtifactError: it is missing, changed, unsigned, or was not written by this loop.
         """
         manifest = read_manifest(uri, key=self._key)
-        if manifest.extra.get("world_size") != 1:
-            raise ArtifactError(f"{uri} was written by {manifest.extra.get('world_size')} ranks, this run has one")
         folder = fetch(uri, self._scratch / f"fetched-{uuid.uuid4().hex[:8]}", digest=digest, key=self._key)
         return read_snapshot(folder, manifest.extra.get("environment"))
 
@@ -140,7 +146,7 @@ class CheckpointStore:
         extra: dict[str, Any] = {
             "step": progress.step,
             "sample_position": {"epoch": position.epoch, "row": position.row},
-            "world_size": 1,
+            "world_size": self._world.size,
             "environment": snapshot.environment.to_json(),
             "best_uri": best_uri,
         }

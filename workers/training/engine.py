@@ -19,12 +19,14 @@ from luthier.spec import TrainingSpec
 from workers.failures import PreemptedError
 from workers.task import Report
 from workers.training.checkpoints import CheckpointStore
+from workers.training.distributed.deal import deal
+from workers.training.distributed.world import World
 from workers.training.environment import current_environment
 from workers.training.guards import check_finite, check_trainable, fits_into_memory
 from workers.training.methods.base import Control, NoControl
 from workers.training.objectives import Objective
 from workers.training.optimizers import optimizer_tensors, trainable_parameters
-from workers.training.packing import Batch, batch_of, own_lengths, pack_fixed, shared_prefix, split_pass
+from workers.training.packing import Batch, batch_of, own_lengths, pack_fixed, shared_prefix
 from workers.training.recompute import recompute_activations
 from workers.training.resume import load_weights, restore
 from workers.training.rng import rng_tensors
@@ -57,6 +59,7 @@ class Engine:
         make_control: Callable[[int], Control] = lambda _: NoControl(),
         resume_from: Snapshot | None = None,
         refit: int = 0,
+        world: World = World(),  # noqa: B008 - immutable
     ) -> None:
         """
         Args:
@@ -71,6 +74,7 @@ class Engine:
             make_control: what the method does beside the optimizer, given the number of steps.
             resume_from: the state to go on from; None: from the start.
             refit: how often a forward pass is halved; the samples of an optimizer step stay the same.
+            world: the ranks that share each step among them; all run an engine with the same arguments.
 
         Raises:
             DataError: nothing to train on, or a sample that does not fit.
@@ -85,8 +89,10 @@ class Engine:
         self._report = report
         self._checkpoints = checkpoints
         self._refit = refit
+        self._world = world
         recompute_activations(model, spec.gradient_checkpointing)
         self._parameters = trainable_parameters(model)
+        world.share(self._parameters.values())
         objective.check(train, validation)
         useful = [sample for sample in validation if objective.weigh(sample)]
         check_trainable(self._parameters, own_lengths(train, 0), useful, spec)
@@ -99,14 +105,14 @@ class Engine:
         self._eval_steps = spec.eval_steps or max(1, math.ceil(self._num_steps / _VALIDATIONS_PER_RUN))
         self._save_steps = spec.save_steps or self._eval_steps
         self._control = make_control(self._num_steps)
-        self._stepper = Stepper(model, self._parameters, objective, self._control, spec, compute)
-        self._environment = current_environment(compute, self._device)
+        self._stepper = Stepper(model, self._parameters, objective, self._control, spec, compute, world)
+        self._environment = current_environment(compute, self._device, world.size)
         self._progress = Progress()
         self._resumed_from_step: int | None = None
         for samples in (train, useful):
             objective.prepare(model, samples, self._passes, compute)
         if resume_from is not None:
-            restore(resume_from, self._parameters, self._stepper.optimizer, self._control, self._environment)
+            restore(resume_from, self._parameters, self._stepper.optimizer, self._control, self._environment, world)
             self._progress = resume_from.progress
             self._resumed_from_step = self._progress.step
         self._saved_step = self._progress.step
@@ -146,12 +152,12 @@ class Engine:
         """One optimizer step; returns its row of metrics."""
         started = time.perf_counter()
         step = self._progress.step
-        batches = self._batches(step)
+        samples = [self._train[index] for batch in self._sampler.micro_batches(step) for index in batch]
+        total = sum(self._objective.weigh(sample) for sample in samples)
         leave_if_asked = partial(self._leave_if_asked, rng_tensors(self._device))
-        samples = [sample for batch in batches for sample in batch.samples]
         self._objective.begin(self._model, samples, self._compute)
-        figures = self._stepper.take(step, self._num_steps, batches, leave_if_asked)
-        num_tokens = sum(batch.num_tokens for batch in batches)
+        figures = self._stepper.take(step, self._num_steps, self._rounds(step), total, leave_if_asked)
+        num_tokens = sum(len(document.input_ids) for document in documents_of(samples))
         seconds = time.perf_counter() - started
         self._progress.step += 1
         self._progress.num_trained_tokens += num_tokens
@@ -163,13 +169,18 @@ class Engine:
             "epoch": self._progress.step / self._sampler.steps_per_epoch,
         }
 
-    def _batches(self, step: int) -> list[Batch]:
-        """One batch per forward pass."""
-        return [
-            batch_of([self._train[index] for index in samples], self._prefix_length).to(self._device)
-            for whole in self._sampler.micro_batches(step)
-            for samples in split_pass(whole, self._lengths, self._prefix_length, self._refit)
-        ]
+    def _rounds(self, step: int) -> list[Batch | None]:
+        """This rank's batch in each round of forward passes; None where it has none left."""
+        hand = deal(
+            self._sampler.micro_batches(step),
+            self._lengths,
+            self._prefix_length,
+            refit=self._refit,
+            rank=self._world.rank,
+            num_ranks=self._world.size,
+        )
+        batches = [batch_of([self._train[index] for index in samples], self._prefix_length) for samples in hand.passes]
+        return [*(batch.to(self._device) for batch in batches), *[None] * (hand.num_rounds - len(batches))]
 
     def _passes(self, samples: Sequence[Sample]) -> Iterator[Batch]:
         """Batches for passes without learning, as large as those of training."""
@@ -196,14 +207,18 @@ class Engine:
         samples = [sample for batch in self._validation for sample in batch.samples]
         self._objective.begin(self._model, samples, self._compute)
         sums: Counter[str] = Counter()
-        for batch in self._validation:
-            self._leave_if_asked(rng)
+        for number, batch in enumerate(self._validation):
+            if number % self._world.size == 0:
+                self._leave_if_asked(rng)
+            if number % self._world.size != self._world.rank:
+                continue
             with torch.no_grad(), fits_into_memory(batch):
                 measured = self._objective.measure(self._model, batch, self._compute)
             sums.update({"loss": measured.loss.item(), **measured.figures})
         self._model.train()
         weight = sum(self._stepper.weight(batch) for batch in self._validation)
-        metrics |= {f"validation_{name}": total / weight for name, total in sums.items()}
+        summed = self._world.sum_figures(sums)
+        metrics |= {f"validation_{name}": total / weight for name, total in summed.items()}
         loss = metrics["validation_loss"]
         check_finite(self._progress.step, loss, 0.0)
         best = self._progress.best
@@ -217,7 +232,7 @@ class Engine:
     def _leave_if_asked(self, rng: Mapping[str, torch.Tensor]) -> None:
         """Between two forward passes. What was done since the last optimizer step is dropped and will be done again;
         `rng` is what the random generators were then."""
-        if not self._report.should_stop():
+        if not self._world.any(self._report.should_stop()):
             return
         if self._saved_step != self._progress.step:
             self._save(rng)
@@ -230,7 +245,7 @@ class Engine:
             progress=self._progress,
             weights=self._parameters,
             optimizer=optimizer_tensors(self._stepper.optimizer, self._parameters),
-            rng=rng,
+            rng=self._world.gather_states(rng),
             environment=self._environment,
             control=self._control.tensors(),
         )

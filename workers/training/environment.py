@@ -18,6 +18,8 @@ class Environment:
     """Kind of the device: the CPU's vector instructions, or the accelerator's name."""
     num_threads: int
     """Threads of one operation on the CPU; sums are split among them."""
+    num_ranks: int = 1
+    """Processes that a step is dealt to."""
 
     def to_json(self) -> dict[str, Any]:
         """JSON values only."""
@@ -29,12 +31,13 @@ class Environment:
         return [f"{name} {ours} instead of {theirs}" for name, ours, theirs in pairs if ours != theirs]
 
 
-def current_environment(compute: torch.dtype, device: torch.device) -> Environment:
-    """That of this process."""
+def current_environment(compute: torch.dtype, device: torch.device, num_ranks: int = 1) -> Environment:
+    """That of this process, one of `num_ranks`."""
     cuda = device.type == "cuda"
     return Environment(
         compute=str(compute).removeprefix("torch."),
         torch=str(torch.__version__),
         device=torch.cuda.get_device_name(device) if cuda else f"cpu {torch.backends.cpu.get_cpu_capability()}",
         num_threads=torch.get_num_threads(),
+        num_ranks=num_ranks,
     )

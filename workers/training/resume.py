@@ -6,6 +6,7 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
+from workers.training.distributed.world import World
 from workers.training.environment import Environment
 from workers.training.methods.base import Control
 from workers.training.optimizers import load_optimizer_tensors
@@ -21,12 +22,17 @@ def restore(
     optimizer: torch.optim.Optimizer,
     control: Control,
     environment: Environment,
+    world: World,
 ) -> None:
-    """Makes weights, optimizer, method and random generators what they were; warns if `environment` is another one."""
+    """Makes weights, optimizer, method and random generators what they were; warns if `environment` is another one.
+
+    A rank that the run did not have so far draws its random numbers from a seed of its own.
+    """
     load_weights(snapshot, parameters)
     load_optimizer_tensors(optimizer, parameters, snapshot.optimizer)
     control.load_tensors(snapshot.control)
-    load_rng_tensors(snapshot.rng, next(iter(parameters.values())).device)
+    if states := world.own_states(snapshot.rng):
+        load_rng_tensors(states, next(iter(parameters.values())).device)
     if differences := environment.differences(snapshot.environment):
         _log.warning(
             "the run goes on from step %d with %s: its numbers may differ in the last digits from those of a run "

@@ -10,21 +10,31 @@ from transformers import set_seed
 
 from luthier.artifacts import join
 from workers.data.dataset import Example, load_split
-from workers.failures import PreemptedError
+from workers.failures import DependencyError, PreemptedError
 from workers.models import resolve_base_model
 from workers.task import Report, StageResult, Task
 from workers.training.checkpoints import CheckpointStore
+from workers.training.distributed.world import World
 from workers.training.engine import Engine
 from workers.training.methods import METHODS
 from workers.training.objectives import OBJECTIVES
 from workers.training.plot import write_loss_plot
 from workers.training.precision import choose_dtype, recorded_dtype
 from workers.training.samples import Sample
+from workers.training.snapshot import Snapshot
 from workers.training.summary import Summary
 
 
 def run(task: Task, report: Report) -> StageResult:
     """Fine-tunes the base model on the preprocessed dataset; resumes where an earlier attempt left off.
+
+    See `train` for what it raises.
+    """
+    return train(task, report, World())
+
+
+def train(task: Task, report: Report, world: World) -> StageResult:
+    """The part of one rank in `run`. The result is that of rank 0; it is empty on the others.
 
     Raises:
         StageError: see `Engine`, `resolve_base_model` and the methods.
@@ -33,21 +43,20 @@ def run(task: Task, report: Report) -> StageResult:
     report.progress(0, 0, "loading the model")
     dataset = task.input_dir("preprocess")
     train, validation = (_samples(load_split(dataset, name)) for name in ("train", "validation"))
-    _leave_if_asked(report)
-    checkpoints = _checkpoints(task, report)
+    _leave_if_asked(report, world)
+    checkpoints = _checkpoints(task, report, world)
     snapshot = checkpoints.load_newest()
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if snapshot is None:
-        dtype = choose_dtype(task.spec.training.precision, device)
-    else:
-        dtype = recorded_dtype(snapshot.environment.compute, device)
+    device = _device(world)
+    dtype = _dtype(task, snapshot, device, world)
     method = METHODS[task.spec.method.type]
-    base = resolve_base_model(task.spec.base_model, task.settings)
-    _leave_if_asked(report)
+    base = resolve_base_model(task.spec.base_model, task.settings, task.spec.added_tokens)
+    _leave_if_asked(report, world)
     set_seed(task.spec.training.seed)
     section = task.spec.method
     model = method.adapt(method.load(base, dtype, device, section), section)
-    _leave_if_asked(report)
+    if not world.is_first:
+        torch.manual_seed(task.spec.training.seed + world.rank)  # the same weights, but a dropout of its own
+    _leave_if_asked(report, world)
     engine = Engine(
         model,
         train,
@@ -60,26 +69,50 @@ def run(task: Task, report: Report) -> StageResult:
         make_control=lambda num_steps: method.control(model, section, num_steps),
         resume_from=snapshot,
         refit=task.assignment.stage.refit,
+        world=world,
     )
     del snapshot  # of full fine-tuning it is three times the size of the model
     summary = engine.run()
+    if not world.is_first:
+        return StageResult()
     folder = task.new_dir("output")
     method.save(model, base, folder)
     figures = _write_figures(folder, summary, dtype)
     return StageResult(folder=folder, metrics=_headline(summary), result=figures)
 
 
-def _leave_if_asked(report: Report) -> None:
+def _leave_if_asked(report: Report, world: World) -> None:
     """Before the first step of this attempt there is nothing to keep."""
-    if report.should_stop():
+    if world.any(report.should_stop()):
         raise PreemptedError("asked to stop while the model was being loaded")
+
+
+def _device(world: World) -> torch.device:
+    """The accelerator of this rank, if there is any."""
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    device = torch.device("cuda", world.rank)
+    torch.cuda.set_device(device)
+    return device
+
+
+def _dtype(task: Task, snapshot: Snapshot | None, device: torch.device, world: World) -> torch.dtype:
+    """What all ranks compute in: the dtype of the attempts before, or what the first one finds."""
+    steps = set(world.gather(snapshot.progress.step if snapshot else None))
+    if len(steps) > 1:
+        raise DependencyError(f"the ranks do not find the same checkpoints, but those of the steps {steps}; try again")
+    if snapshot is not None:
+        return recorded_dtype(snapshot.environment.compute, device)
+    name: str = world.first(str(choose_dtype(task.spec.training.precision, device)).removeprefix("torch."))
+    dtype: torch.dtype = getattr(torch, name)
+    return dtype
 
 
 def _samples(rows: Sequence[Example]) -> list[Sample]:
     return [Sample(number, (row,), row.weights) for number, row in enumerate(rows)]
 
 
-def _checkpoints(task: Task, report: Report) -> CheckpointStore:
+def _checkpoints(task: Task, report: Report, world: World) -> CheckpointStore:
     return CheckpointStore(
         join(task.output_uri, "checkpoints"),
         task.assignment.stage.fence,
@@ -88,6 +121,7 @@ def _checkpoints(task: Task, report: Report) -> CheckpointStore:
         key=task.settings.checkpoint_key.get_secret_value().encode(),
         report=report,
         earlier=task.checkpoints,
+        world=world,
     )
 
 

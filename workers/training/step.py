@@ -7,6 +7,7 @@ from peft.helpers import disable_input_dtype_casting
 from torch import nn
 
 from luthier.spec import TrainingSpec
+from workers.training.distributed.world import World
 from workers.training.guards import check_finite, check_learning, fingerprint, fits_into_memory
 from workers.training.methods.base import Control
 from workers.training.objectives import Objective
@@ -26,27 +27,30 @@ class Stepper:
         control: Control,
         spec: TrainingSpec,
         compute: torch.dtype,
+        world: World,
     ) -> None:
-        """`parameters` are those of `model` that are trained, by name."""
+        """`parameters` are those of `model` that are trained, by name; equal on all ranks of `world`."""
         self._model = model
         self._parameters = parameters
         self._objective = objective
         self._control = control
         self._spec = spec
         self._compute = compute
+        self._world = world
         self.optimizer = make_optimizer(parameters, spec, control.rate_ratios)
 
     def take(
-        self, step: int, num_steps: int, batches: Sequence[Batch], before_each: Callable[[], None]
+        self, step: int, num_steps: int, rounds: Sequence[Batch | None], total: float, before_each: Callable[[], None]
     ) -> dict[str, float]:
-        """Optimizer step `step` (from 0) out of `num_steps`; returns its figures.
+        """Optimizer step `step` (from 0) out of `num_steps`; returns its figures, the same on every rank.
 
-        The loss is the mean over all samples of the step, by their weights, however they fall into batches.
+        The loss is the mean over all samples of the step, by their weights, however they fall into batches and ranks.
 
         Args:
             step: which one.
             num_steps: of the whole run.
-            batches: one per forward pass.
+            rounds: this rank's batch in each round of forward passes; None: other ranks compute alone.
+            total: weight of all samples of the step, on all ranks.
             before_each: called before every forward pass; may leave by raising, and then nothing has changed.
 
         Raises:
@@ -57,12 +61,13 @@ class Stepper:
         rate = learning_rate(step, num_steps, self._spec)
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["rate_ratio"]
-        total = sum(self.weight(batch) for batch in batches)
         figures: dict[str, float] = {"loss": 0.0}
-        for batch in batches:
+        for batch in rounds:
             before_each()
             for name, value in self._backward(batch, total).items():
                 figures[name] = figures.get(name, 0.0) + value
+        figures = self._world.sum_figures(figures)
+        self._world.sum_gradients(self._parameters.values())
         norm = float(torch.nn.utils.clip_grad_norm_(self._parameters.values(), self._spec.max_grad_norm))
         check_finite(step + 1, figures["loss"], norm)
         before = fingerprint(self._parameters) if step == 0 else None
@@ -77,9 +82,9 @@ class Stepper:
         """What the batch counts."""
         return sum(self._objective.weigh(sample) for sample in batch.samples)
 
-    def _backward(self, batch: Batch, total: float) -> dict[str, float]:
+    def _backward(self, batch: Batch | None, total: float) -> dict[str, float]:
         """Adds the batch's share of the step's gradient; returns its share of the step's figures."""
-        if self.weight(batch) == 0:
+        if batch is None or self.weight(batch) == 0:
             return {}
         with fits_into_memory(batch):
             measured = self._objective.measure(self._model, batch, self._compute)

@@ -139,14 +139,6 @@ def test_a_foreign_key_is_noticed(copied: list[Checkpoint], tmp_path: Path, capl
     assert "not signed by this installation" in caplog.text
 
 
-def test_a_foreign_world_size_is_noticed(
-    copied: list[Checkpoint], tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    _sign_again(copied[0], KEY, world_size=2)
-    check_passed_over(copied, tmp_path, caplog)
-    assert "2 ranks" in caplog.text
-
-
 def test_a_foreign_loop_is_noticed(copied: list[Checkpoint], tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     _sign_again(copied[0], KEY, environment={"colour": "red"})
     check_passed_over(copied, tmp_path, caplog)

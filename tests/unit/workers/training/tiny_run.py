@@ -16,6 +16,7 @@ from luthier.spec import LoraSpec, SftSpec, TrainingSpec
 from luthier.v1.stage_pb2 import Checkpoint
 from workers.training.attention import register
 from workers.training.checkpoints import CheckpointStore
+from workers.training.distributed.world import World
 from workers.training.engine import Engine
 from workers.training.methods.base import Control, NoControl
 from workers.training.methods.lora import add_lora
@@ -94,11 +95,27 @@ def make_model(method: str = "lora", dropout: float = 0.1) -> nn.Module:
     return add_lora(base, LoraSpec(r=4, lora_dropout=dropout))
 
 
+ALONE = World()
+
+
 def make_store(
-    folder: Path, report: Recorder, *, fence: int = 1, earlier: Sequence[Checkpoint] = (), keep: int = 2
+    folder: Path,
+    report: Recorder,
+    *,
+    fence: int = 1,
+    earlier: Sequence[Checkpoint] = (),
+    keep: int = 2,
+    world: World = ALONE,
 ) -> CheckpointStore:
     return CheckpointStore(
-        str(folder / "checkpoints"), fence, folder / "scratch", keep=keep, key=KEY, report=report, earlier=earlier
+        str(folder / "checkpoints"),
+        fence,
+        folder / "scratch",
+        keep=keep,
+        key=KEY,
+        report=report,
+        earlier=earlier,
+        world=world,
     )
 
 
@@ -115,12 +132,13 @@ def make_engine(
     compute: torch.dtype = torch.float32,
     make_control: Callable[[int], Control] = lambda _: NoControl(),
     objective: Objective | None = None,
+    world: World = ALONE,
     **overrides: Any,
 ) -> tuple[Engine, nn.Module]:
     """An engine that goes on from the newest of `earlier`; `overrides` are of the job's `training` section."""
     settings = {"learning_rate": 0.02, "num_train_epochs": 3.0, "pack_length": 48, "eval_steps": 4, "seed": 5}
     model = model or make_model()
-    checkpoints = make_store(folder, report, fence=fence, earlier=earlier)
+    checkpoints = make_store(folder, report, fence=fence, earlier=earlier, world=world)
     engine = Engine(
         model,
         as_samples(make_documents(40) if train is None else train),
@@ -133,6 +151,7 @@ def make_engine(
         make_control=make_control,
         resume_from=checkpoints.load_newest(),
         refit=refit,
+        world=world,
     )
     return engine, model
 

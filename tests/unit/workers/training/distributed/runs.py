@@ -1,0 +1,98 @@
+"""The runs that are made by one rank and by two, and what is kept of them. `ranks.py` makes them on every rank."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from luthier.v1.stage_pb2 import Checkpoint
+from tests.unit.workers.training.tiny_run import ALONE, Recorder, make_engine, make_model, weights
+from workers.failures import PreemptedError
+from workers.training.distributed.world import World
+
+NUM_STEPS = 6
+STOP_AT = 7
+
+
+@dataclass(frozen=True)
+class Run:
+    """One kind of run."""
+
+    method: str
+    compute: torch.dtype = torch.float32
+    dropout: float = 0.0
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+_CADENCE = {"max_steps": NUM_STEPS, "eval_steps": 3, "save_steps": 3}
+RUNS: dict[str, Run] = {
+    "lora": Run("lora", settings={"gradient_accumulation_steps": 2}),
+    "lora, uneven": Run("lora", settings={"gradient_accumulation_steps": 3}),
+    "lora, one row": Run("lora"),
+    "lora, unpacked": Run("lora", settings={"packing": False, "per_device_train_batch_size": 3}),
+    "full": Run("full", settings={"gradient_accumulation_steps": 2, "learning_rate": 2e-3}),
+    "lora in bf16": Run("lora", torch.bfloat16, settings={"gradient_accumulation_steps": 2}),
+    "full in bf16": Run("full", torch.bfloat16, settings={"gradient_accumulation_steps": 2, "learning_rate": 2e-3}),
+    "lora with dropout": Run("lora", dropout=0.2, settings={"gradient_accumulation_steps": 2}),
+}
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What is left of a run, in JSON values."""
+
+    rows: list[dict[str, float]]
+    weights: dict[str, list[float]]
+    checkpoints: list[dict[str, Any]]
+    """Newest first."""
+
+    def earlier(self) -> list[Checkpoint]:
+        """Its checkpoints, to go on from."""
+        return [Checkpoint(**checkpoint) for checkpoint in self.checkpoints]
+
+
+def make(
+    name: str,
+    folder: Path,
+    world: World = ALONE,
+    *,
+    stop_at: int | None = None,
+    earlier: Sequence[Checkpoint] = (),
+    fence: int = 1,
+) -> Kept:
+    """Makes a run, to its end, or until it was asked to stop before forward pass `stop_at` (of the last rank alone)."""
+    run = RUNS[name]
+    asked = world.rank == world.size - 1
+    report = Recorder(lambda num_questions: asked and num_questions == stop_at)
+    model = make_model(run.method, run.dropout)
+    if not world.is_first:
+        torch.manual_seed(world.rank)
+    engine, _ = make_engine(
+        folder / str(world.rank),
+        report,
+        model=model,
+        compute=run.compute,
+        world=world,
+        earlier=earlier,
+        fence=fence,
+        **(_CADENCE | run.settings),
+    )
+    rows: list[dict[str, float]] = []
+    try:
+        rows = engine.run().history
+    except PreemptedError:
+        assert stop_at is not None
+    timed = ("tokens_per_second", "checkpoint_stall_seconds")
+    return Kept(
+        [{key: value for key, value in row.items() if key not in timed} for row in rows],
+        {key: value.flatten().tolist() for key, value in weights(model).items()},
+        [{"uri": one.uri, "digest": one.digest, "step": one.step} for one in report.checkpoints],
+    )
+
+
+def read(path: Path) -> dict[str, Kept]:
+    """What `ranks.py` wrote."""
+    return {name: Kept(**document) for name, document in json.loads(path.read_text()).items()}
