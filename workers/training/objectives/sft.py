@@ -36,6 +36,9 @@ class Sft:
     def prepare(self, model: nn.Module, samples: Sequence[Sample], passes: Passes, compute: torch.dtype) -> None:
         """Nothing to do."""
 
+    def begin(self, model: nn.Module, samples: Sequence[Sample], compute: torch.dtype) -> None:
+        """Nothing to do."""
+
     def weigh(self, sample: Sample) -> float:
         """Its targets, each by its weight."""
         if sample.weights is None:
