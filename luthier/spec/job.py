@@ -9,7 +9,7 @@ from luthier.spec.data import DataSpec
 from luthier.spec.deploy import DeploySpec
 from luthier.spec.evaluation import EvaluationSpec
 from luthier.spec.export import ExportSpec
-from luthier.spec.method import LoraSpec, MethodSpec
+from luthier.spec.method import FullSpec, LoraSpec, MethodSpec, QloraSpec
 from luthier.spec.objective import ObjectiveSpec, SftSpec
 from luthier.spec.resources import ResourcesSpec
 from luthier.spec.training import TrainingSpec
@@ -30,7 +30,7 @@ class JobSpec(Section):
     """What the model learns from a row."""
     training: TrainingSpec = Field(default=TrainingSpec(), validate_default=True)
     """The loop."""
-    evaluation: EvaluationSpec = EvaluationSpec()
+    evaluation: EvaluationSpec = Field(default=EvaluationSpec(), validate_default=True)
     """Base against tuned, and the gate."""
     export: ExportSpec = Field(default=ExportSpec(), validate_default=True)
     """Formats and parity proof."""
@@ -39,13 +39,34 @@ class JobSpec(Section):
     resources: ResourcesSpec = ResourcesSpec()
     """Workers and tries."""
 
+    @property
+    def added_tokens(self) -> list[str]:
+        """Strings that become one token each, which the base model does not know."""
+        return self.method.added_tokens if isinstance(self.method, LoraSpec | QloraSpec | FullSpec) else []
+
     @field_validator("training")
     @classmethod
-    def _learning_rate_of_the_method(cls, training: TrainingSpec, info: ValidationInfo) -> TrainingSpec:
-        method = info.data.get("method")
-        if method is None or "learning_rate" in training.model_fields_set:
+    def _what_suits_the_other_sections(cls, training: TrainingSpec, info: ValidationInfo) -> TrainingSpec:
+        data, method, objective = (info.data.get(name) for name in ("data", "method", "objective"))
+        if data is None or method is None or objective is None:
             return training
-        return training.model_copy(update={"learning_rate": method.default_learning_rate})
+        fitting = {
+            "learning_rate": method.default_learning_rate * objective.learning_rate_ratio,
+            "pack_length": max(training.pack_length, objective.num_documents * data.max_length),
+        }
+        if objective.num_documents == 1:
+            del fitting["pack_length"]
+        return training.model_copy(
+            update={name: value for name, value in fitting.items() if name not in training.model_fields_set}
+        )
+
+    @field_validator("evaluation")
+    @classmethod
+    def _metrics_of_the_objective(cls, evaluation: EvaluationSpec, info: ValidationInfo) -> EvaluationSpec:
+        objective = info.data.get("objective")
+        if objective is None or "metrics" in evaluation.model_fields_set:
+            return evaluation
+        return evaluation.model_copy(update={"metrics": list(objective.metrics)})
 
     @field_validator("export")
     @classmethod
@@ -66,10 +87,17 @@ class JobSpec(Section):
 
     @model_validator(mode="after")
     def _sections_agree(self) -> Self:
-        if self.training.packing and self.training.pack_length < self.data.max_length:
+        longest = self.objective.num_documents * self.data.max_length
+        if self.training.packing and self.training.pack_length < longest:
+            times = f"{self.objective.num_documents} times " if self.objective.num_documents > 1 else ""
             raise ValueError(
-                f"training.pack_length ({self.training.pack_length}) is smaller than data.max_length "
+                f"training.pack_length ({self.training.pack_length}) is smaller than {times}data.max_length "
                 f"({self.data.max_length}); raise it or set training.packing: false"
+            )
+        if self.data.format not in ("auto", *self.objective.row_formats):
+            raise ValueError(
+                f"data.format {self.data.format} is not what objective.type {self.objective.type} learns from; "
+                f"set it to {' or '.join(self.objective.row_formats)}, or change objective.type"
             )
         if self.data.overlong == "split" and self.objective.type != "pretrain":
             raise ValueError(

@@ -50,12 +50,15 @@ def local_report(path: Path, base_model: str, output: Path, settings: WorkerSett
     """
     data = DataSpec(path=str(path.absolute()))
     objective: ObjectiveSpec = SftSpec()
+    added_tokens: list[str] = []
     if path.suffix in (".yaml", ".yml"):
         job = load_job_file(path)
         data, objective, base_model = job.data, job.objective, base_model or job.base_model
+        added_tokens = job.added_tokens
     if not base_model:
         raise ConfigError("name the base model whose tokenizer is to be used (--base-model)")
-    tokenizer = load_tokenizer(resolve_base_model(base_model, settings.model_copy(update={"data_roots": "/"})))
+    readable = settings.model_copy(update={"data_roots": "/"})
+    tokenizer = load_tokenizer(resolve_base_model(base_model, readable, added_tokens))
     output.mkdir(parents=True)
     outcome = preprocess(data, tokenizer, output, _anything, LogReport(), objective)
     return write_report(outcome, data, tokenizer, output)

@@ -16,7 +16,7 @@ def run(task: Task, report: Report) -> StageResult:
     """
     spec = task.spec.data
     report.progress(0, 0, "getting the tokenizer")
-    tokenizer = load_tokenizer(resolve_base_model(task.spec.base_model, task.settings))
+    tokenizer = load_tokenizer(resolve_base_model(task.spec.base_model, task.settings, task.spec.added_tokens))
     output = task.new_dir("output")
     outcome = preprocess(spec, tokenizer, output, task.check_readable, report, task.spec.objective)
     document = write_report(outcome, spec, tokenizer, output)

@@ -91,7 +91,7 @@ def headline(comparisons: dict[MetricName, Comparison]) -> dict[str, float]:
 
 def _predict_both(task: Task, plan: Plan, report: Report) -> tuple[list[Prediction], list[Prediction]]:
     trained = task.input_dir("train")
-    base = resolve_base_model(task.spec.base_model, task.settings)
+    base = resolve_base_model(task.spec.base_model, task.settings, task.spec.added_tokens)
     tokenizer = load_tokenizer(base)
     device = choose_device()
     dtype = choose_dtype(task.spec.training.precision, device)

@@ -70,7 +70,7 @@ def write_card(
         "## Training\n\n" + _training(spec, results["train"]),
         "## Evaluation\n\n" + _evaluation(results["evaluate"]),
         "## Parity\n\n" + _parity(parity, spec),
-        "## Use\n\n" + _use(base, spec.export.formats, triton_model),
+        "## Use\n\n" + _use(base, spec, triton_model),
     ]
     path.write_text("\n\n".join(section for section in sections if section) + "\n", encoding="utf-8")
 
@@ -164,8 +164,22 @@ tritonserver --model-repository=triton --model-control-mode=explicit --load-mode
 """How each format is loaded. A new format is one row here."""
 
 
-def _use(base: BaseModel, formats: Sequence[str], triton_model: str) -> str:
-    return "\n\n".join(_USE[name].format(base=base.name, triton_model=triton_model) for name in formats)
+_USE_WITH_ADDED_TOKENS = """With PEFT, on top of the base model, whose vocabulary has to grow first:
+
+```python
+from peft import PeftModel
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+tokenizer = AutoTokenizer.from_pretrained("peft")
+base = AutoModelForCausalLM.from_pretrained("{base}")
+base.resize_token_embeddings(max(len(tokenizer), base.get_input_embeddings().num_embeddings))
+model = PeftModel.from_pretrained(base, "peft")
+```"""
+
+
+def _use(base: BaseModel, spec: JobSpec, triton_model: str) -> str:
+    how = _USE | ({"peft": _USE_WITH_ADDED_TOKENS} if spec.added_tokens else {})
+    return "\n\n".join(how[name].format(base=base.name, triton_model=triton_model) for name in spec.export.formats)
 
 
 def _table(rows: Sequence[tuple[str, object]]) -> str:

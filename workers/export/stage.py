@@ -44,7 +44,7 @@ def run(task: Task, report: Report) -> StageResult:
     spec = task.spec.export
     _, examples = held_out(task.input_dir("preprocess"), spec.parity.num_prompts)
     trained_folder = task.input_dir("train")
-    base_folder = resolve_base_model(task.spec.base_model, task.settings)
+    base_folder = resolve_base_model(task.spec.base_model, task.settings, task.spec.added_tokens)
     base = BaseModel.of(task.spec.base_model, base_folder)
     tokenizer = load_tokenizer(base_folder)
     _check_formats(spec, tokenizer)
@@ -62,7 +62,7 @@ def run(task: Task, report: Report) -> StageResult:
         lambda rows: steps.advance(rows, "trained model answers held-out prompts"),
     )
     if "peft" in spec.formats:
-        write_peft(trained_folder / ADAPTER, out / "peft", base.name)
+        write_peft(trained_folder / ADAPTER, out / "peft", base.name, tokenizer if task.spec.added_tokens else None)
     if "merged" in spec.formats:
         steps.advance(0, "merging")
         save_model(merge(tuned), tokenizer, out / "merged", DTYPES[spec.dtype])

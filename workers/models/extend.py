@@ -44,7 +44,7 @@ def _extend(base: Path, tokens: Sequence[str], into: Path) -> None:
             f"method.added_tokens has {known[0]!r}, which the tokenizer of base_model knows; leave it out"
         )
     tokenizer.add_tokens(list(tokens))
-    new = tokenizer.convert_tokens_to_ids(list(tokens))
+    new: Any = tokenizer.convert_tokens_to_ids(list(tokens))
     dtype = stored_dtype(base)
     model: Any = load_model(base, dtype)
     old_rows = min(new)

@@ -12,6 +12,7 @@ from luthier.spec.method.freeze import FreezeSpec
 from luthier.spec.method.full import FullSpec
 from luthier.spec.method.hft import HftSpec
 from luthier.spec.method.lora import LoraSpec
+from luthier.spec.method.qlora import QloraSpec
 
 
 def _with_type(section: Any) -> Any:
@@ -20,7 +21,7 @@ def _with_type(section: Any) -> Any:
 
 
 MethodSpec = Annotated[
-    LoraSpec | FullSpec | FreezeSpec | HftSpec, Field(discriminator="type"), BeforeValidator(_with_type)
+    LoraSpec | FullSpec | FreezeSpec | HftSpec | QloraSpec, Field(discriminator="type"), BeforeValidator(_with_type)
 ]
 
-__all__ = ["FreezeSpec", "FullSpec", "HftSpec", "LoraSpec", "MethodSpec"]
+__all__ = ["FreezeSpec", "FullSpec", "HftSpec", "LoraSpec", "MethodSpec", "QloraSpec"]

@@ -2,7 +2,10 @@
 
 from typing import ClassVar, Literal
 
+from pydantic import Field
+
 from luthier.spec.base import Section
+from luthier.spec.method.added_tokens import AddedTokens
 
 
 class FullSpec(Section):
@@ -19,6 +22,8 @@ class FullSpec(Section):
 
     type: Literal["full"]
     """The method."""
+    added_tokens: AddedTokens = Field(default=[])
+    """Texts that become one token each, such as `<ticket>`, which the base model does not know."""
 
     def describe(self) -> str:
         """One line for people."""

@@ -5,6 +5,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from luthier.spec.base import Section
+from luthier.spec.method.added_tokens import AddedTokens
 from luthier.spec.method.targets import TargetModules, describe_targets
 
 
@@ -43,6 +44,9 @@ class LoraSpec(Section):
     """Where the update starts: at zero with uniform (`default`) or normal (`gaussian`) A; or at what it takes over from
     the weight: its principal singular vectors (`pissa`, Meng et al., 2024, arXiv:2404.02948) or the first columns of
     its QR decomposition (`olora`, Büyükakyüz, 2024, arXiv:2406.01775). These two save an adapter of twice the rank."""
+    added_tokens: AddedTokens = Field(default=[])
+    """Texts that become one token each, such as `<ticket>`, which the base model does not know. Of the embeddings, and
+    of an output layer with weights of its own, only their rows are trained."""
 
     def describe(self) -> str:
         """One line for people."""

@@ -8,6 +8,7 @@ from transformers import PreTrainedModel
 
 from luthier.spec import LoraSpec
 from workers.training.methods.adapter import attach
+from workers.training.methods.added_tokens import token_rows
 from workers.training.methods.base import Control, NoControl
 from workers.training.methods.borrowed import BorrowedStart
 from workers.training.methods.targets import check_rank, peft_targets, target_layers
@@ -31,6 +32,7 @@ def add_lora(model: PreTrainedModel, spec: LoraSpec) -> PeftModel:
         target_modules=peft_targets(spec.target_modules, layers),
         use_rslora=spec.use_rslora,
         use_dora=spec.use_dora,
+        trainable_token_indices=token_rows(model, spec.added_tokens),
         init_lora_weights=True if spec.init_lora_weights == "default" else spec.init_lora_weights,
     )
     return attach(model, config)

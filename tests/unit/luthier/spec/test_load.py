@@ -70,7 +70,7 @@ def test_yaml_is_read_as_version_1_2() -> None:
         ({"method": {"type": "ful"}}, "method.type", "Did you mean 'full'?"),
         ({"method": {"type": "qqq"}}, "method.type", "Known values: lora, "),
         ({"method": {"type": "full", "r": 8}}, "method.r", "It belongs to type: lora; leave it out"),
-        ({"method": {"type": "full", "zzz": 8}}, "method.zzz", "Known keys: type."),
+        ({"method": {"type": "full", "zzz": 8}}, "method.zzz", "Known keys: added_tokens, type."),
         ({"method": {"r": "x"}}, "method.r", "valid integer (got 'x')"),
         ({"method": "full"}, "method", "object (got 'full')"),
         ({"method": {"type": "full"}, "export": {"formats": ["peft"]}}, "export", "makes no adapter; leave 'peft' out"),

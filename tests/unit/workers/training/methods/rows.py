@@ -86,4 +86,10 @@ ROWS: dict[str, Row] = {
         3 * WIDTH * WIDTH + NARROW * WIDTH + 3 * UNITS * WIDTH + 2 * WIDTH,
         learning_rate=5e-3,
     ),
+    # Trained beside 4 bits, read back beside the base as it is.
+    "qlora": Row({"type": "qlora", "r": 4, "lora_dropout": 0.1}, lora(4), exactness=1e-2),
+    "qlora-dora": Row(
+        {"type": "qlora", "r": 4, "double_quant": False, "use_dora": True, "lora_plus_ratio": 4.0},
+        lora(4) + LAYERS * sum(rows for rows, _ in LINEAR.values()),
+    ),
 }

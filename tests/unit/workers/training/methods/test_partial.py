@@ -10,12 +10,11 @@ from pydantic import TypeAdapter
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from luthier.spec import MethodSpec
-from tests.unit.workers.training.tiny_run import Outcome, Recorder, make_documents, make_engine
+from tests.unit.workers.training.tiny_run import make_documents
 from workers.failures import ConfigError
 from workers.models import load_model, load_tokenizer
 from workers.models.tuned import load_tuned
 from workers.training.methods import METHODS
-from workers.training.methods.base import load_base
 from workers.training.objectives.sft import summed_loss
 from workers.training.packing import make_batch
 
@@ -106,32 +105,6 @@ def test_trained_weights_are_masters_and_the_saved_rest_is_the_base_to_the_bit(
     ids = torch.tensor([[5, 6, 7]])
     tuned = load_tuned(base, tmp_path / "out", FP32)
     assert torch.equal(tuned.get_input_embeddings()(ids), load_model(base, FP32).get_input_embeddings()(ids))
-
-
-@pytest.mark.parametrize("name", RUNS)
-def test_bf16_products_give_the_loss_of_fp32(tiny_model_dir: Path, name: str) -> None:
-    batch = make_batch(make_documents(5))
-    exact = summed_loss(load_base(tiny_model_dir, FP32, CPU), batch, FP32)
-    model = adapted(tiny_model_dir, BF16, **RUNS[name])
-    loss = summed_loss(model, batch, BF16)
-    loss.backward()
-    assert loss.item() == pytest.approx(exact.item(), rel=1e-2)
-    assert {weight.grad.dtype for weight in trained(model).values()} == {FP32}
-
-
-@pytest.mark.parametrize("name", RUNS)
-def test_interrupted_runs_end_the_same(tiny_model_dir: Path, tmp_path: Path, name: str) -> None:
-    def engine(folder: str, report: Recorder, **more: Any) -> Any:
-        model = adapted(tiny_model_dir, **RUNS[name])
-        return make_engine(
-            tmp_path / folder, report, model=model, learning_rate=1e-3, save_steps=2, max_steps=5, **more
-        )
-
-    straight = Outcome.of(*engine("straight", Recorder()))
-    report = Recorder(stop=lambda questions: questions > 6)
-    with pytest.raises(Exception, match="asked to stop"):
-        engine("first", report)[0].run()
-    assert Outcome.of(*engine("second", Recorder(), earlier=report.checkpoints, fence=2)) == straight
 
 
 @pytest.mark.parametrize(
