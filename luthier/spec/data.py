@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from luthier.spec.base import Section
 
-RowFormat = Literal["auto", "chat", "prompt_completion", "alpaca", "text"]
+RowFormat = Literal["auto", "chat", "prompt_completion", "alpaca", "text", "preference", "labelled_completion"]
 FileType = Literal["auto", "jsonl", "csv", "parquet"]
 
 
@@ -22,7 +22,8 @@ class DataSpec(Section):
     file_type: FileType = "auto"
     """How the file is written. `auto` goes by its suffix."""
     format: RowFormat = "auto"
-    """Shape of a row: `messages`; `prompt` + `completion`; `instruction` (+ `input`) + `output`; or `text`."""
+    """Shape of a row: `messages`; `prompt` + `completion`; `instruction` (+ `input`) + `output`; `text`; (`prompt` +)
+    `chosen` + `rejected`; or `prompt` + `completion` + `label`. The objective says which of them it learns from."""
     system_prompt: str | None = None
     """Put before every conversation that has no system message of its own."""
     max_length: int = Field(default=1024, ge=8, le=131072)

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from luthier.spec.base import Section
 
-MetricName = Literal["perplexity", "exact_match", "token_f1", "json_valid"]
+MetricName = Literal["perplexity", "exact_match", "token_f1", "json_valid", "preference_accuracy"]
 
 
 class GateRule(Section):
@@ -24,7 +24,7 @@ class EvaluationSpec(Section):
     """What is measured, and what must hold before anything is exported."""
 
     metrics: list[MetricName] = Field(default=["perplexity", "exact_match", "token_f1"], min_length=1)
-    """What to measure on base and tuned."""
+    """What to measure on base and tuned. Absent: what suits the objective."""
     max_samples: int | None = Field(default=200, ge=1)
     """Rows of the test split used, the first ones; null: all."""
     max_new_tokens: int = Field(default=128, ge=1, le=8192)

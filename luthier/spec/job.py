@@ -50,12 +50,9 @@ class JobSpec(Section):
         data, method, objective = (info.data.get(name) for name in ("data", "method", "objective"))
         if data is None or method is None or objective is None:
             return training
-        fitting = {
-            "learning_rate": method.default_learning_rate * objective.learning_rate_ratio,
-            "pack_length": max(training.pack_length, objective.num_documents * data.max_length),
-        }
-        if objective.num_documents == 1:
-            del fitting["pack_length"]
+        fitting = {"learning_rate": method.default_learning_rate * objective.learning_rate_ratio}
+        if objective.num_documents > 1:
+            fitting["pack_length"] = max(training.pack_length, objective.num_documents * data.max_length)
         return training.model_copy(
             update={name: value for name, value in fitting.items() if name not in training.model_fields_set}
         )

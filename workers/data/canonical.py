@@ -18,7 +18,8 @@ from workers.data import problems
 from workers.data.engine import daft
 from workers.data.files import FILES, Record
 from workers.data.problems import RowError
-from workers.data.shapes import SHAPES, Content, Notes, Shape, convert
+from workers.data.row import Content, Notes
+from workers.data.shapes import SHAPES, Shape, convert
 from workers.data.sources import SourceFile
 
 _BATCH_ROWS = 1000
@@ -45,12 +46,13 @@ def read_rows(files: Sequence[SourceFile], system_prompt: str | None, seed: int)
     return _Scan([_ScanFile(index, file, system_prompt, seed) for index, file in enumerate(files)]).read()
 
 
-def fingerprint(content: Content, seed: bytes = b"") -> bytes:
-    """128 bits (BLAKE2b, RFC 7693) that are equal for contents that differ in white space alone.
+def fingerprint(content: Content, seed: bytes = b"", notes: Notes = Notes()) -> bytes:  # noqa: B008 - immutable
+    """128 bits (BLAKE2b, RFC 7693) that are equal for rows that differ in white space or in weights alone.
 
     With a seed they also are a random draw: ordering rows by them shuffles them, wherever the rows stand.
     """
     parts = [content] if isinstance(content, str) else [part for m in content for part in (m["role"], m["content"])]
+    parts += ["/"] * 2 + [notes.rejected or "", notes.label or ""] if notes.rejected or notes.label else []
     normal = json.dumps([" ".join(part.split()) for part in parts], ensure_ascii=False)
     return hashlib.blake2b(normal.encode("utf-8"), digest_size=16, key=seed).digest()
 
@@ -66,7 +68,7 @@ def _canonical(record: Record, shape: Shape, system_prompt: str | None, seed: by
         value = _parse(record.json_text)
         content = convert(value, shape, system_prompt)
         notes = shape.annotate(value)
-        digest = fingerprint(content, seed)
+        digest = fingerprint(content, seed, notes)
     except RowError as error:
         return None, None, None, None, None, error.reason, error.detail
     except UnicodeEncodeError:

@@ -29,8 +29,26 @@ SCHEMA = pa.schema(
     ]
 )
 """Columns of every split. `messages` is a JSON list of {role, content}, or empty for a row of plain text."""
-NOTES = pa.schema([("weights", pa.list_(pa.float32()))])
-"""Columns that a split may have besides. `weights` is empty for a row whose targets count 1 each."""
+NOTES = pa.schema(
+    [
+        ("weights", pa.list_(pa.float32())),
+        ("rejected_ids", pa.list_(pa.int32())),
+        ("rejected_trainable", pa.list_(pa.bool_())),
+        ("label", pa.string()),
+    ]
+)
+"""Columns that a split may have besides. `weights` is empty for a row whose targets count 1 each, `rejected_*` for one
+that compares no answers, `label` for one without."""
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """A conversation with the worse one of two last answers."""
+
+    input_ids: npt.NDArray[np.int32]
+    """Shape (length,)"""
+    trainable: npt.NDArray[np.bool_]
+    """Shape (length,): whether the token is one of that answer."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +68,10 @@ class Example:
     """The conversation, system message included; None for a row of plain text."""
     weights: npt.NDArray[np.float32] | None = None
     """Shape (length,): what each token counts as a target; None: 1 each."""
+    rejected: Rejected | None = None
+    """What the row's last answer is better than; None: the row compares nothing."""
+    label: str | None = None
+    """What kind of row it is; None: the data do not say."""
 
     @property
     def prompt(self) -> list[dict[str, str]]:
@@ -86,14 +108,19 @@ def load_split(folder: Path, name: SplitName) -> list[Example]:
             trainable,
             json.loads(messages) if messages else None,
             weights=weights if len(weights) else None,
+            rejected=Rejected(rejected_ids, rejected_trainable) if len(rejected_ids) else None,
+            label=label or None,
         )
-        for row, source, input_ids, trainable, messages, weights in zip(
+        for row, source, input_ids, trainable, messages, weights, rejected_ids, rejected_trainable, label in zip(
             table["row"].to_pylist(),
             table["source"].to_pylist(),
             _rows(table["input_ids"]),
             _rows(table["trainable"]),
             table["messages"].to_pylist(),
             _rows(table["weights"]),
+            _rows(table["rejected_ids"]),
+            _rows(table["rejected_trainable"]),
+            table["label"].to_pylist(),
             strict=True,
         )
     ]
@@ -103,7 +130,7 @@ def _with_notes(table: pa.Table) -> pa.Table:
     """The columns of a split in the order of the schemas; notes that it does not have are empty."""
     for field in NOTES:
         if field.name not in table.column_names:
-            table = table.append_column(field, pa.array([[]] * table.num_rows, field.type))
+            table = table.append_column(field, pa.nulls(table.num_rows, field.type))
     schema = pa.unify_schemas([SCHEMA, NOTES])
     return table.select(schema.names).cast(schema)
 

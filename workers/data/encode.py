@@ -24,7 +24,7 @@ from transformers import PreTrainedTokenizerBase
 from workers.data import problems
 from workers.data.problems import RowError
 from workers.data.render import plain_backend, render_texts, token_ids
-from workers.data.shapes import Content, Message
+from workers.data.row import Content, Message
 from workers.data.targets import Targets
 
 

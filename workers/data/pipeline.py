@@ -90,7 +90,7 @@ def preprocess(
         PreemptedError: the worker drains; there is nothing to resume from.
     """
     report.progress(0, 0, "looking at the files")
-    files = find_sources(spec, check_readable)
+    files = find_sources(spec, check_readable, objective.row_formats)
     check_tokenizer(tokenizer, for_chat=any(file.shape != "text" for file in files))
     outcome = Outcome(files, [0] * len(files))
     with tempfile.TemporaryDirectory(dir=output.parent, prefix="rows-") as scratch:
@@ -99,22 +99,20 @@ def preprocess(
         if outcome.num_rows == 0:
             raise DataError(f"data.path: {spec.path} holds no rows; expected at least one")
         _refuse_invalid(spec, outcome)
+        if outcome.ledger.counts.total() == outcome.num_rows:
+            raise _nothing_left(outcome)
         report.progress(outcome.num_rows, 2 * outcome.num_rows, "looking for duplicates")
         decisions = decide(rows, spec)
         _note_duplicates(decisions, outcome)
         _tokenise(spec, rows, decisions, Encoder(tokenizer, targets_of(objective)), output, outcome, report)
     _refuse_invalid(spec, outcome)
     if outcome.splits["train"].num_rows == 0:
-        raise DataError(
-            f"no row is left to train on: {outcome.num_rows} read, dropped: {outcome.ledger.summary()}, "
-            f"validation {outcome.splits['validation'].num_rows}, test {outcome.splits['test'].num_rows}; "
-            f"see data.max_length, data.overlong and the rows themselves"
-        )
+        raise _nothing_left(outcome)
     return outcome
 
 
-def find_sources(spec: DataSpec, check_readable: CheckReadable) -> list[SourceFile]:
-    """All files of the job in reading order, described.
+def find_sources(spec: DataSpec, check_readable: CheckReadable, formats: Sequence[str]) -> list[SourceFile]:
+    """All files of the job in reading order, described; their rows have one of `formats`.
 
     Raises:
         ConfigError: a path may not be read.
@@ -126,7 +124,7 @@ def find_sources(spec: DataSpec, check_readable: CheckReadable) -> list[SourceFi
         ("data.test_path", "test", spec.test_path),
     ]
     return [
-        describe(file, spec.format, key)
+        describe(file, spec.format, key, formats)
         for key, split, path in paths
         if path
         for file in find_files(path, key, split, spec.file_type, check_readable)
@@ -223,6 +221,14 @@ def _faults(batch: pa.RecordBatch, files: Sequence[SourceFile]) -> list[Fault]:
 def _refuse_invalid(spec: DataSpec, outcome: Outcome) -> None:
     if outcome.ledger.num_invalid and spec.on_invalid_row == "fail":
         raise DataError(outcome.ledger.invalid_message(outcome.num_rows))
+
+
+def _nothing_left(outcome: Outcome) -> DataError:
+    return DataError(
+        f"no row is left to train on: {outcome.num_rows} read, dropped: {outcome.ledger.summary()}, "
+        f"validation {outcome.splits['validation'].num_rows}, test {outcome.splits['test'].num_rows}; "
+        f"see data.max_length, data.overlong and the rows themselves"
+    )
 
 
 def _check_stop(report: Report) -> None:

@@ -92,7 +92,7 @@ def _document(outcome: Outcome, spec: DataSpec, tokenizer: PreTrainedTokenizerBa
         "dropped": outcome.ledger.document(),
         "splits": {name: statistics.document() for name, statistics in outcome.splits.items()},
         "samples": [
-            {"source": sample.source, "row": sample.row, "view": token_view(tokenizer, sample)}
+            {"source": sample.source, "row": sample.row, "part": sample.part, "view": token_view(tokenizer, sample)}
             for sample in outcome.splits["train"].samples
         ],
         "warnings": _warnings(outcome, spec),

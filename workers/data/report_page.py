@@ -52,7 +52,8 @@ def _dropped(entry: dict[str, Any]) -> str:
 
 
 def _sample(sample: dict[str, Any]) -> str:
-    return f"{sample['source']}, row {sample['row']}:\n\n" + "\n".join(
+    part = f", {sample['part']}" if sample["part"] else ""
+    return f"{sample['source']}, row {sample['row']}{part}:\n\n" + "\n".join(
         f"    {line}" for line in sample["view"].splitlines()
     )
 

@@ -77,8 +77,8 @@ def find_files(
     return found
 
 
-def describe(file: SourceFile, row_format: str, key: str) -> SourceFile:
-    """`file` with its digest, columns and shape.
+def describe(file: SourceFile, row_format: str, key: str, allowed: Sequence[str]) -> SourceFile:
+    """`file` with its digest, columns and shape, which is `row_format`, or for `auto` one of `allowed`.
 
     Raises:
         DataError: it cannot be read, or its columns are not those of one shape.
@@ -90,7 +90,7 @@ def describe(file: SourceFile, row_format: str, key: str) -> SourceFile:
     except PermissionError as error:
         raise DataError(f"{key}: {file.uri} may not be read by this worker: permission denied") from error
     try:
-        shape = detect(columns) if row_format == "auto" else row_format
+        shape = detect(columns, allowed) if row_format == "auto" else row_format
     except ValueError as error:
         raise DataError(f"{key}: {file.uri}: {error}") from error
     missing = [name for name in SHAPES[shape].required if name not in columns]

@@ -1,4 +1,4 @@
-"""Figures of one split, gathered batch by batch: 4 bytes per row."""
+"""Figures of one split, gathered batch by batch: 4 bytes per text."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,6 +9,7 @@ import pyarrow as pa
 from pyarrow import compute as pc
 
 _NUM_SAMPLES = 3
+_PARTS = (("input_ids", "trainable", "chosen"), ("rejected_ids", "rejected_trainable", "rejected"))
 _NUM_BINS = 20
 
 
@@ -20,41 +21,45 @@ class Sample:
     row: int
     input_ids: list[int]
     trainable: list[bool]
+    part: str = ""
+    """Which one of a pair of answers, where the row is one."""
 
 
 @dataclass
 class SplitStatistics:
     """Counts and lengths."""
 
+    num_rows: int = 0
+    """Rows in the split."""
     num_trainable_tokens: int = 0
     samples: list[Sample] = field(default_factory=list)
     """The first rows."""
     _lengths: list[npt.NDArray[np.int32]] = field(default_factory=list)
 
     def add(self, rows: pa.Table) -> None:
-        """Takes rows with `source`, `row`, `input_ids`, `trainable` and `num_trainable`."""
-        self._lengths.append(pc.list_value_length(rows["input_ids"]).to_numpy().astype(np.int32))
+        """Takes rows with `source`, `row`, `num_trainable` and what `_PARTS` names."""
+        self.num_rows += rows.num_rows
+        for ids, _, _ in _PARTS:
+            lengths = pc.list_value_length(rows[ids]).to_numpy().astype(np.int32)
+            self._lengths.append(lengths[lengths > 0])
         self.num_trainable_tokens += pc.sum(rows["num_trainable"]).as_py() or 0
         wanted = rows.slice(0, max(0, _NUM_SAMPLES - len(self.samples)))
-        for row in wanted.select(["source", "row", "input_ids", "trainable"]).to_pylist():
-            self.samples.append(Sample(**row))
+        for row in wanted.to_pylist():
+            parts = [(row[ids], row[trainable], name) for ids, trainable, name in _PARTS if row[ids]]
+            for ids, trainable, name in parts:
+                self.samples.append(Sample(row["source"], row["row"], ids, trainable, name if len(parts) > 1 else ""))
 
     @property
     def lengths(self) -> npt.NDArray[np.int32]:
-        """Shape (num_rows,): tokens of each row."""
+        """Tokens of each text, of which a pair of answers has two."""
         return np.concatenate([np.zeros(0, np.int32), *self._lengths])
-
-    @property
-    def num_rows(self) -> int:
-        """Rows in the split."""
-        return sum(map(len, self._lengths))
 
     def document(self) -> dict[str, Any]:
         """For report.json. Lengths are in tokens; percentiles are lengths that occur."""
         lengths = self.lengths
         num_tokens = int(lengths.sum())
         document: dict[str, Any] = {
-            "num_rows": len(lengths),
+            "num_rows": self.num_rows,
             "num_tokens": num_tokens,
             "num_trainable_tokens": self.num_trainable_tokens,
             "num_masked_tokens": num_tokens - self.num_trainable_tokens,

@@ -2,7 +2,16 @@
 
 from typing import Literal
 
-from luthier.spec import ObjectiveSpec, PretrainSpec, SftSpec
+from luthier.spec import (
+    DpoSpec,
+    IpoSpec,
+    KtoSpec,
+    ObjectiveSpec,
+    OrpoSpec,
+    PretrainSpec,
+    SftSpec,
+    SimpoSpec,
+)
 
 Targets = Literal["answers", "last_answer", "everything"]
 """Of a conversation every answer of the assistant, or the last one alone; or all of the rendered text. A row of plain
@@ -13,6 +22,8 @@ def targets_of(objective: ObjectiveSpec) -> Targets:
     """What the rows of such a job are encoded for."""
     match objective:
         case SftSpec(train_on="last"):
+            return "last_answer"
+        case DpoSpec() | IpoSpec() | KtoSpec() | OrpoSpec() | SimpoSpec():
             return "last_answer"
         case PretrainSpec():
             return "everything"

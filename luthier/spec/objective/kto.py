@@ -5,6 +5,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from luthier.spec.base import Section
+from luthier.spec.evaluation import MetricName
 
 
 class KtoSpec(Section):
@@ -12,6 +13,14 @@ class KtoSpec(Section):
 
     title: ClassVar[str] = "Kahneman-Tversky optimisation"
     """For people."""
+    row_formats: ClassVar[tuple[str, ...]] = ("labelled_completion",)
+    """What `data.format` may be."""
+    num_documents: ClassVar[int] = 1
+    """Texts in a row, each of up to `data.max_length` tokens, that only mean something together."""
+    metrics: ClassVar[tuple[MetricName, ...]] = ("perplexity",)
+    """Of a job file that names none."""
+    learning_rate_ratio: ClassVar[float] = 0.1
+    """Of the method's rate, in a job file that names none."""
 
     type: Literal["kto"]
     """The objective."""

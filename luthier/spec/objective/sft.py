@@ -3,6 +3,7 @@
 from typing import ClassVar, Literal
 
 from luthier.spec.base import Section
+from luthier.spec.evaluation import MetricName
 
 
 class SftSpec(Section):
@@ -10,6 +11,14 @@ class SftSpec(Section):
 
     title: ClassVar[str] = "supervised fine-tuning"
     """For people."""
+    row_formats: ClassVar[tuple[str, ...]] = ("chat", "prompt_completion", "alpaca", "text")
+    """What `data.format` may be."""
+    num_documents: ClassVar[int] = 1
+    """Texts in a row, each of up to `data.max_length` tokens, that only mean something together."""
+    metrics: ClassVar[tuple[MetricName, ...]] = ("perplexity", "exact_match", "token_f1")
+    """Of a job file that names none."""
+    learning_rate_ratio: ClassVar[float] = 1.0
+    """Of the method's rate, in a job file that names none."""
 
     type: Literal["sft"] = "sft"
     """The objective."""

@@ -5,6 +5,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from luthier.spec.base import Section
+from luthier.spec.evaluation import MetricName
 
 
 class SimpoSpec(Section):
@@ -12,6 +13,14 @@ class SimpoSpec(Section):
 
     title: ClassVar[str] = "simple preference optimisation"
     """For people."""
+    row_formats: ClassVar[tuple[str, ...]] = ("preference",)
+    """What `data.format` may be."""
+    num_documents: ClassVar[int] = 2
+    """Texts in a row, each of up to `data.max_length` tokens, that only mean something together."""
+    metrics: ClassVar[tuple[MetricName, ...]] = ("perplexity", "preference_accuracy")
+    """Of a job file that names none."""
+    learning_rate_ratio: ClassVar[float] = 0.1
+    """Of the method's rate, in a job file that names none."""
 
     type: Literal["simpo"]
     """The objective."""

@@ -9,6 +9,7 @@ import pytest
 
 from workers.data.canonical import fingerprint
 from workers.data.dataset import SPLITS, load_split
+from workers.data.row import Notes
 
 
 def _rows(count: int) -> list[dict[str, str]]:
@@ -27,6 +28,14 @@ def test_fingerprint_sees_words_and_roles_but_not_white_space() -> None:
     assert fingerprint("a b") != fingerprint("ab")
     assert fingerprint(row, b"1") != fingerprint(row, b"2")
     assert len(fingerprint(row)) == 16
+
+
+def test_pairs_and_labels_are_part_of_the_fingerprint() -> None:
+    row = "a b"
+    of = [Notes(), Notes(rejected="c"), Notes(rejected="d"), Notes(label="desirable"), Notes(label="undesirable")]
+    assert len({fingerprint(row, b"", notes) for notes in of}) == len(of)
+    assert fingerprint(row, b"", Notes(rejected="c  d")) == fingerprint(row, b"", Notes(rejected="c d"))
+    assert fingerprint(row, b"", Notes(weights=[0.5])) == fingerprint(row)
 
 
 def test_equal_rows_are_dropped_and_the_first_one_stays(

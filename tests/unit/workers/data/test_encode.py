@@ -8,7 +8,7 @@ from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 from workers.data.encode import Encoded, Encoder
 from workers.data.problems import RowError
 from workers.data.render import render_prompt, render_texts
-from workers.data.shapes import Content
+from workers.data.row import Content
 
 LLAMA3 = (
     "{{ bos_token }}{% for m in messages %}<|im_start|>{{ m.role }}\n\n{{ m.content | trim }}<|im_end|>{% endfor %}"

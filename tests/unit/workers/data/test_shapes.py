@@ -2,6 +2,7 @@ from typing import Any
 
 import pytest
 
+from luthier.spec import DpoSpec, KtoSpec, SftSpec
 from workers.data.problems import RowError
 from workers.data.shapes import SHAPES, convert, detect
 
@@ -18,22 +19,33 @@ SYSTEM = {"role": "system", "content": "be brief"}
         (["instruction", "input", "output"], "alpaca"),
         (["instruction", "output"], "alpaca"),
         (["text"], "text"),
+        (["chosen", "rejected"], "preference"),
+        (["chosen", "prompt", "rejected", "score"], "preference"),
     ],
 )
 def test_shape_is_found_by_columns(columns: list[str], shape: str) -> None:
-    assert detect(columns) == shape
+    assert detect(columns, tuple(SHAPES)) == shape
 
 
 def test_unknown_columns_are_listed_with_what_is_expected() -> None:
     with pytest.raises(
         ValueError, match=r"columns found: question, answer; expected one of: messages \(chat\); prompt"
     ):
-        detect(["question", "answer"])
+        detect(["question", "answer"], tuple(SHAPES))
 
 
 def test_ambiguous_columns_ask_for_a_format() -> None:
     with pytest.raises(ValueError, match=r"fit alpaca and text; set data\.format"):
-        detect(["instruction", "output", "text"])
+        detect(["instruction", "output", "text"], tuple(SHAPES))
+
+
+def test_the_objective_decides_between_shapes() -> None:
+    columns = ["prompt", "completion", "label"]
+    assert detect(columns, SftSpec.row_formats) == "prompt_completion"
+    assert detect(columns, KtoSpec.row_formats) == "labelled_completion"
+    wrong = r"fit prompt_completion, which is for another objective\.type; expected one of: chosen \+ rejected"
+    with pytest.raises(ValueError, match=wrong):
+        detect(["prompt", "completion"], DpoSpec.row_formats)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from pathlib import Path
 import fsspec
 import pytest
 
+from luthier.spec import SftSpec
 from workers.data.sources import describe, find_files
 from workers.failures import ConfigError, DataError
 
@@ -51,7 +52,7 @@ def test_folder_without_rows_is_refused(tmp_path: Path) -> None:
 def test_explicit_type_reads_a_file_of_any_name(tmp_path: Path) -> None:
     (tmp_path / "rows.txt").write_text('{"text": "x"}\n')
     (file,) = find_files(str(tmp_path / "rows.txt"), "data.path", "train", "jsonl", _allow)
-    assert describe(file, "auto", "data.path").shape == "text"
+    assert describe(file, "auto", "data.path", SftSpec.row_formats).shape == "text"
 
 
 def test_nothing_is_opened_before_the_path_was_allowed(tmp_path: Path) -> None:
@@ -73,7 +74,7 @@ def test_uri_of_another_store_is_read_through_fsspec() -> None:
     with fsspec.open("memory://data-test/rows.jsonl", "wb") as stream:
         stream.write(b'{"text": "x"}\n')
     (file,) = find_files("memory://data-test", "data.path", "train", "auto", _allow)
-    described = describe(file, "auto", "data.path")
+    described = describe(file, "auto", "data.path", SftSpec.row_formats)
     assert (described.uri, described.shape) == ("memory://data-test/rows.jsonl", "text")
     assert described.sha256 == hashlib.sha256(b'{"text": "x"}\n').hexdigest()
 
@@ -86,6 +87,6 @@ def test_unknown_protocol_is_a_fault_of_the_job_file() -> None:
 def test_format_that_the_columns_do_not_have_is_refused(write_rows: Callable[..., Path]) -> None:
     (file,) = find_files(str(write_rows([{"q": 1, "a": 2}])), "data.path", "train", "auto", _allow)
     with pytest.raises(DataError, match=r"columns found: q, a; data\.format alpaca expects instruction \+ output"):
-        describe(file, "alpaca", "data.path")
+        describe(file, "alpaca", "data.path", SftSpec.row_formats)
     with pytest.raises(DataError, match=r"data\.path: .*rows\.jsonl: columns found: q, a; expected one of"):
-        describe(file, "auto", "data.path")
+        describe(file, "auto", "data.path", SftSpec.row_formats)
