@@ -7,11 +7,22 @@ from luthier.spec.export import ExportSpec, ParitySpec
 from luthier.spec.job import JobSpec
 from luthier.spec.load import canonical_json, json_schema, load_job_file, parse_spec, resolve_paths
 from luthier.spec.method import FreezeSpec, FullSpec, HftSpec, LoraSpec, MethodSpec, QloraSpec
-from luthier.spec.objective import DpoSpec, IpoSpec, KtoSpec, ObjectiveSpec, OrpoSpec, PretrainSpec, SftSpec, SimpoSpec
+from luthier.spec.objective import (
+    ClassificationSpec,
+    DpoSpec,
+    IpoSpec,
+    KtoSpec,
+    ObjectiveSpec,
+    OrpoSpec,
+    PretrainSpec,
+    SftSpec,
+    SimpoSpec,
+)
 from luthier.spec.resources import ResourcesSpec
 from luthier.spec.training import TrainingSpec
 
 __all__ = [
+    "ClassificationSpec",
     "DataSpec",
     "DeploySpec",
     "DpoSpec",

@@ -6,7 +6,9 @@ from pydantic import Field
 
 from luthier.spec.base import Section
 
-MetricName = Literal["perplexity", "exact_match", "token_f1", "json_valid", "preference_accuracy"]
+MetricName = Literal[
+    "perplexity", "exact_match", "token_f1", "json_valid", "preference_accuracy", "accuracy", "macro_f1"
+]
 
 
 class GateRule(Section):

@@ -21,6 +21,11 @@ def target_logits(model: nn.Module, batch: Batch, compute: torch.dtype) -> torch
         batch: on the same device.
         compute: dtype of the matrix products.
     """
+    return logits_at(model, batch, batch.predicting, compute).float()
+
+
+def logits_at(model: nn.Module, batch: Batch, places: torch.Tensor, compute: torch.dtype) -> torch.Tensor:
+    """[len(places), outputs]: what the output layer says at these places of the row, int64, in its own dtype."""
     device = batch.input_ids.device
     low = compute != torch.float32
     with disable_input_dtype_casting(model, active=low), torch.autocast(device.type, dtype=compute, enabled=low):
@@ -28,10 +33,10 @@ def target_logits(model: nn.Module, batch: Batch, compute: torch.dtype) -> torch
             input_ids=batch.input_ids,
             position_ids=batch.position_ids,
             documents=layout(batch.lengths, batch.prefix_length, device),
-            logits_to_keep=batch.predicting,
+            logits_to_keep=places,
             use_cache=False,
         ).logits[0]
-    return logits.float()
+    return logits
 
 
 def document_log_probs(model: nn.Module, batch: Batch, compute: torch.dtype) -> torch.Tensor:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
+from luthier.spec.objective.classification import ClassificationSpec
 from luthier.spec.objective.dpo import DpoSpec
 from luthier.spec.objective.ipo import IpoSpec
 from luthier.spec.objective.kto import KtoSpec
@@ -23,9 +24,19 @@ def _with_type(section: Any) -> Any:
 
 
 ObjectiveSpec = Annotated[
-    SftSpec | PretrainSpec | DpoSpec | IpoSpec | KtoSpec | OrpoSpec | SimpoSpec,
+    SftSpec | PretrainSpec | ClassificationSpec | DpoSpec | IpoSpec | KtoSpec | OrpoSpec | SimpoSpec,
     Field(discriminator="type"),
     BeforeValidator(_with_type),
 ]
 
-__all__ = ["DpoSpec", "IpoSpec", "KtoSpec", "ObjectiveSpec", "OrpoSpec", "PretrainSpec", "SftSpec", "SimpoSpec"]
+__all__ = [
+    "ClassificationSpec",
+    "DpoSpec",
+    "IpoSpec",
+    "KtoSpec",
+    "ObjectiveSpec",
+    "OrpoSpec",
+    "PretrainSpec",
+    "SftSpec",
+    "SimpoSpec",
+]
