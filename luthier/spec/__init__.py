@@ -6,7 +6,7 @@ from luthier.spec.evaluation import EvaluationSpec, GateRule
 from luthier.spec.export import ExportSpec, ParitySpec
 from luthier.spec.job import JobSpec
 from luthier.spec.load import canonical_json, json_schema, load_job_file, parse_spec, resolve_paths
-from luthier.spec.method import FreezeSpec, FullSpec, HftSpec, LoraSpec, MethodSpec, QloraSpec
+from luthier.spec.method import BottleneckSpec, FreezeSpec, FullSpec, HftSpec, LoraSpec, MethodSpec, QloraSpec
 from luthier.spec.objective import (
     ClassificationSpec,
     DpoSpec,
@@ -22,6 +22,7 @@ from luthier.spec.resources import ResourcesSpec
 from luthier.spec.training import TrainingSpec
 
 __all__ = [
+    "BottleneckSpec",
     "ClassificationSpec",
     "DataSpec",
     "DeploySpec",

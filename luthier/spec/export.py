@@ -6,7 +6,7 @@ from pydantic import Field
 
 from luthier.spec.base import Section
 
-ExportFormat = Literal["peft", "merged", "triton"]
+ExportFormat = Literal["peft", "adapter", "merged", "triton"]
 
 
 class ParitySpec(Section):
@@ -23,9 +23,9 @@ class ParitySpec(Section):
 class ExportSpec(Section):
     """What is written. `merged` is the whole model; Triton needs it."""
 
-    formats: list[ExportFormat] = Field(default=["peft", "merged", "triton"], min_length=1)
+    formats: list[ExportFormat] = Field(default=["peft", "adapter", "merged", "triton"], min_length=1)
     """Directories of the exported artifact. Absent: all that the method allows. Without an adapter
-    (`method.type: full`) there is no `peft`."""
+    (`method.type: full`) there is no `peft`; `adapter` is for adapters that PEFT does not know."""
     dtype: Literal["bfloat16", "float32"] = "bfloat16"
     """Of the merged weights; the merge itself is done in float32."""
     parity: ParitySpec = ParitySpec()

@@ -9,7 +9,7 @@ from luthier.spec.data import DataSpec
 from luthier.spec.deploy import DeploySpec
 from luthier.spec.evaluation import EvaluationSpec
 from luthier.spec.export import ExportSpec
-from luthier.spec.method import FullSpec, LoraSpec, MethodSpec, QloraSpec
+from luthier.spec.method import BottleneckSpec, FullSpec, LoraSpec, MethodSpec, QloraSpec
 from luthier.spec.objective import ObjectiveSpec, SftSpec
 from luthier.spec.resources import ResourcesSpec
 from luthier.spec.training import TrainingSpec
@@ -73,7 +73,9 @@ class JobSpec(Section):
             return export
         reasons: dict[str, str] = {}
         if not method.makes_adapter:
-            reasons["peft"] = "makes no adapter"
+            reasons["peft"] = "makes no adapter that PEFT knows"
+        if not isinstance(method, BottleneckSpec):
+            reasons["adapter"] = "makes no adapter of a kind of our own"
         if not method.is_mergeable:
             reasons |= dict.fromkeys(("merged", "triton"), "cannot be merged into a plain model")
         impossible = [name for name in export.formats if name in reasons]

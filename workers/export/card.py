@@ -155,6 +155,16 @@ from transformers import AutoModelForCausalLM
 base = AutoModelForCausalLM.from_pretrained("{base}")
 model = PeftModel.from_pretrained(base, "peft")
 ```""",
+    "adapter": """With Luthier, on top of the base model in the folder `base`; PEFT does not know this kind of adapter:
+
+```python
+from pathlib import Path
+
+import torch
+from workers.models.tuned import load_adapted
+
+model = load_adapted(Path("base"), Path("adapter"), torch.bfloat16)
+```""",
     "triton": """With NVIDIA Triton, Python backend with torch and transformers:
 
 ```sh

@@ -1,7 +1,7 @@
 """`export`: writes the formats that the job asks for, proves them against the trained model, writes the model card.
 
-What is published: `peft/ merged/ triton/<triton_model>/ README.md parity.json`, as far as `export.formats` names them.
-Nothing is published when the proof fails.
+What is published: `peft/ adapter/ merged/ triton/<triton_model>/ README.md parity.json`, as far as `export.formats`
+names them. Nothing is published when the proof fails.
 """
 
 import json
@@ -25,7 +25,7 @@ from workers.models import choose_device, load_model, load_tokenizer, resolve_ba
 from workers.models.tuned import ADAPTER, load_adapted, load_tuned
 from workers.task import Report, StageResult, Task
 
-_PROVED_FIRST: tuple[ExportFormat, ...] = ("triton", "merged", "peft")
+_PROVED_FIRST: tuple[ExportFormat, ...] = ("triton", "merged", "peft", "adapter")
 """The format nearest to what is served is the one that the proof goes through."""
 
 _JOB_ID_TAIL = 8
@@ -63,6 +63,8 @@ def run(task: Task, report: Report) -> StageResult:
     )
     if "peft" in spec.formats:
         write_peft(trained_folder / ADAPTER, out / "peft", base.name, tokenizer if task.spec.added_tokens else None)
+    if "adapter" in spec.formats:
+        write_peft(trained_folder / ADAPTER, out / "adapter", base.name)
     if "merged" in spec.formats:
         steps.advance(0, "merging")
         save_model(merge(tuned), tokenizer, out / "merged", DTYPES[spec.dtype])
@@ -119,6 +121,6 @@ def _open(
         case "merged":
             merged: Any = load_model(out / "merged", DTYPES[spec.dtype])
             return plain_side(merged.to(device), load_tokenizer(out / "merged"), max_new_tokens)
-        case "peft":
-            adapted = load_adapted(base, out / "peft", torch.float32).to(device)
-            return plain_side(adapted, load_tokenizer(base), max_new_tokens)
+        case "peft" | "adapter":
+            adapted: Any = load_adapted(base, out / subject, torch.float32)
+            return plain_side(adapted.to(device), load_tokenizer(base), max_new_tokens)

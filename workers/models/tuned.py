@@ -10,6 +10,7 @@ import torch
 from peft import PeftModel
 from transformers import PreTrainedModel
 
+from workers.models.bottleneck import is_bottleneck, load_bottlenecks
 from workers.models.load import load_model
 
 ADAPTER, MODEL = "adapter", "model"
@@ -31,8 +32,13 @@ def load_tuned(base: Path, trained: Path, dtype: torch.dtype) -> TunedModel:
     return load_adapted(base, trained / ADAPTER, dtype)
 
 
-def load_adapted(base: Path, adapter: Path, dtype: torch.dtype) -> PeftModel:
-    """The base model with an adapter beside it, as `load_tuned` returns it."""
+def load_adapted(base: Path, adapter: Path, dtype: torch.dtype) -> TunedModel:
+    """The base model with an adapter beside it, as `load_tuned` returns it.
+
+    `adapter` is as PEFT saves it, or has bottleneck adapters, which PEFT does not know.
+    """
+    if is_bottleneck(adapter):
+        return load_bottlenecks(load_model(base, dtype), adapter)
     model = PeftModel.from_pretrained(
         load_model(base, dtype), str(adapter), autocast_adapter_dtype=False, local_files_only=True
     )

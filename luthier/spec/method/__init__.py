@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
+from luthier.spec.method.bottleneck import BottleneckSpec
 from luthier.spec.method.freeze import FreezeSpec
 from luthier.spec.method.full import FullSpec
 from luthier.spec.method.hft import HftSpec
@@ -21,7 +22,9 @@ def _with_type(section: Any) -> Any:
 
 
 MethodSpec = Annotated[
-    LoraSpec | FullSpec | FreezeSpec | HftSpec | QloraSpec, Field(discriminator="type"), BeforeValidator(_with_type)
+    LoraSpec | FullSpec | FreezeSpec | HftSpec | QloraSpec | BottleneckSpec,
+    Field(discriminator="type"),
+    BeforeValidator(_with_type),
 ]
 
-__all__ = ["FreezeSpec", "FullSpec", "HftSpec", "LoraSpec", "MethodSpec", "QloraSpec"]
+__all__ = ["BottleneckSpec", "FreezeSpec", "FullSpec", "HftSpec", "LoraSpec", "MethodSpec", "QloraSpec"]

@@ -92,4 +92,12 @@ ROWS: dict[str, Row] = {
         {"type": "qlora", "r": 4, "double_quant": False, "use_dora": True, "lora_plus_ratio": 4.0},
         lora(4) + LAYERS * sum(rows for rows, _ in LINEAR.values()),
     ),
+    "bottleneck": Row(
+        {"type": "bottleneck", "bottleneck_size": 8},
+        LAYERS * 2 * (2 * WIDTH * 8 + WIDTH + 8),
+    ),
+    "bottleneck-one": Row(
+        {"type": "bottleneck", "bottleneck_size": 16, "after": "feed_forward", "activation": "relu"},
+        LAYERS * (2 * WIDTH * 16 + WIDTH + 16),
+    ),
 }
