@@ -6,7 +6,17 @@ from pydantic import Field, model_validator
 
 from luthier.spec.base import Section
 
-RowFormat = Literal["auto", "chat", "prompt_completion", "alpaca", "text", "preference", "labelled_completion"]
+RowFormat = Literal[
+    "auto",
+    "chat",
+    "prompt_completion",
+    "alpaca",
+    "text",
+    "preference",
+    "labelled_completion",
+    "labelled_text",
+    "labelled_chat",
+]
 FileType = Literal["auto", "jsonl", "csv", "parquet"]
 
 
@@ -23,7 +33,8 @@ class DataSpec(Section):
     """How the file is written. `auto` goes by its suffix."""
     format: RowFormat = "auto"
     """Shape of a row: `messages`; `prompt` + `completion`; `instruction` (+ `input`) + `output`; `text`; (`prompt` +)
-    `chosen` + `rejected`; or `prompt` + `completion` + `label`. The objective says which of them it learns from."""
+    `chosen` + `rejected`; `prompt` + `completion` + `label`; or `text` or `messages` + `label`. The objective says
+    which of them it learns from."""
     system_prompt: str | None = None
     """Put before every conversation that has no system message of its own."""
     max_length: int = Field(default=1024, ge=8, le=131072)

@@ -95,7 +95,12 @@ class Encoder:
     @property
     def as_text(self) -> bool:
         """Whether a conversation is no more than its rendered text."""
-        return self._targets == "everything"
+        return self._targets in ("everything", "nothing")
+
+    @property
+    def has_targets(self) -> bool:
+        """Whether any token is to be trained on. If none is, rows are what a tokenizer makes of them, with no end."""
+        return self._targets != "nothing"
 
     def has_control_text(self, row: Content) -> bool:
         """Whether a content spells one of the tokenizer's control tokens."""
@@ -116,8 +121,8 @@ class Encoder:
 
     def _whole(self, ids: list[int], *, is_ended: bool) -> Encoded:
         """All of a text, and its end."""
-        ids = ids if is_ended else ids + self._end_of_sequence()
-        return Encoded(np.array(ids, np.int32), np.ones(len(ids), np.bool_))
+        ids = ids if is_ended or not self.has_targets else ids + self._end_of_sequence()
+        return Encoded(np.array(ids, np.int32), np.full(len(ids), self.has_targets))
 
     def _end_of_sequence(self) -> list[int]:
         end = self._tokenizer.eos_token_id

@@ -91,7 +91,7 @@ def preprocess(
     """
     report.progress(0, 0, "looking at the files")
     files = find_sources(spec, check_readable, objective.row_formats)
-    check_tokenizer(tokenizer, for_chat=any(file.shape != "text" for file in files))
+    check_tokenizer(tokenizer, for_chat=any(file.shape not in ("text", "labelled_text") for file in files))
     outcome = Outcome(files, [0] * len(files))
     with tempfile.TemporaryDirectory(dir=output.parent, prefix="rows-") as scratch:
         rows = Path(scratch) / "rows"

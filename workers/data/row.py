@@ -66,6 +66,18 @@ def check_roles(messages: Sequence[Message]) -> None:
     Raises:
         RowError: user and assistant do not take turns, or the assistant does not have the last word.
     """
+    turns = check_turns(messages)
+    if not turns or turns[-1] != "assistant":
+        last = messages[-1]["role"] if messages else "missing"
+        raise RowError(problems.WRONG_ROLES, f"the last message is {last}; expected an answer of the assistant")
+
+
+def check_turns(messages: Sequence[Message]) -> list[str]:
+    """Who speaks, without the system message.
+
+    Raises:
+        RowError: user and assistant do not take turns.
+    """
     roles = [message["role"] for message in messages]
     turns = roles[1:] if roles[:1] == ["system"] else roles
     first = len(roles) - len(turns) + 1
@@ -74,9 +86,7 @@ def check_roles(messages: Sequence[Message]) -> None:
         if role != expected:
             rule = "system may only come first, then user and assistant take turns"
             raise RowError(problems.WRONG_ROLES, f"message {first + index} is {role}, expected {expected}: {rule}")
-    if not turns or turns[-1] != "assistant":
-        last = roles[-1] if roles else "missing"
-        raise RowError(problems.WRONG_ROLES, f"the last message is {last}; expected an answer of the assistant")
+    return turns
 
 
 def kind(value: object) -> str:

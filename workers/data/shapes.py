@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from workers.data import preference, problems
+from workers.data import labels, preference, problems
 from workers.data.problems import RowError
 from workers.data.row import Content, Notes, check_roles, exchange, kind, read_messages, read_text
 
@@ -110,4 +110,6 @@ SHAPES: dict[str, Shape] = {
     "labelled_completion": Shape(
         ("prompt", "completion", "label"), (), preference.labelled_content, preference.label_note
     ),
+    "labelled_text": Shape(("text", "label"), (), _from_text, labels.class_note),
+    "labelled_chat": Shape(("messages", "label"), (), labels.labelled_chat, labels.class_note),
 }

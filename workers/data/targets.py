@@ -3,6 +3,7 @@
 from typing import Literal
 
 from luthier.spec import (
+    ClassificationSpec,
     DpoSpec,
     IpoSpec,
     KtoSpec,
@@ -13,9 +14,9 @@ from luthier.spec import (
     SimpoSpec,
 )
 
-Targets = Literal["answers", "last_answer", "everything"]
-"""Of a conversation every answer of the assistant, or the last one alone; or all of the rendered text. A row of plain
-text is trained on as a whole in any case."""
+Targets = Literal["answers", "last_answer", "everything", "nothing"]
+"""Of a conversation every answer of the assistant, or the last one alone; or all of the rendered text, or none of it,
+where something else than tokens is predicted. A row of plain text is trained on as a whole, but for `nothing`."""
 
 
 def targets_of(objective: ObjectiveSpec) -> Targets:
@@ -27,5 +28,7 @@ def targets_of(objective: ObjectiveSpec) -> Targets:
             return "last_answer"
         case PretrainSpec():
             return "everything"
+        case ClassificationSpec():
+            return "nothing"
         case _:
             return "answers"

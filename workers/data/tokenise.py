@@ -74,7 +74,7 @@ def _plan(part: Path, start: int, splits: npt.NDArray[np.int8], encoder: Encoder
         encoded = encoder.encode(rows, [note.weights for note in said])
         rejected = iter(encoder.encode([row for row in worse if row is not None]))
         fitted = [
-            _fit(row, spec) if other is None else _fit_pair(row, next(rejected), spec)
+            _fit(row, spec, encoder.has_targets) if other is None else _fit_pair(row, next(rejected), spec)
             for row, other in zip(encoded, worse, strict=True)
         ]
         has_control_text = [
@@ -121,7 +121,7 @@ def _fit_pair(chosen: Encoded | RowError, rejected: Encoded | RowError, spec: Da
     return _Fitted(better.row, worse.row, better.was_cut or worse.was_cut)
 
 
-def _fit(row: Encoded | RowError, spec: DataSpec) -> _Fitted:
+def _fit(row: Encoded | RowError, spec: DataSpec, needs_target: bool = True) -> _Fitted:
     """The row as long as it may be, if it may stay."""
     if isinstance(row, RowError):
         return _Fitted(reason=row.reason, detail=row.detail)
@@ -135,7 +135,7 @@ def _fit(row: Encoded | RowError, spec: DataSpec) -> _Fitted:
         weights = None if row.weights is None else row.weights[: spec.max_length]
         row = Encoded(row.input_ids[: spec.max_length], row.trainable[: spec.max_length], weights)
     # Nothing predicts the first token.
-    if not row.trainable[1:].any():
+    if needs_target and not row.trainable[1:].any():
         cut = f" within the first {spec.max_length} of {length} tokens" if is_overlong else ""
         return _Fitted(None, None, is_overlong, problems.NOTHING_TRAINABLE, f"no token to train on{cut}")
     return _Fitted(row, was_cut=is_overlong)
