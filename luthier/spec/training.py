@@ -41,6 +41,11 @@ class TrainingSpec(Section):
     """Forward passes in one optimizer step."""
     max_grad_norm: float = Field(default=1.0, gt=0)
     """Gradients are clipped to this global L2 norm."""
+    spike_factor: float | None = Field(default=20.0, gt=1)
+    """A step is skipped when its gradient norm is this many times the median of the last 64 and above `max_grad_norm`,
+    or when it or the loss is not finite. null: only then."""
+    max_skipped_steps: int = Field(default=5, ge=1)
+    """With as many skipped in a row, the run ends as DIVERGED."""
     optim: OptimizerName = "adamw"
     """Bytes of state per trained parameter: `adamw` and `lamb` 8, `sgd` 4 (0 without momentum), `adamw_8bit` 2,
     `adafactor` nearly 0. `paged_adamw_8bit` needs a GPU. `lamb` (arXiv:1904.00962) is for full fine-tuning in large

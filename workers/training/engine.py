@@ -33,6 +33,7 @@ from workers.training.rng import rng_tensors
 from workers.training.sampler import Sampler
 from workers.training.samples import Sample, documents_of
 from workers.training.schedule import check_schedule
+from workers.training.skipping import check_learned, skip
 from workers.training.snapshot import Snapshot
 from workers.training.state import Best, Progress
 from workers.training.step import Stepper
@@ -121,7 +122,7 @@ class Engine:
         """Trains to the end.
 
         Raises:
-            DivergedError: loss or gradient became NaN or infinite.
+            DivergedError: too many steps in a row would have done harm.
             ConfigError: the run does not learn at all.
             PreemptedError: the worker drains; a checkpoint was committed.
             StageError: OUT_OF_MEMORY; not even one document at a time fits.
@@ -135,6 +136,7 @@ class Engine:
                     self._progress.unfinished = self._step()
                 self._finish(self._progress.unfinished)
             self._checkpoints.wait()
+            check_learned(self._progress.history)
             self._restore_best()
             self._control.finish()
         return summarise(
@@ -156,15 +158,21 @@ class Engine:
         total = sum(self._objective.weigh(sample) for sample in samples)
         leave_if_asked = partial(self._leave_if_asked, rng_tensors(self._device))
         self._objective.begin(self._model, samples, self._compute)
-        figures = self._stepper.take(step, self._num_steps, self._rounds(step), total, leave_if_asked)
+        taken = self._stepper.take(
+            step, self._num_steps, self._rounds(step), total, self._progress.history, leave_if_asked
+        )
         num_tokens = sum(len(document.input_ids) for document in documents_of(samples))
         seconds = time.perf_counter() - started
+        if taken.reason_to_skip is not None:
+            rate = taken.figures["learning_rate"]
+            skip(self._progress, taken.reason_to_skip, samples, rate, self._parameters.values(), self._spec)
+            taken.figures["skipped_steps"] = float(len(self._progress.skipped))
         self._progress.step += 1
         self._progress.num_trained_tokens += num_tokens
         self._progress.training_seconds += seconds
         self._progress.samples.append(self._sampler.digest(step))
         return {
-            **figures,
+            **taken.figures,
             "tokens_per_second": num_tokens / seconds,
             "epoch": self._progress.step / self._sampler.steps_per_epoch,
         }
@@ -194,7 +202,7 @@ class Engine:
         progress.unfinished = None
         remaining = (self._num_steps - progress.step) * progress.training_seconds / progress.step
         self._report.metrics(progress.step, metrics)
-        self._report.progress(progress.step, self._num_steps, f"loss {metrics['loss']:.4f}", remaining)
+        self._report.progress(progress.step, self._num_steps, _in_short(metrics), remaining)
         if self._due(self._save_steps) or improved or self._out_of_patience():
             self._save(rng_tensors(self._device))
 
@@ -271,3 +279,9 @@ class Engine:
     def _out_of_patience(self) -> bool:
         patience = self._spec.early_stopping_patience
         return patience is not None and self._progress.num_validations_without_gain >= patience
+
+
+def _in_short(metrics: Mapping[str, float]) -> str:
+    """One step for people."""
+    loss = f"loss {metrics['loss']:.4f}" if "loss" in metrics else "no finite loss"
+    return f"{loss}, skipped" if "skipped_steps" in metrics else loss

@@ -9,13 +9,14 @@ _INK, _BLUE, _ORANGE, _GREY = "#22272e", "#2f6fb3", "#d9742b", "#9aa4af"
 
 
 def write_loss_plot(history: Sequence[dict[str, float]], best_step: int, path: Path) -> None:
-    """Draws one row of `history` per step: `step`, `loss`, `learning_rate` and, where measured, `validation_loss`."""
+    """Draws one row of `history` per step: `step`, `learning_rate`; where measured, `loss` and `validation_loss`."""
     figure = Figure(figsize=(8.0, 4.5), layout="constrained")
     loss_axes = figure.add_subplot()
     steps = [row["step"] for row in history]
-    losses = [row["loss"] for row in history]
-    loss_axes.plot(steps, losses, color=_BLUE, alpha=0.25, linewidth=1, label="training loss of the step")
-    loss_axes.plot(steps, _running_mean(losses), color=_BLUE, linewidth=2, label="running mean")
+    measured = [row for row in history if "loss" in row]
+    at, losses = [row["step"] for row in measured], [row["loss"] for row in measured]
+    loss_axes.plot(at, losses, color=_BLUE, alpha=0.25, linewidth=1, label="training loss of the step")
+    loss_axes.plot(at, _running_mean(losses), color=_BLUE, linewidth=2, label="running mean")
     validated = [row for row in history if "validation_loss" in row]
     if validated:
         at, values = [row["step"] for row in validated], [row["validation_loss"] for row in validated]

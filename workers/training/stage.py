@@ -109,7 +109,9 @@ def _dtype(task: Task, snapshot: Snapshot | None, device: torch.device, world: W
 
 
 def _samples(rows: Sequence[Example]) -> list[Sample]:
-    return [Sample(number, (row,), row.weights) for number, row in enumerate(rows)]
+    return [
+        Sample(number, (row,), row.weights, origin=f"{row.source}:{row.row}") for number, row in enumerate(rows)
+    ]
 
 
 def _checkpoints(task: Task, report: Report, world: World) -> CheckpointStore:

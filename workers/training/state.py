@@ -16,6 +16,18 @@ class Best:
 
 
 @dataclass
+class Skipped:
+    """A step that was left out."""
+
+    step: int
+    """Counted from 1."""
+    reason: str
+    """Its loss and its gradient norm."""
+    rows: list[str]
+    """Where its samples came from."""
+
+
+@dataclass
 class Progress:
     """Changes with every step and is written into every checkpoint."""
 
@@ -31,13 +43,21 @@ class Progress:
     """One row of metrics per finished step."""
     samples: list[str] = field(default_factory=list)
     """One digest per step, of the documents that it learned from."""
+    skipped: list[Skipped] = field(default_factory=list)
+    """Oldest first; they count as done."""
     unfinished: dict[str, float] | None = None
     """The row of the last step while its validation is still to do."""
 
     def detached(self) -> "Progress":
         """A copy that later steps do not change. Rows are shared: they are never changed once they are in."""
         unfinished = None if self.unfinished is None else dict(self.unfinished)
-        return replace(self, history=[*self.history], samples=[*self.samples], unfinished=unfinished)
+        return replace(
+            self,
+            history=[*self.history],
+            samples=[*self.samples],
+            skipped=[*self.skipped],
+            unfinished=unfinished,
+        )
 
     def to_json(self) -> dict[str, Any]:
         """JSON values only."""
@@ -47,4 +67,5 @@ class Progress:
     def of_json(cls, document: Mapping[str, Any]) -> "Progress":
         """The inverse of `to_json`."""
         best = document["best"]
-        return cls(**{**document, "best": Best(**best) if best else None})
+        skipped = [Skipped(**row) for row in document["skipped"]]
+        return cls(**{**document, "best": Best(**best) if best else None, "skipped": skipped})

@@ -1,6 +1,8 @@
 """One optimizer step: forward and backward passes, the guards, the update. What it takes is given to it."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from peft.helpers import disable_input_dtype_casting
@@ -8,12 +10,23 @@ from torch import nn
 
 from luthier.spec import TrainingSpec
 from workers.training.distributed.world import World
-from workers.training.guards import check_finite, check_learning, fingerprint, fits_into_memory
+from workers.training.guards import check_learning, fingerprint, fits_into_memory
 from workers.training.methods.base import Control
 from workers.training.objectives import Objective
 from workers.training.optimizers import make_optimizer
 from workers.training.packing import Batch
 from workers.training.schedule import learning_rate
+from workers.training.skipping import reason_to_skip, recent_norms, usual_norm
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What came of an optimizer step."""
+
+    figures: dict[str, float]
+    """Its loss, gradient norm, learning rate, and what the objective tells; those that are finite."""
+    reason_to_skip: str | None
+    """Why it changed nothing; None: it did."""
 
 
 class Stepper:
@@ -40,9 +53,15 @@ class Stepper:
         self.optimizer = make_optimizer(parameters, spec, control.rate_ratios)
 
     def take(
-        self, step: int, num_steps: int, rounds: Sequence[Batch | None], total: float, before_each: Callable[[], None]
-    ) -> dict[str, float]:
-        """Optimizer step `step` (from 0) out of `num_steps`; returns its figures, the same on every rank.
+        self,
+        step: int,
+        num_steps: int,
+        rounds: Sequence[Batch | None],
+        total: float,
+        history: Sequence[Mapping[str, float]],
+        before_each: Callable[[], None],
+    ) -> Taken:
+        """Optimizer step `step` (from 0) out of `num_steps`, unless it would do harm, the same on every rank.
 
         The loss is the mean over all samples of the step, by their weights, however they fall into batches and ranks.
 
@@ -51,10 +70,10 @@ class Stepper:
             num_steps: of the whole run.
             rounds: this rank's batch in each round of forward passes; None: other ranks compute alone.
             total: weight of all samples of the step, on all ranks.
+            history: rows of metrics of the steps before.
             before_each: called before every forward pass; may leave by raising, and then nothing has changed.
 
         Raises:
-            DivergedError: loss or gradient became NaN or infinite.
             ConfigError: the run does not learn at all.
             StageError: OUT_OF_MEMORY; not even one sample at a time fits.
         """
@@ -69,14 +88,21 @@ class Stepper:
         figures = self._world.sum_figures(figures)
         self._world.sum_gradients(self._parameters.values())
         norm = float(torch.nn.utils.clip_grad_norm_(self._parameters.values(), self._spec.max_grad_norm))
-        check_finite(step + 1, figures["loss"], norm)
-        before = fingerprint(self._parameters) if step == 0 else None
+        norms = recent_norms(history)
+        reason = reason_to_skip(figures["loss"], norm, usual_norm(norms), self._spec)
+        if reason is None:
+            self._apply(step, norm, is_first=not norms)
+        self.optimizer.zero_grad(set_to_none=True)
+        figures |= {"learning_rate": rate, "grad_norm": norm}
+        return Taken({name: value for name, value in figures.items() if math.isfinite(value)}, reason)
+
+    def _apply(self, step: int, norm: float, *, is_first: bool) -> None:
+        """Moves the weights by the gradients that are there."""
+        before = fingerprint(self._parameters) if is_first else None
         self.optimizer.step()
         self._control.after_step(step)
-        self.optimizer.zero_grad(set_to_none=True)
         if before is not None:
             check_learning(norm, before, self._parameters)
-        return {**figures, "learning_rate": rate, "grad_norm": norm}
 
     def weight(self, batch: Batch) -> float:
         """What the batch counts."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from workers.training.state import Progress
+from workers.training.state import Progress, Skipped
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,8 @@ class Summary:
     """Tokens of real text, prompts included, per second spent in optimizer steps."""
     resumed_from_step: int | None
     stopped_early: bool
+    skipped: list[Skipped]
+    """Steps that were left out because they would have done harm."""
     history: list[dict[str, float]]
     """One row of metrics per step."""
     samples: list[str]
@@ -35,17 +37,19 @@ def summarise(
     progress: Progress, parameters: Mapping[str, nn.Parameter], *, resumed_from_step: int | None, stopped_early: bool
 ) -> Summary:
     """The summary of a run that is over."""
-    last_tenth = progress.history[-max(1, progress.step // 10) :]
+    losses = [row["loss"] for row in progress.history if "skipped_steps" not in row]
+    last_tenth = losses[-max(1, len(losses) // 10) :]
     return Summary(
         num_steps=progress.step,
         best_step=progress.best.step if progress.best else progress.step,
         best_validation_loss=progress.best.validation_loss if progress.best else None,
-        train_loss=sum(row["loss"] for row in last_tenth) / len(last_tenth),
+        train_loss=sum(last_tenth) / len(last_tenth),
         num_trainable_parameters=sum(parameter.numel() for parameter in parameters.values()),
         num_trained_tokens=progress.num_trained_tokens,
         tokens_per_second=progress.num_trained_tokens / progress.training_seconds,
         resumed_from_step=resumed_from_step,
         stopped_early=stopped_early,
+        skipped=progress.skipped,
         history=progress.history,
         samples=progress.samples,
     )

@@ -1,0 +1,110 @@
+"""Steps that would do harm are skipped, and too many of them end the run.
+
+A step is harmful when its loss or gradient norm is not finite, or when the norm is far above the median of those
+before it. Then weights, optimizer and method stay as they were; the step counts, and its rows are named. All of it
+follows from the progress of the run (state.py), so that a resumed run decides as the straight one would.
+"""
+
+import logging
+import math
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
+
+import torch
+
+from luthier.spec import TrainingSpec
+from workers.failures import DivergedError
+from workers.training.samples import Sample
+from workers.training.state import Progress, Skipped
+
+_WINDOW = 64
+"""Norms of which the median is taken."""
+_MIN_NORMS = 16
+"""With fewer there is no median: at the start norms change quickly."""
+_MAX_ROWS = 100
+"""Rows of a step that are named."""
+_REMEDY = "lower training.learning_rate, raise training.warmup_ratio or lower training.max_grad_norm"
+_log = logging.getLogger(__name__)
+
+
+def recent_norms(history: Sequence[Mapping[str, float]]) -> list[float]:
+    """Gradient norms of the last steps that were taken, newest first; empty before the first one."""
+    taken = (row["grad_norm"] for row in reversed(history) if "grad_norm" in row and "skipped_steps" not in row)
+    return [*islice(taken, _WINDOW)]
+
+
+def usual_norm(norms: Sequence[float]) -> float | None:
+    """Their median; None: too few to tell."""
+    return statistics.median(norms) if len(norms) >= _MIN_NORMS else None
+
+
+def reason_to_skip(loss: float, norm: float, usual: float | None, spec: TrainingSpec) -> str | None:
+    """Why a step with this loss and gradient norm, before clipping, is to be skipped; None: it is not.
+
+    A norm that clipping leaves as it is does no harm, however small the others were.
+    """
+    if not (math.isfinite(loss) and math.isfinite(norm)):
+        return f"loss {loss:.4g}, gradient norm {norm:.4g}"
+    if spec.spike_factor is None or usual is None or norm <= max(spec.spike_factor * usual, spec.max_grad_norm):
+        return None
+    return f"loss {loss:.4g}, gradient norm {norm:.4g}, {norm / usual:.3g} times the usual {usual:.4g}"
+
+
+def skip(
+    progress: Progress,
+    reason: str,
+    samples: Sequence[Sample],
+    rate: float,
+    parameters: Iterable[torch.Tensor],
+    spec: TrainingSpec,
+) -> None:
+    """Notes that the step after `progress.step` is skipped.
+
+    Args:
+        progress: of the run; the note is added to it.
+        reason: what `reason_to_skip` said.
+        samples: of the step.
+        rate: its learning rate.
+        parameters: those that are trained.
+        spec: the job's `training` section.
+
+    Raises:
+        DivergedError: it is one too many in a row, or the weights themselves are not finite.
+    """
+    skipped = Skipped(progress.step + 1, reason, rows_of(samples))
+    progress.skipped.append(skipped)
+    _log.warning("step %d is skipped: %s; rows: %s", skipped.step, reason, ", ".join(skipped.rows))
+    in_a_row = _in_a_row(progress.skipped)
+    if all(bool(torch.isfinite(parameter).all()) for parameter in parameters) and in_a_row < spec.max_skipped_steps:
+        return
+    last = f"{in_a_row} steps in a row were skipped, the last one with " if in_a_row > 1 else ""
+    raise DivergedError(
+        f"training diverged at step {skipped.step}: {last}{reason}, learning rate {rate:.4g}; {_REMEDY}, or look at "
+        f"its rows: {_listed(skipped.rows)}"
+    )
+
+
+def check_learned(history: Sequence[Mapping[str, float]]) -> None:
+    """After the last step.
+
+    Raises:
+        DivergedError: none was taken.
+    """
+    if not recent_norms(history):
+        raise DivergedError(f"training diverged: not one of {len(history)} steps had a gradient to go by; {_REMEDY}")
+
+
+def rows_of(samples: Sequence[Sample]) -> list[str]:
+    """Where they came from, the first hundred of them."""
+    return [sample.origin or f"row {sample.number + 1} of its split" for sample in samples[:_MAX_ROWS]]
+
+
+def _in_a_row(skipped: Sequence[Skipped]) -> int:
+    last = skipped[-1].step
+    return sum(1 for back, one in enumerate(reversed(skipped)) if one.step == last - back)
+
+
+def _listed(rows: Sequence[str], most: int = 8) -> str:
+    more = f" and {len(rows) - most} more" if len(rows) > most else ""
+    return ", ".join(rows[:most]) + more
