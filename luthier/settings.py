@@ -49,6 +49,15 @@ class ClientSettings(Settings):
     """`host:port` of the gateway's gRPC; empty: the one that `luthier up` started in `home`."""
     api_key: SecretStr = SecretStr("")
     """API key; empty: the one that `luthier up` left in `home`."""
+    hardware: Path = Path("")
+    """Table of hardware and prices that plans compare; empty: the packaged one."""
+    model_cache: Path = Path("")
+    """Where workers of this machine keep base models; empty: `home`/models. Plans read their config.json."""
+
+    @property
+    def model_cache_path(self) -> Path:
+        """`model_cache`, or its default under `home`."""
+        return self.model_cache if self.model_cache != Path() else self.home_dir / "models"
 
 
 class BusSettings(Settings):

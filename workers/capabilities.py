@@ -45,7 +45,7 @@ def probe(settings: WorkerSettings, known_kinds: Collection[str]) -> WorkerCapab
         worker_classes=[check_id(name, "worker class") for name in classes],
         kinds=kinds,
         num_cpus=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
-        memory_bytes=_memory_bytes(),
+        memory_bytes=memory_bytes(),
         accelerator=accelerators.name,
         num_accelerators=accelerators.number,
         version=version("luthier"),
@@ -72,7 +72,7 @@ def find_accelerators(command: Sequence[str] = ("nvidia-smi", *_QUERY)) -> Accel
     return Accelerators(names[0], len(names)) if names else Accelerators()
 
 
-def _memory_bytes() -> int:
+def memory_bytes() -> int:
     """Memory of this machine, or of the container when that is less."""
     total = int(psutil.virtual_memory().total)
     try:

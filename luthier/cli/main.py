@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from luthier.cli import chat, datasets, dead_letters, demo, deployments, events, jobs, local, models, spec, workers
+from luthier.cli import plan as plans
 from luthier.cli.output import printable, stderr
 from luthier.errors import InvalidRequestError, LuthierError
 
@@ -58,7 +59,7 @@ app.command()(local.status)
 app.command()(demo.demo)
 app.add_typer(jobs.app, name="jobs")
 app.command()(spec.validate)
-app.command()(spec.plan)
+app.command()(plans.plan)
 app.command()(spec.schema)
 app.command()(events.events)
 app.add_typer(datasets.app, name="datasets")

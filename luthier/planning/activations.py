@@ -58,16 +58,18 @@ def activation_bytes(
     compute_bytes: int,
     *,
     on_cpu: bool = True,
-    is_checkpointed: bool = False,
+    recomputed: float = 0.0,
 ) -> float:
-    """Of all blocks, without the loss; with activation checkpointing the blocks' inputs and one block (Chen et al.,
-    2016, arXiv:1604.06174)."""
+    """Of all blocks, without the loss.
+
+    `recomputed` is the part of the blocks with activation checkpointing (Chen et al., 2016, arXiv:1604.06174): of them
+    only the input is kept, and one at a time is there whole.
+    """
     num_blocks = shape.num_layers * adaptation.part_of_blocks
     one = block_bytes(shape, adaptation, work, compute_bytes, on_cpu=on_cpu)
-    if not is_checkpointed:
-        return num_blocks * one
     stream = _FP32 if adaptation.num_masters else compute_bytes
-    return num_blocks * stream * shape.hidden * work.row_tokens + one
+    inputs = num_blocks * recomputed * stream * shape.hidden * work.row_tokens
+    return num_blocks * (1 - recomputed) * one + inputs + (one if recomputed else 0.0)
 
 
 def loss_bytes(shape: ModelShape, work: Workload) -> float:

@@ -15,6 +15,8 @@ from luthier.planning.shape import ModelShape
 from luthier.planning.workload import Workload
 from luthier.spec import TrainingSpec
 
+Checkpointing = Literal["none", "selective", "full"]
+
 MIB = 1 << 20
 GIB = 1 << 30
 
@@ -52,8 +54,13 @@ class Setting:
     """0: every device holds everything."""
     offload: bool = False
     """The optimizer's state, and with stage 3 the weights, lie in the host's memory."""
-    is_checkpointed: bool = False
-    """Activation checkpointing."""
+    checkpointing: Checkpointing = "none"
+    """As `training.gradient_checkpointing`."""
+
+    @property
+    def recomputed(self) -> float:
+        """Part of the blocks that are computed again in the backward pass (workers/training/recompute.py)."""
+        return {"none": 0.0, "selective": 0.5, "full": 1.0}[self.checkpointing]
 
 
 @dataclass(frozen=True)
@@ -128,7 +135,7 @@ def _phases(
     """
     waste = _CPU_WASTE[setting.compute_bytes] if on_cpu else _GPU_WASTE
     kept = activation_bytes(
-        shape, adaptation, work, setting.compute_bytes, on_cpu=on_cpu, is_checkpointed=setting.is_checkpointed
+        shape, adaptation, work, setting.compute_bytes, on_cpu=on_cpu, recomputed=setting.recomputed
     )
     table = _FP32 * shape.vocabulary * shape.hidden if adaptation.trains_embeddings else 0.0
     largest = max(table, _FP32 * shape.hidden * shape.intermediate)
@@ -136,7 +143,8 @@ def _phases(
     return {
         "start of the backward pass": {
             "activations": waste * kept,
-            "casts": cast_bytes(adaptation, setting.compute_bytes),
+            # With stage 3 of what is gathered only, which is counted with the weights.
+            "casts": 0.0 if setting.zero_stage >= 3 else cast_bytes(adaptation, setting.compute_bytes),
             "loss": loss_bytes(shape, work) + loss_transient_bytes(shape, work),
             "gradients": before,
         },

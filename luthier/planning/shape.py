@@ -6,6 +6,7 @@ Refuses what it does not know instead of guessing: another family, experts, a ke
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from luthier.errors import InvalidRequestError
@@ -112,15 +113,20 @@ class ModelShape:
             found["lm_head.weight"] = (self.vocabulary, self.hidden)
         return found
 
-    @property
+    @cached_property
     def num_parameters(self) -> int:
         """Of the whole model."""
         return sum(math.prod(size) for size in self.parameters().values())
 
-    @property
+    @cached_property
     def num_block_parameters(self) -> int:
         """Of all blocks; they are equal."""
         return self.num_layers * sum(math.prod(size) for size in self.block_parameters(0).values())
+
+    @cached_property
+    def num_matrix_parameters(self) -> int:
+        """Of the blocks' linear layers, without biases."""
+        return sum(part.num_in * part.num_out for part in self.linears())
 
     @property
     def num_norms(self) -> int:

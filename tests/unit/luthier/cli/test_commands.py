@@ -32,10 +32,10 @@ def test_validate_as_json_prints_the_file_with_all_defaults(luthier, job_file):
 
 
 def test_plan_shows_the_stages_in_order(luthier, job_file):
-    document = json.loads(luthier("plan", job_file, "-o", "json").stdout)
+    document = json.loads(luthier("plan", job_file, "--no-probe", "-o", "json").stdout)
     assert [stage["name"] for stage in document["stages"]] == ["preprocess", "train", "evaluate", "export"]
     job_file.write_text(json.dumps({**json.loads(job_file.read_text()), "deploy": {}}))
-    document = json.loads(luthier("plan", job_file, "-o", "json").stdout)
+    document = json.loads(luthier("plan", job_file, "--no-probe", "-o", "json").stdout)
     assert document["stages"][-1] == {"name": "deploy", "kind": "deploy", "worker_class": "cpu", "needs": ["export"]}
 
 

@@ -1,0 +1,128 @@
+"""The plan of one job: what it needs as it stands, what is best on each hardware, what would fit if nothing does."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from luthier.planning.adaptation import UnknownMethodError, adapt
+from luthier.planning.fit import HEADROOM, Layout, Question, as_asked, best, devices_needed, lay_out, smallest
+from luthier.planning.hardware import Hardware, HardwareTable
+from luthier.planning.memory import GIB, Setting
+from luthier.planning.shape import read_shape
+from luthier.planning.workload import DataFigures, Workload, workload_of
+from luthier.spec import JobSpec, QloraSpec
+
+_KNOWN_OBJECTIVES = frozenset({"sft", "pretrain", "dpo", "ipo", "kto", "orpo", "simpo"})
+"""Whose step is one forward pass over packed rows, with nothing beside the model."""
+
+
+@dataclass(frozen=True)
+class JobPlan:
+    """Numbers of parameters, and layouts."""
+
+    num_parameters: int
+    num_trainable: int
+    data: DataFigures
+    currency: str
+    asked: tuple[Layout, ...]
+    """The job file to the letter, on one device of each hardware."""
+    best: tuple[Layout, ...]
+    """The quickest layout that fits, of each hardware that has one."""
+    cheapest: str | None
+    """Name of the hardware; None: nothing fits, or no price or length is known."""
+    quickest: str | None
+    advice: tuple[str, ...]
+    """What would fit, when nothing does."""
+    notes: tuple[str, ...]
+    """What is not known or not in the figures."""
+
+
+def plan_job(spec: JobSpec, config: Mapping[str, Any], data: DataFigures, table: HardwareTable) -> JobPlan:
+    """The plan of `spec`, whose base model has that config.json.
+
+    Raises:
+        UnknownModelError: there is no arithmetic for the model.
+        UnknownMethodError: there is none for the method or the objective.
+        InvalidRequestError: the job names layers that the model does not have.
+    """
+    if spec.objective.type not in _KNOWN_OBJECTIVES:
+        raise UnknownMethodError(f"no arithmetic for objective.type {spec.objective.type!r} yet")
+    shape = read_shape(config)
+    adaptation = adapt(shape, spec.method)
+    question = Question(shape, adaptation, workload_of(spec, data), spec.training)
+    asked = [as_asked(question, row, _compute_bytes(spec, row)) for row in table.hardware]
+    found = [best(question, row, _compute_bytes(spec, row)) for row in table.hardware]
+    fitting = tuple(layout for layout in found if layout is not None)
+    priced = [layout for layout in fitting if layout.cost.price is not None]
+    notes = [] if adaptation.is_exact else [f"{spec.method.title} chooses by lot; its numbers are those of the average"]
+    if question.work.num_steps is None:
+        notes.append("time, cost and energy need the length of the data: give --data-report, or training.max_steps")
+    if data.num_targets is None:
+        notes.append("every token is taken for a target of the loss, because the data is not known")
+    return JobPlan(
+        num_parameters=shape.num_parameters,
+        num_trainable=round(adaptation.num_trainable),
+        data=data,
+        currency=table.currency,
+        asked=tuple(asked),
+        best=fitting,
+        cheapest=min(priced, key=lambda layout: layout.cost.price or 0.0).hardware if priced else None,
+        quickest=max(fitting, key=lambda layout: layout.cost.tokens_per_second).hardware if fitting else None,
+        advice=() if fitting else tuple(_advise(spec, question, table)),
+        notes=tuple(notes),
+    )
+
+
+def _compute_bytes(spec: JobSpec, hardware: Hardware) -> int:
+    """Of the dtype that the job gets there: with `auto` the faster one."""
+    if spec.training.precision == "auto":
+        return 2 if hardware.bf16_tflops >= hardware.fp32_tflops else 4
+    return {"bf16": 2, "fp32": 4}[spec.training.precision]
+
+
+def _advise(spec: JobSpec, question: Question, table: HardwareTable) -> list[str]:
+    """For the hardware with most memory: shorter rows, weights in 4 bits, more devices; what is needed otherwise."""
+    row = max(table.hardware, key=lambda each: each.memory_bytes * each.devices)
+    size = _compute_bytes(spec, row)
+    least = smallest(question, row, size)
+    advice = [
+        f"the least that this job needs on {row.name} is {least.memory.peak_bytes / GIB:.1f} GiB of memory per device, "
+        f"of {HEADROOM * row.memory_gib:.1f} GiB that a plan may use"
+    ]
+    length = spec.training.pack_length
+    while spec.training.packing and length // 2 >= max(8, question.work.document_tokens):
+        length //= 2
+        shorter = replace(question, work=_shortened(question, length / spec.training.pack_length))
+        if best(shorter, row, size):
+            advice.append(f"it fits with training.pack_length: {length}, if no row of the data is longer")
+            break
+    if spec.method.type != "qlora":
+        packed = replace(question, adaptation=adapt(question.shape, QloraSpec(type="qlora")))
+        layout = best(packed, row, size)
+        if layout:
+            need = layout.memory.peak_bytes / GIB
+            advice.append(f"it fits with method.type: qlora, which needs {need:.1f} GiB there")
+    if row.kind == "gpu":
+        number = devices_needed(question, row, size)
+        if number:
+            advice.append(f"it fits on {number} such devices")
+    return advice
+
+
+def _shortened(question: Question, share: float) -> Workload:
+    work = question.work
+    return replace(
+        work,
+        row_tokens=max(1, round(work.row_tokens * share)),
+        num_targets=max(1, round(work.num_targets * share)),
+    )
+
+
+def needs(spec: JobSpec, config: Mapping[str, Any], data: DataFigures, setting: Setting) -> Layout:
+    """The job file to the letter in one given setting, on hardware that is of no matter: for its memory alone."""
+    shape = read_shape(config)
+    question = Question(shape, adapt(shape, spec.method), workload_of(spec, data), spec.training)
+    anywhere = Hardware(
+        name="any", kind=setting.device, memory_gib=1, bf16_tflops=1, fp32_tflops=1, bandwidth_gb_s=1, efficiency=1
+    )
+    return lay_out(question, anywhere, setting, question.rows)

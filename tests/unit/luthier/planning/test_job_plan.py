@@ -1,0 +1,132 @@
+"""Plans of whole jobs: what fits where, at the same global batch, and what would fit if nothing does."""
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from luthier.errors import InvalidRequestError
+from luthier.planning.adaptation import UnknownMethodError, adapt
+from luthier.planning.fit import Question, lay_out
+from luthier.planning.hardware import Hardware, HardwareTable, load_hardware
+from luthier.planning.job_plan import JobPlan, plan_job
+from luthier.planning.memory import GIB, Setting
+from luthier.planning.shape import read_shape
+from luthier.planning.workload import DataFigures, workload_of
+from luthier.spec import JobSpec
+from tests.unit.luthier.planning.test_shape import LLAMA_8B, LLAMA_70B, SMALL
+
+DATA = DataFigures(num_rows=10_000, num_tokens=4_000_000, num_targets=2_000_000, longest=1000, source="a test")
+TABLE = load_hardware()
+
+
+def _spec(method: str, **training: Any) -> JobSpec:
+    return JobSpec.model_validate(
+        {
+            "name": "job",
+            "base_model": "/models/base",
+            "data": {"path": "/data/rows.jsonl"},
+            "method": {"type": method},
+            "training": {"per_device_train_batch_size": 8, "gradient_accumulation_steps": 2} | training,
+        }
+    )
+
+
+def _plan(method: str, config: dict[str, Any], *hardware: str, **training: Any) -> JobPlan:
+    return plan_job(_spec(method, **training), config, DATA, TABLE.name(hardware) if hardware else TABLE)
+
+
+def test_70b_with_all_weights_fits_on_eight_times_80_gb_with_what_is_idle_on_the_host() -> None:
+    plan = _plan("full", LLAMA_70B, "8 x H100 80GB")
+    (asked,), (found,) = plan.asked, plan.best
+    assert asked.memory.peak_bytes > 16 * 70e9, "16 bytes per parameter on one device"
+    assert not asked.fits
+    assert (found.setting.zero_stage, found.setting.offload) == (3, True)
+    assert found.memory.peak_bytes < 0.9 * 79.1 * GIB
+    assert found.memory.host_bytes > 12 * 70e9
+
+
+def test_70b_with_lora_fits_on_eight_times_80_gb_without_the_host() -> None:
+    (found,) = _plan("lora", LLAMA_70B, "8 x H100 80GB").best
+    assert (found.setting.zero_stage, found.setting.offload) == (3, False)
+    assert found.memory.parts["weights"] == pytest.approx(2 * 70.55e9 / 8 + 2 * 128256 * 8192, rel=0.02)
+
+
+def test_the_global_batch_is_the_same_everywhere() -> None:
+    for layout in _plan("lora", LLAMA_8B).best:
+        assert layout.micro_rows * layout.accumulation * layout.setting.num_devices == 16
+
+
+def test_each_stage_of_zero_takes_less() -> None:
+    spec, shape = _spec("full"), read_shape(LLAMA_8B)
+    question = Question(shape, adapt(shape, spec.method), workload_of(spec, DATA), spec.training)
+    eight = TABLE.name(["8 x H100 80GB"]).hardware[0]
+    needs = [lay_out(question, eight, Setting(4, "gpu", 8, stage), 1).memory.peak_bytes for stage in range(4)]
+    saved = [round((before - after) / shape.num_parameters, 1) for before, after in itertools.pairwise(needs)]
+    # Of 8 bytes of state, 4 of gradients and 4 of weights per parameter seven eighths; what is gathered costs some.
+    assert saved[:2] == [7.0, 3.5]
+    assert 3.0 < saved[2] < 3.5
+
+
+def test_the_cheapest_and_the_quickest_are_named() -> None:
+    plan = _plan("lora", LLAMA_8B)
+    prices = {layout.hardware: layout.cost.price for layout in plan.best}
+    speeds = {layout.hardware: layout.cost.tokens_per_second for layout in plan.best}
+    assert plan.cheapest == min(prices, key=lambda name: prices[name])
+    assert plan.quickest == max(speeds, key=lambda name: speeds[name])
+    assert all(layout.cost.kilowatt_hours > 0 for layout in plan.best)
+
+
+def test_memory_that_is_too_small_is_met_by_smaller_passes_or_recomputation() -> None:
+    (asked,), (found,) = (_plan("qlora", LLAMA_8B, "1 x L4", pack_length=2048).asked,
+                          _plan("qlora", LLAMA_8B, "1 x L4", pack_length=2048).best)  # fmt: skip
+    assert not asked.fits
+    assert found.fits
+    assert found.micro_rows < 8 or found.setting.checkpointing != "none"
+
+
+def test_when_nothing_fits_it_says_what_would() -> None:
+    plan = _plan("lora", LLAMA_70B, "1 x A100 80GB")
+    assert plan.best == ()
+    assert plan.cheapest is None
+    said = "\n".join(plan.advice)
+    assert "the least that this job needs on 1 x A100 80GB" in said
+    assert "method.type: qlora" in said
+    assert "such devices" in said
+
+
+def test_what_is_not_known_of_the_data_is_said() -> None:
+    plan = plan_job(_spec("lora"), LLAMA_8B, DataFigures(), TABLE)
+    assert all(layout.cost.seconds is None for layout in plan.best)
+    assert any("max_steps" in note for note in plan.notes)
+    assert plan.cheapest is None
+    assert plan.quickest
+
+
+def test_an_objective_without_arithmetic_is_named() -> None:
+    spec = _spec("lora").model_copy(update={"objective": type("Other", (), {"type": "other"})()})
+    with pytest.raises(UnknownMethodError, match="other"):
+        plan_job(spec, SMALL | {"model_type": "llama"}, DATA, TABLE)
+
+
+def test_a_table_of_ones_own(tmp_path: Path) -> None:
+    own = tmp_path / "mine.yaml"
+    own.write_text(
+        "currency: EUR\nhardware:\n- {name: mine, memory_gib: 24, bf16_tflops: 100, fp32_tflops: 50, "
+        "bandwidth_gb_s: 900, efficiency: 0.3, price_per_hour: 0.1}\n"
+    )
+    table = load_hardware(own)
+    assert (table.currency, [row.name for row in table.hardware]) == ("EUR", ["mine"])
+    own.write_text("currency: EUR\nhardware:\n- {name: mine, memory: 24}\n")
+    with pytest.raises(InvalidRequestError, match=r"hardware\.0\.memory"):
+        load_hardware(own)
+
+
+def test_an_accelerator_is_found_by_its_name() -> None:
+    found = TABLE.find("NVIDIA H100 80GB HBM3", 8)
+    assert found is not None
+    assert found.name == "8 x H100 80GB"
+    assert TABLE.find("NVIDIA GeForce", 1) is None
+    assert isinstance(TABLE, HardwareTable)
+    assert all(isinstance(row, Hardware) for row in TABLE.hardware)
