@@ -14,7 +14,8 @@ from workers.training.precision import gemm_seconds
 
 GEMM_FLOP = 2 * 512 * 768 * 768
 """Of the product that `gemm_seconds` times."""
-_COPIED = 1 << 28
+_COPIED = 1 << 26
+"""Bytes: more than the caches hold, and little beside what training needs."""
 _EFFICIENCY = 0.45
 """Part of that speed that training reaches; a run says in its summary what it was."""
 

@@ -16,6 +16,7 @@ from workers.task import Report, StageResult, Task
 from workers.training.checkpoints import CheckpointStore
 from workers.training.distributed.world import World
 from workers.training.engine import Engine
+from workers.training.forecast import compared, forecast, peak_memory_bytes
 from workers.training.methods import METHODS
 from workers.training.objectives import OBJECTIVES
 from workers.training.plot import write_loss_plot
@@ -51,6 +52,7 @@ def train(task: Task, report: Report, world: World) -> StageResult:
     method = METHODS[task.spec.method.type]
     base = resolve_base_model(task.spec.base_model, task.settings, task.spec.added_tokens)
     _leave_if_asked(report, world)
+    planned = forecast(task.spec, base, train, dtype, device)
     set_seed(task.spec.training.seed)
     section = task.spec.method
     model = method.adapt(method.load(base, dtype, device, section), section)
@@ -77,8 +79,8 @@ def train(task: Task, report: Report, world: World) -> StageResult:
         return StageResult()
     folder = task.new_dir("output")
     method.save(model, base, folder)
-    figures = _write_figures(folder, summary, dtype)
-    return StageResult(folder=folder, metrics=_headline(summary), result=figures)
+    figures = _write_figures(folder, summary, dtype, compared(planned, summary, device))
+    return StageResult(folder=folder, metrics=_headline(summary, device), result=figures)
 
 
 def _leave_if_asked(report: Report, world: World) -> None:
@@ -110,7 +112,14 @@ def _dtype(task: Task, snapshot: Snapshot | None, device: torch.device, world: W
 
 def _samples(rows: Sequence[Example]) -> list[Sample]:
     return [
-        Sample(number, (row,), row.weights, origin=f"{row.source}:{row.row}") for number, row in enumerate(rows)
+        Sample(
+            number,
+            documents=(row,) if row.rejected is None else (row, row.rejected),
+            weights=row.weights,
+            label=row.label,
+            origin=f"{row.source}:{row.row}",
+        )
+        for number, row in enumerate(rows)
     ]
 
 
@@ -127,10 +136,11 @@ def _checkpoints(task: Task, report: Report, world: World) -> CheckpointStore:
     )
 
 
-def _write_figures(folder: Path, summary: Summary, dtype: torch.dtype) -> dict[str, object]:
+def _write_figures(folder: Path, summary: Summary, dtype: torch.dtype, plan: dict[str, object]) -> dict[str, object]:
     """Writes summary, metrics and curve; returns what `summary.json` says."""
     figures = {key: value for key, value in asdict(summary).items() if key not in ("history", "samples")}
     figures["precision"] = str(dtype).removeprefix("torch.")
+    figures["plan"] = plan
     (folder / "summary.json").write_text(json.dumps(figures, indent=1) + "\n")
     with (folder / "metrics.jsonl").open("w") as stream:
         for row, samples in zip(summary.history, summary.samples, strict=True):
@@ -139,11 +149,12 @@ def _write_figures(folder: Path, summary: Summary, dtype: torch.dtype) -> dict[s
     return figures
 
 
-def _headline(summary: Summary) -> dict[str, float]:
+def _headline(summary: Summary, device: torch.device) -> dict[str, float]:
     validation = {} if summary.best_validation_loss is None else {"validation_loss": summary.best_validation_loss}
     return {
         **validation,
         "train_loss": summary.train_loss,
         "tokens_per_second": summary.tokens_per_second,
         "num_steps": float(summary.num_steps),
+        "peak_memory_bytes": float(peak_memory_bytes(device)),
     }

@@ -111,7 +111,11 @@ def test_the_artifact_is_complete_and_plain(make_task: Callable[..., Task], tiny
     assert json.loads((folder / "summary.json").read_text()) == result.result
     assert result.result["precision"] == "float32"
     assert result.result["resumed_from_step"] is None
-    assert set(result.metrics) == {"validation_loss", "train_loss", "tokens_per_second", "num_steps"}
+    headline = {"validation_loss", "train_loss", "tokens_per_second", "num_steps", "peak_memory_bytes"}
+    assert set(result.metrics) == headline
+    for figures in (result.result["plan"]["peak_memory_bytes"], result.result["plan"]["training_seconds"]):
+        assert figures["predicted"] > 0
+        assert figures["actual"] > 0
     assert (folder / "loss.svg").read_text().lstrip().startswith("<?xml")
     adapter = json.loads((folder / "adapter" / "adapter_config.json").read_text())
     assert adapter["base_model_name_or_path"] == str(tiny_model_dir)

@@ -1,0 +1,111 @@
+"""What the plan says of a run before it begins, and what the run was: both stand in its summary.
+
+The plan is that of `luthier plan` (luthier/planning), told what only a worker knows: the lengths of the documents, the
+dtype that was chosen, and how fast this machine multiplies.
+"""
+
+import logging
+import resource
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from luthier.errors import InvalidRequestError
+from luthier.planning.adaptation import adapt
+from luthier.planning.configs import read_config
+from luthier.planning.fit import Layout, Question, lay_out
+from luthier.planning.hardware import Hardware, load_hardware
+from luthier.planning.memory import GIB, Setting
+from luthier.planning.shape import read_shape
+from luthier.planning.workload import DataFigures, workload_of
+from luthier.spec import JobSpec
+from workers.hardware_probe import probe_cpu
+from workers.training.samples import Sample
+from workers.training.summary import Summary
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """Of one process. None: there is no arithmetic for this run, or the hardware is not in the table."""
+
+    peak_memory_bytes: int | None
+    tokens_per_second: float | None
+    reason: str = ""
+    """Why there is none."""
+
+
+def forecast(
+    spec: JobSpec, base: Path, samples: Sequence[Sample], dtype: torch.dtype, device: torch.device
+) -> Forecast:
+    """The plan for training on `samples` in `dtype`; says so in the log when it is more than the machine has."""
+    hardware = _hardware(device)
+    try:
+        layout = _layout(spec, base, samples, dtype, hardware)
+    except InvalidRequestError as error:
+        return Forecast(None, None, str(error))
+    need = layout.memory.peak_bytes
+    if need > hardware.memory_bytes:
+        _log.warning(
+            "this training needs about %.1f GiB by its plan, and there are %.1f: it will probably run out of memory",
+            need / GIB,
+            hardware.memory_gib,
+        )
+    return Forecast(need, layout.cost.tokens_per_second if hardware.name else None)
+
+
+def compared(planned: Forecast, summary: Summary, device: torch.device) -> dict[str, Any]:
+    """`{"peak_memory_bytes": {"predicted", "actual"}, "training_seconds": {...}}`, for summary.json.
+
+    The time is that spent in optimizer steps, over all attempts.
+    """
+    rate = planned.tokens_per_second
+    return {
+        "peak_memory_bytes": {"predicted": planned.peak_memory_bytes, "actual": peak_memory_bytes(device)},
+        "training_seconds": {
+            "predicted": summary.num_trained_tokens / rate if rate else None,
+            "actual": summary.num_trained_tokens / summary.tokens_per_second,
+        },
+        "not_predicted": planned.reason or None,
+    }
+
+
+def peak_memory_bytes(device: torch.device) -> int:
+    """The most that this process has had: resident on a CPU (getrusage(2), in KiB on Linux), allocated on a GPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def figures_of(samples: Sequence[Sample]) -> DataFigures:
+    """What a plan wants to know of the data."""
+    lengths = [len(document.input_ids) for sample in samples for document in sample.documents]
+    return DataFigures(
+        num_rows=len(lengths),
+        num_tokens=sum(lengths),
+        num_targets=sum(sample.num_targets for sample in samples),
+        longest=max(lengths, default=0),
+        source="the dataset",
+    )
+
+
+def _layout(spec: JobSpec, base: Path, samples: Sequence[Sample], dtype: torch.dtype, hardware: Hardware) -> Layout:
+    shape = read_shape(read_config(base / "config.json"))
+    question = Question(shape, adapt(shape, spec.method), workload_of(spec, figures_of(samples)), spec.training)
+    setting = Setting(dtype.itemsize, hardware.kind, checkpointing=spec.training.gradient_checkpointing)
+    return lay_out(question, hardware, setting, question.rows)
+
+
+def _hardware(device: torch.device) -> Hardware:
+    """This machine's row; one without a name when the table has no such accelerator, whose speed means nothing."""
+    if device.type == "cpu":
+        return probe_cpu()
+    found = load_hardware().find(torch.cuda.get_device_name(device), 1)
+    if found is not None:
+        return found
+    size = torch.cuda.get_device_properties(device).total_memory / GIB
+    return Hardware(name="", memory_gib=size, bf16_tflops=1, fp32_tflops=1, bandwidth_gb_s=1, efficiency=1)
