@@ -11,6 +11,7 @@ from workers.training.methods.adapter import attach
 from workers.training.methods.added_tokens import token_rows
 from workers.training.methods.base import Control, NoControl
 from workers.training.methods.borrowed import BorrowedStart
+from workers.training.methods.fused import fuse
 from workers.training.methods.targets import check_rank, peft_targets, target_layers
 
 _BORROWING = ("pissa", "olora")
@@ -35,7 +36,9 @@ def add_lora(model: PreTrainedModel, spec: LoraSpec) -> PeftModel:
         trainable_token_indices=token_rows(model, spec.added_tokens),
         init_lora_weights=True if spec.init_lora_weights == "default" else spec.init_lora_weights,
     )
-    return attach(model, config)
+    adapted = attach(model, config)
+    fuse(adapted)
+    return adapted
 
 
 def control_lora(model: PeftModel, spec: LoraSpec, _: int) -> Control:
