@@ -6,7 +6,17 @@ from luthier.spec.evaluation import EvaluationSpec, GateRule
 from luthier.spec.export import ExportSpec, ParitySpec
 from luthier.spec.job import JobSpec
 from luthier.spec.load import canonical_json, json_schema, load_job_file, parse_spec, resolve_paths
-from luthier.spec.method import BottleneckSpec, FreezeSpec, FullSpec, HftSpec, LoraSpec, MethodSpec, QloraSpec
+from luthier.spec.method import (
+    BottleneckSpec,
+    FreezeSpec,
+    FullSpec,
+    HftSpec,
+    LoraSpec,
+    MethodSpec,
+    PrefixTuningSpec,
+    PromptTuningSpec,
+    QloraSpec,
+)
 from luthier.spec.objective import (
     ClassificationSpec,
     DpoSpec,
@@ -42,6 +52,8 @@ __all__ = [
     "OrpoSpec",
     "ParitySpec",
     "PretrainSpec",
+    "PrefixTuningSpec",
+    "PromptTuningSpec",
     "QloraSpec",
     "ResourcesSpec",
     "SftSpec",

@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 
 from workers.models.bottleneck import is_bottleneck, load_bottlenecks
 from workers.models.load import load_model
+from workers.models.virtual_tokens import open_virtual_tokens
 
 ADAPTER, MODEL = "adapter", "model"
 """Folders of a train artifact; it has one of them."""
@@ -43,4 +44,4 @@ def load_adapted(base: Path, adapter: Path, dtype: torch.dtype) -> TunedModel:
         load_model(base, dtype), str(adapter), autocast_adapter_dtype=False, local_files_only=True
     )
     model.eval()
-    return model
+    return open_virtual_tokens(model)

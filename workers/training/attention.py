@@ -11,7 +11,7 @@ The layout is made once per batch and handed to every layer as the keyword argum
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -70,6 +70,20 @@ def layout(lengths: Sequence[int], prefix_length: int, device: torch.device) -> 
     return Documents(tuple(groups), tuple(sizes), prefix_length + max(lengths))
 
 
+def behind_shared_tokens(documents: Documents, number: int) -> Documents:
+    """The layout of the row that has so many further tokens in front, which all documents see."""
+    first, *others = documents.groups
+    has_prefix = any(group.sees_prefix for group in others)
+    slots = first.slots if has_prefix else first.slots.new_empty(0)
+    whole = torch.arange(number + len(slots), device=slots.device)
+    rest = others if has_prefix else [replace(group, sees_prefix=True) for group in documents.groups]
+    return Documents(
+        (Group(1, len(whole), whole, sees_prefix=False), *rest),
+        (len(whole), *documents.sizes[1 if has_prefix else 0 :]),
+        documents.longest + number,
+    )
+
+
 def register() -> str:
     """Makes the implementation known to transformers and returns its name. Calling it again changes nothing."""
     AttentionInterface.register(IMPLEMENTATION, document_attention)
@@ -78,13 +92,14 @@ def register() -> str:
 
 
 def document_attention(
-    module: torch.nn.Module,
+    module: Any,
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
     attention_mask: torch.Tensor | None,
     *,
     documents: Documents,
+    virtual: Sequence[tuple[torch.Tensor, torch.Tensor]] | None = None,
     scaling: float | None = None,
     dropout: float = 0.0,
     sliding_window: int | None = None,
@@ -95,12 +110,14 @@ def document_attention(
     """Causal attention within each document.
 
     Args:
-        module: the attention layer; not used.
+        module: the attention layer; its `layer_idx` says which of `virtual` is its own.
         query: [1, heads, T, head_dim]
         key: [1, key heads, T, head_dim]; heads is a multiple of key heads (Ainslie et al., 2023, arXiv:2305.13245).
         value: like `key`.
         attention_mask: must be None; the layout says what may be seen.
         documents: the row's layout.
+        virtual: per layer, keys and values [1, key heads, V, head_dim] of tokens that every document sees and that are
+            not in the row.
         scaling: of the scores; None: 1 / sqrt(head_dim).
         dropout: of the weights, as the model's config asks for; zero outside training.
         sliding_window: how far back a token of this layer looks; must hold the longest document.
@@ -117,9 +134,11 @@ def document_attention(
     if softcap is not None or s_aux is not None:
         kind = "soft-capped scores" if softcap is not None else "attention sinks"
         raise ConfigError(f"base_model attends with {kind}, which the training does not know; use another base_model")
-    if sliding_window is not None and documents.longest > sliding_window:
+    ahead = () if virtual is None else (virtual[module.layer_idx],)
+    longest = documents.longest + sum(keys.shape[2] for keys, _ in ahead)
+    if sliding_window is not None and longest > sliding_window:
         raise ConfigError(
-            f"base_model looks back {sliding_window} tokens, and a row has {documents.longest}; "
+            f"base_model looks back {sliding_window} tokens, and a row has {longest}; "
             f"set data.max_length: {sliding_window} or less, or use another base_model"
         )
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
@@ -129,6 +148,9 @@ def document_attention(
         padded_keys, padded_values = _pad(keys[index], group), _pad(values[index], group)
         if group.sees_prefix:
             padded_keys, padded_values = _prepend(keys[0], padded_keys), _prepend(values[0], padded_values)
+        for virtual_keys, virtual_values in ahead:
+            padded_keys = _prepend(virtual_keys.to(key.dtype), padded_keys)
+            padded_values = _prepend(virtual_values.to(value.dtype), padded_values)
         attend = _by_matmul if query.device.type == "cpu" and group.length <= _MATMUL_LENGTH else _by_kernel
         output = attend(_pad(queries[index], group), padded_keys, padded_values, scale, dropout)
         outputs.append(output.transpose(1, 2).flatten(0, 1).index_select(0, group.slots))

@@ -13,6 +13,8 @@ from luthier.spec.method.freeze import FreezeSpec
 from luthier.spec.method.full import FullSpec
 from luthier.spec.method.hft import HftSpec
 from luthier.spec.method.lora import LoraSpec
+from luthier.spec.method.prefix_tuning import PrefixTuningSpec
+from luthier.spec.method.prompt_tuning import PromptTuningSpec
 from luthier.spec.method.qlora import QloraSpec
 
 
@@ -22,9 +24,9 @@ def _with_type(section: Any) -> Any:
 
 
 MethodSpec = Annotated[
-    LoraSpec | FullSpec | FreezeSpec | HftSpec | QloraSpec | BottleneckSpec,
+    LoraSpec | FullSpec | FreezeSpec | HftSpec | QloraSpec | BottleneckSpec | PromptTuningSpec | PrefixTuningSpec,
     Field(discriminator="type"),
     BeforeValidator(_with_type),
 ]
 
-__all__ = ["BottleneckSpec", "FreezeSpec", "FullSpec", "HftSpec", "LoraSpec", "MethodSpec", "QloraSpec"]
+__all__ = ["BottleneckSpec", "FreezeSpec", "FullSpec", "HftSpec", "LoraSpec", "MethodSpec", "PrefixTuningSpec", "PromptTuningSpec", "QloraSpec"]

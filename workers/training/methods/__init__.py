@@ -13,7 +13,7 @@ import torch
 from transformers import PreTrainedModel
 
 from workers.models.tuned import TunedModel
-from workers.training.methods import bottleneck, freeze, full, hft, lora, qlora
+from workers.training.methods import bottleneck, freeze, full, hft, lora, prefix_tuning, prompt_tuning, qlora
 from workers.training.methods.adapter import save_adapter
 from workers.training.methods.base import Control, NoControl, load_base
 from workers.training.methods.partial import adapt_for, load_for, save_over_base
@@ -42,6 +42,8 @@ METHODS: dict[str, Method] = {
     "full": Method(adapt=full.train_all, save=full.save_whole, load=full.load_masters),
     "freeze": Method(adapt=adapt_for(freeze.select_layers), save=save_over_base, load=load_for(freeze.select_layers)),
     "bottleneck": Method(adapt=bottleneck.add_bottlenecks, save=bottleneck.save_adapters),
+    "prompt_tuning": Method(adapt=prompt_tuning.add_prompt, save=save_adapter),
+    "prefix_tuning": Method(adapt=prefix_tuning.add_prefix, save=save_adapter),
     "qlora": Method(
         adapt=qlora.add_to_quantised, save=save_adapter, load=qlora.load_in_4_bits, control=qlora.control_qlora
     ),

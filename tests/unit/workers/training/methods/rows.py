@@ -100,4 +100,14 @@ ROWS: dict[str, Row] = {
         {"type": "bottleneck", "bottleneck_size": 16, "after": "feed_forward", "activation": "relu"},
         LAYERS * (2 * WIDTH * 16 + WIDTH + 16),
     ),
+    "prompt_tuning": Row({"type": "prompt_tuning", "num_virtual_tokens": 6}, 6 * WIDTH, learning_rate=0.1),
+    "prefix_tuning": Row(
+        {"type": "prefix_tuning", "num_virtual_tokens": 5, "init_text": "hello world"},
+        5 * LAYERS * 2 * NARROW,
+        learning_rate=0.1,
+    ),
+    "prefix_tuning-network": Row(
+        {"type": "prefix_tuning", "num_virtual_tokens": 4, "prefix_projection": True, "encoder_hidden_size": 12},
+        4 * NARROW + (NARROW + 1) * 12 + (12 + 1) * LAYERS * 2 * NARROW,
+    ),
 }
