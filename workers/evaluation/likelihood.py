@@ -6,14 +6,14 @@ from typing import Any
 import torch
 from torch.nn.functional import cross_entropy
 
-from workers.data.dataset import Example
+from workers.data.dataset import Example, Rejected
 from workers.evaluation.batches import batches, pad_left, positions_of
 
 _MAX_BATCH_TOKENS = 2048
 
 
 def negative_log_likelihoods(
-    model: Any, examples: Sequence[Example], pad_id: int, advance: Callable[[int], None]
+    model: Any, examples: Sequence[Example | Rejected], pad_id: int, advance: Callable[[int], None]
 ) -> list[tuple[float, int]]:
     """Per example the summed negative log-likelihood in nats of its trainable tokens, and their number.
 
@@ -29,7 +29,7 @@ def negative_log_likelihoods(
 
 
 @torch.inference_mode()
-def _score_batch(model: Any, examples: list[Example], pad_id: int) -> list[tuple[float, int]]:
+def _score_batch(model: Any, examples: list[Example | Rejected], pad_id: int) -> list[tuple[float, int]]:
     input_ids, mask = pad_left([example.input_ids.tolist() for example in examples], pad_id, model.device)
     # Targets, aligned with the token that they are: padding and first tokens are none.
     is_target, _ = pad_left([[0, *example.trainable[1:].tolist()] for example in examples], 0, model.device)

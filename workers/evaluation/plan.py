@@ -5,6 +5,7 @@ from pathlib import Path
 
 from luthier.spec.evaluation import EvaluationSpec, MetricName
 from workers.data.dataset import Example, SplitName, load_split
+from workers.data.preference import UNDESIRABLE
 from workers.evaluation.metrics import METRICS
 from workers.failures import ConfigError, DataError
 
@@ -37,6 +38,12 @@ def make_plan(dataset: Path, spec: EvaluationSpec) -> Plan:
         ConfigError: the job asks for a metric that the rows do not allow.
     """
     split, examples = held_out(dataset, spec.max_samples)
+    compared = [name for name in spec.metrics if METRICS[name].needs_pair]
+    if compared and not all(example.rejected for example in examples):
+        raise ConfigError(
+            f"evaluation: {', '.join(compared)} compares two answers, and the {split} split has rows without them; "
+            f"leave it out of evaluation.metrics, or give rows with chosen and rejected"
+        )
     if all(example.messages for example in examples):
         return Plan(split, examples, list(spec.metrics), [])
     refused = [name for name in spec.metrics if METRICS[name].needs_answer]
@@ -52,11 +59,13 @@ def make_plan(dataset: Path, spec: EvaluationSpec) -> Plan:
 def held_out(dataset: Path, max_rows: int | None) -> tuple[SplitName, list[Example]]:
     """The first `max_rows` rows of the test split, or of the validation split when that one is empty.
 
+    Answers with a label that says how not to answer are left out: nobody wants to see them again.
+
     Raises:
         DataError: both are empty.
     """
     for split in ("test", "validation"):
-        examples = load_split(dataset, split)[:max_rows]
+        examples = [example for example in load_split(dataset, split) if example.label != UNDESIRABLE][:max_rows]
         if any(example.trainable[1:].any() for example in examples):
             return split, examples
     raise DataError(

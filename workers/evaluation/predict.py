@@ -13,9 +13,10 @@ from workers.evaluation.metrics import Prediction
 from workers.evaluation.steps import Steps
 
 
-def num_steps(num_rows: int, *, with_answers: bool) -> int:
+def num_steps(examples: Sequence[Example], *, with_answers: bool) -> int:
     """How often `predict` on both models advances."""
-    return num_rows * 2 * (2 if with_answers else 1)
+    num_pairs = sum(example.rejected is not None for example in examples)
+    return 2 * (len(examples) * (2 if with_answers else 1) + num_pairs)
 
 
 def predict(
@@ -41,6 +42,13 @@ def predict(
     likelihoods = negative_log_likelihoods(
         model, examples, decoding.pad_id, lambda rows: steps.advance(rows, f"{who} model reads the references")
     )
+    worse = [example.rejected for example in examples if example.rejected is not None]
+    of_worse = iter(
+        negative_log_likelihoods(
+            model, worse, decoding.pad_id, lambda rows: steps.advance(rows, f"{who} model reads the rejected answers")
+        )
+    )
+    rejected = [(0.0, 0) if example.rejected is None else next(of_worse) for example in examples]
     texts = [""] * len(examples)
     if max_new_tokens is not None:
         prompts = [render_prompt(tokenizer, example.prompt) for example in examples]
@@ -49,6 +57,6 @@ def predict(
         )
         texts = tokenizer.batch_decode(answers, skip_special_tokens=True)
     return [
-        Prediction(answer=text, reference=example.reference, nll_sum=nll, num_tokens=num_tokens)
-        for example, text, (nll, num_tokens) in zip(examples, texts, likelihoods, strict=True)
+        Prediction(text, example.reference, *likelihood, *other)
+        for example, text, likelihood, other in zip(examples, texts, likelihoods, rejected, strict=True)
     ]

@@ -38,7 +38,7 @@ def run(task: Task, report: Report) -> StageResult:
     """
     spec = task.spec.evaluation
     plan = make_plan(task.input_dir("preprocess"), spec)
-    report.progress(0, num_steps(len(plan.examples), with_answers=plan.with_answers), "loading the model")
+    report.progress(0, num_steps(plan.examples, with_answers=plan.with_answers), "loading the model")
     base, tuned = _predict_both(task, plan, report)
     comparisons = compare_all(base, tuned, plan.metrics, spec)
     reasons = refusals(spec.gate, comparisons, spec.confidence_level)
@@ -95,7 +95,7 @@ def _predict_both(task: Task, plan: Plan, report: Report) -> tuple[list[Predicti
     tokenizer = load_tokenizer(base)
     device = choose_device()
     dtype = choose_dtype(task.spec.training.precision, device)
-    steps = Steps(report, num_steps(len(plan.examples), with_answers=plan.with_answers))
+    steps = Steps(report, num_steps(plan.examples, with_answers=plan.with_answers))
     max_new_tokens = task.spec.evaluation.max_new_tokens if plan.with_answers else None
 
     def answers(load: Callable[[], Any], who: str) -> list[Prediction]:

@@ -12,7 +12,6 @@ from typing import Any
 from luthier.spec import JobSpec
 from workers.evaluation.compare import Comparison
 from workers.evaluation.report import comparison_table
-from workers.export.parity import Parity
 from workers.models.catalogue import CATALOGUE
 from workers.models.hub import HUB_ID
 from workers.models.wheel import SOURCE_FILE
@@ -48,7 +47,7 @@ def write_card(
     base: BaseModel,
     triton_model: str,
     results: Mapping[str, Mapping[str, Any]],
-    parity: Parity,
+    parity: str,
 ) -> None:
     """Writes the card.
 
@@ -58,7 +57,7 @@ def write_card(
         base: the model that was tuned.
         triton_model: name inside `triton/`; empty without that format.
         results: typed results of the stages `preprocess`, `train` and `evaluate`.
-        parity: the proof.
+        parity: what the proof found, for people.
     """
     sections = [
         _front_matter(spec, base),
@@ -69,7 +68,7 @@ def write_card(
         "## Data\n\n" + _data(spec, results["preprocess"]),
         "## Training\n\n" + _training(spec, results["train"]),
         "## Evaluation\n\n" + _evaluation(results["evaluate"]),
-        "## Parity\n\n" + _parity(parity, spec),
+        "## Parity\n\n" + parity,
         "## Use\n\n" + _use(base, spec, triton_model),
     ]
     path.write_text("\n\n".join(section for section in sections if section) + "\n", encoding="utf-8")
@@ -78,7 +77,7 @@ def write_card(
 def _front_matter(spec: JobSpec, base: BaseModel) -> str:
     fields: dict[str, Any] = {
         "library_name": "transformers",
-        "pipeline_tag": "text-generation",
+        "pipeline_tag": "text-classification" if spec.objective.type == "classification" else "text-generation",
         "tags": [spec.method.title.lower().replace(" ", "-"), "luthier"],
     }
     if HUB_ID.fullmatch(base.name):
@@ -110,6 +109,7 @@ def _training(spec: JobSpec, result: Mapping[str, Any]) -> str:
     training = spec.training
     rows: list[tuple[str, object]] = [
         ("method", _cell(spec.method.describe())),
+        ("objective", _cell(spec.objective.describe())),
         ("learning rate", f"{training.learning_rate:g}, {training.lr_scheduler_type}"),
         ("epochs", f"{training.num_train_epochs:g}" if training.max_steps is None else f"{training.max_steps} steps"),
         ("packing", f"{training.pack_length} tokens" if training.packing else "no"),
@@ -125,16 +125,6 @@ def _evaluation(result: Mapping[str, Any]) -> str:
     comparisons = {name: Comparison.from_json(entry) for name, entry in result["metrics"].items()}
     about = f"On {_number(result['num_rows'])} rows of the {result['split']} split, base model against this one."
     return f"{about}\n\n{comparison_table(comparisons, result['confidence_level'])}"
-
-
-def _parity(parity: Parity, spec: JobSpec) -> str:
-    return (
-        f"{len(parity.prompts)} held-out prompts went through the trained model (not merged, float32) and the "
-        f"exported `{parity.subject}` ({spec.export.dtype}). Their token ids are equal. "
-        f"{parity.num_identical} of {len(parity.prompts)} greedy answers are identical; both find the same token "
-        f"likeliest at {parity.greedy_agreement:.1%} of their positions. Largest difference of a logit of a first "
-        f"token: {parity.max_logit_difference:.3g}. Per prompt: `parity.json`."
-    )
 
 
 _USE = {
@@ -174,6 +164,31 @@ tritonserver --model-repository=triton --model-control-mode=explicit --load-mode
 """How each format is loaded. A new format is one row here."""
 
 
+_USE_OF_CLASSIFIER = {
+    "merged": """With transformers:
+
+```python
+from transformers import pipeline
+
+classify = pipeline("text-classification", "merged")
+```""",
+    "peft": """With PEFT, on top of the base model; `head.json` has the classes:
+
+```python
+import json
+from pathlib import Path
+
+from peft import PeftModel
+from transformers import AutoModelForSequenceClassification
+
+labels = json.loads(Path("peft/head.json").read_text())["labels"]
+base = AutoModelForSequenceClassification.from_pretrained(
+    "{base}", num_labels=len(labels), id2label=dict(enumerate(labels))
+)
+model = PeftModel.from_pretrained(base, "peft")
+```""",
+}
+
 _USE_WITH_ADDED_TOKENS = """With PEFT, on top of the base model, whose vocabulary has to grow first:
 
 ```python
@@ -189,6 +204,8 @@ model = PeftModel.from_pretrained(base, "peft")
 
 def _use(base: BaseModel, spec: JobSpec, triton_model: str) -> str:
     how = _USE | ({"peft": _USE_WITH_ADDED_TOKENS} if spec.added_tokens else {})
+    if spec.objective.type == "classification":
+        how = _USE_OF_CLASSIFIER
     return "\n\n".join(how[name].format(base=base.name, triton_model=triton_model) for name in spec.export.formats)
 
 

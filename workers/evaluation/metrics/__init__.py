@@ -5,6 +5,7 @@ from workers.evaluation.metrics.exact_match import EXACT_MATCH
 from workers.evaluation.metrics.json_valid import JSON_VALID
 from workers.evaluation.metrics.metric import Metric, Prediction
 from workers.evaluation.metrics.perplexity import PERPLEXITY
+from workers.evaluation.metrics.preference_accuracy import PREFERENCE_ACCURACY
 from workers.evaluation.metrics.token_f1 import TOKEN_F1
 
 __all__ = ["METRICS", "Metric", "Prediction"]
@@ -14,4 +15,5 @@ METRICS: dict[MetricName, Metric] = {
     "exact_match": EXACT_MATCH,
     "token_f1": TOKEN_F1,
     "json_valid": JSON_VALID,
+    "preference_accuracy": PREFERENCE_ACCURACY,
 }

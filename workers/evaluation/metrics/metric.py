@@ -21,6 +21,10 @@ class Prediction:
     """Negative log-likelihood of the row's trainable tokens, summed, in nats."""
     num_tokens: int
     """Number of those tokens."""
+    rejected_nll_sum: float = 0.0
+    """Of the worse answer, where the row is a pair."""
+    num_rejected_tokens: int = 0
+    """Likewise; 0 where it is none."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,8 @@ class Metric:
     higher_is_better: bool
     needs_answer: bool
     """Whether it looks at generated text; rows of the `text` format have none."""
+    needs_pair: bool
+    """Whether it compares the two answers of a row."""
     measure: Callable[[Prediction], float]
     """The row's share of the numerator."""
     weigh: Callable[[Prediction], float]
@@ -46,6 +52,7 @@ def mean_of(label: str, score: Callable[[str, str], float]) -> Metric:
         label=label,
         higher_is_better=True,
         needs_answer=True,
+        needs_pair=False,
         measure=lambda row: score(row.answer, row.reference),
         weigh=lambda row: 1.0,
         finish=lambda ratio: ratio,

@@ -9,6 +9,7 @@ PERPLEXITY = Metric(
     label="Perplexity",
     higher_is_better=False,
     needs_answer=False,
+    needs_pair=False,
     measure=lambda row: row.nll_sum,
     weigh=lambda row: float(row.num_tokens),
     finish=np.exp,

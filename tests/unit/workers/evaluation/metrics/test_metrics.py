@@ -71,3 +71,13 @@ def test_perplexity_is_over_tokens_and_not_over_rows() -> None:
 
 def test_every_metric_of_the_job_file_is_there() -> None:
     assert set(METRICS) == set(MetricName.__args__)
+
+
+def test_preference_accuracy_is_per_token_and_a_tie_is_wrong() -> None:
+    def pair(chosen: tuple[float, int], rejected: tuple[float, int]) -> Prediction:
+        return Prediction("", "", *chosen, *rejected)
+
+    metric = METRICS["preference_accuracy"]
+    rows = [pair((3.0, 3), (2.5, 2)), pair((2.0, 2), (1.0, 1)), pair((2.0, 1), (3.0, 3)), Prediction("", "", 1.0, 1)]
+    assert [metric.measure(row) for row in rows] == [1.0, 0.0, 0.0, 0.0]
+    assert [metric.weigh(row) for row in rows] == [1.0, 1.0, 1.0, 0.0]
