@@ -11,25 +11,26 @@ from typing import Any
 import pytest
 
 from luthier.settings import WorkerSettings
-from luthier.spec import DataSpec, JobSpec
+from luthier.spec import DataSpec, JobSpec, LoraSpec
 from luthier.v1.stage_pb2 import Stage
 from luthier.v1.worker_service_pb2 import StageAssignment
 from workers.data.dataset import load_split
 from workers.data.report import load_report
 from workers.data.stage import run as run_stage
 from workers.failures import ConfigError
+from workers.models import load_tokenizer
 from workers.task import Task
 
 ROWS = [{"prompt": f"hello {i}", "completion": f"world {i}"} for i in range(20)]
 
 
-def _task(tmp_path: Path, model: Path, data: DataSpec, roots: str) -> Task:
+def _task(tmp_path: Path, model: Path, data: DataSpec, roots: str, **spec: Any) -> Task:
     work = tmp_path / "work"
     work.mkdir()
     return Task(
         assignment=StageAssignment(stage=Stage(stage_id="stg_1", name="preprocess", kind="preprocess", attempt=1)),
-        spec=JobSpec(name="job", base_model=str(model), data=data),
-        settings=WorkerSettings(data_roots=roots),
+        spec=JobSpec(name="job", base_model=str(model), data=data, **spec),
+        settings=WorkerSettings(data_roots=roots, model_cache=tmp_path / "models"),
         work_dir=work,
     )
 
@@ -55,6 +56,18 @@ def test_stage_leaves_the_dataset_and_says_how_big_it_is(
     assert result.result["num_dropped"] == {"duplicate": 1}
     json.dumps(result.result, allow_nan=False)
     assert [folder.name for folder in task.work_dir.iterdir()] == ["output"]
+
+
+def test_tokens_that_the_job_adds_are_single_ids(
+    tmp_path: Path, tiny_model_dir: Path, write_rows: Callable[..., Path], recorder: Any
+) -> None:
+    path = write_rows([{"prompt": f"hello {i}<urgent>", "completion": f"world {i}"} for i in range(20)])
+    method = LoraSpec(added_tokens=["<ticket>", "<urgent>"])
+    task = _task(tmp_path, tiny_model_dir, DataSpec(path=str(path)), f"{tmp_path},{tiny_model_dir}", method=method)
+    folder = run_stage(task, recorder).folder
+    assert folder is not None
+    new = len(load_tokenizer(tiny_model_dir)) + 1
+    assert all((example.input_ids == new).sum() == 1 for example in load_split(folder, "train"))
 
 
 def test_stage_reads_only_where_the_worker_may(

@@ -1,0 +1,85 @@
+"""What a train artifact of each kind becomes in the stages after it: evaluated, exported, proved."""
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from peft import PeftModel
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from luthier.artifacts import publish
+from luthier.v1.stage_pb2 import Artifact, StageOutputs
+from workers.evaluation import stage as evaluation
+from workers.export import stage as export
+from workers.models import load_model
+from workers.models.tuned import load_adapted
+from workers.task import StageResult, Task
+from workers.training import stage as training
+
+QUESTIONS = ("red", "green", "yellow", "blue")
+JOB = {
+    "training": {"max_steps": 6, "learning_rate": 0.01, "eval_steps": 6, "precision": "fp32"},
+    "evaluation": {"metrics": ["perplexity"]},
+}
+PARITY = {"num_prompts": 2, "max_new_tokens": 6}
+METHODS: dict[str, tuple[Mapping[str, Any], list[str]]] = {
+    "hft": ({"type": "hft"}, ["merged", "triton"]),
+    "qlora": ({"type": "qlora", "r": 4}, ["peft", "merged", "triton"]),
+    "added-tokens": ({"type": "lora", "r": 4, "added_tokens": ["<light>"]}, ["peft", "merged", "triton"]),
+    "bottleneck": ({"type": "bottleneck", "bottleneck_size": 8}, ["adapter"]),
+    "prompt_tuning": ({"type": "prompt_tuning", "num_virtual_tokens": 4}, ["peft"]),
+    "prefix_tuning": ({"type": "prefix_tuning", "num_virtual_tokens": 4}, ["peft"]),
+}
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_job_goes_through_all_its_stages(
+    tuned_task: Callable[..., Task], quiet_report, teachable_model_dir: Path, tmp_path: Path, name: str, monkeypatch
+) -> None:
+    monkeypatch.setenv("LUTHIER_HOME", str(tmp_path / "home"))
+    method, formats = METHODS[name]
+    job = JOB | {"method": method, "export": {"dtype": "float32", "parity": PARITY}}
+
+    def task(kind: str, **outputs: StageOutputs) -> Task:
+        return tuned_task(kind, train=QUESTIONS, validation=QUESTIONS, test=QUESTIONS, outputs=outputs, **job)
+
+    trained = _outputs(training.run(task("train"), quiet_report), tmp_path / "trained")
+    evaluated = evaluation.run(task("evaluate", train=trained), quiet_report)
+    assert evaluated.metrics["perplexity_tuned"] < evaluated.metrics["perplexity_base"]
+    outputs = {"train": trained, "evaluate": _outputs(evaluated, tmp_path / "evaluated")}
+    exported = export.run(task("export", **outputs), quiet_report)
+    assert exported.result["formats"] == formats
+    assert exported.metrics["greedy_agreement"] == 1.0
+    card = (exported.folder / "README.md").read_text()
+    for name in formats:
+        assert (exported.folder / name).is_dir()
+        _says_something(exported.folder / name, teachable_model_dir, name)
+    assert ("resize_token_embeddings" in card) == ("added_tokens" in method)
+
+
+def _says_something(folder: Path, base: Path, name: str) -> None:
+    """It loads, by its own library where there is one."""
+    match name:
+        case "peft":
+            plain = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+            if (folder / "tokenizer.json").is_file():
+                plain.resize_token_embeddings(len(AutoTokenizer.from_pretrained(folder)))
+            model: Any = PeftModel.from_pretrained(plain, folder)
+        case "adapter":
+            model = load_adapted(base, folder, torch.float32)
+        case "merged":
+            model = load_model(folder, torch.float32)
+        case _:
+            return
+    with torch.no_grad():
+        assert model(input_ids=torch.tensor([[5, 6, 7]])).logits.isfinite().all()
+
+
+def _outputs(result: StageResult, uri: Path) -> StageOutputs:
+    ref = publish(result.folder, str(uri))
+    return StageOutputs(
+        artifact=Artifact(uri=ref.uri, digest=ref.digest), result_json=json.dumps(result.result), metrics=result.metrics
+    )
