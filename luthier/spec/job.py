@@ -10,7 +10,7 @@ from luthier.spec.deploy import DeploySpec
 from luthier.spec.evaluation import EvaluationSpec
 from luthier.spec.export import ExportSpec
 from luthier.spec.method import BottleneckSpec, FullSpec, LoraSpec, MethodSpec, QloraSpec
-from luthier.spec.objective import ObjectiveSpec, SftSpec
+from luthier.spec.objective import ClassificationSpec, ObjectiveSpec, SftSpec
 from luthier.spec.resources import ResourcesSpec
 from luthier.spec.training import TrainingSpec
 
@@ -71,18 +71,35 @@ class JobSpec(Section):
         method = info.data.get("method")
         if method is None:
             return export
+        who = f"method.type {method.type}"
         reasons: dict[str, str] = {}
         if not method.makes_adapter:
-            reasons["peft"] = "makes no adapter that PEFT knows"
+            reasons["peft"] = f"{who} makes no adapter that PEFT knows"
         if not isinstance(method, BottleneckSpec):
-            reasons["adapter"] = "makes no adapter of a kind of our own"
+            reasons["adapter"] = f"{who} makes no adapter of a kind of our own"
         if not method.is_mergeable:
-            reasons |= dict.fromkeys(("merged", "triton"), "cannot be merged into a plain model")
+            reasons |= dict.fromkeys(("merged", "triton"), f"{who} cannot be merged into a plain model")
+        if isinstance(info.data.get("objective"), ClassificationSpec):
+            reasons |= dict.fromkeys(("adapter", "triton"), "a classifier is exported as peft and merged alone")
         impossible = [name for name in export.formats if name in reasons]
         if impossible and "formats" in export.model_fields_set:
             name = impossible[0]
-            raise ValueError(f"formats has {name!r}, and method.type {method.type} {reasons[name]}; leave {name!r} out")
+            raise ValueError(f"formats has {name!r}, and {reasons[name]}; leave {name!r} out")
         return export.model_copy(update={"formats": [name for name in export.formats if name not in reasons]})
+
+    @model_validator(mode="after")
+    def _state_can_be_divided(self) -> Self:
+        strategy = self.resources.distributed
+        if not strategy.divides_state:
+            return self
+        asked = {"method.type": self.method.type, "training.optim": self.training.optim}
+        for name, fitting in {"method.type": ("lora", "full"), "training.optim": ("adamw",)}.items():
+            if asked[name] not in fitting:
+                raise ValueError(
+                    f"resources.distributed.type {strategy.type} divides the trained state, which {name} "
+                    f"{asked[name]} does not allow; take {' or '.join(fitting)}, or resources.distributed.type: ddp"
+                )
+        return self
 
     @model_validator(mode="after")
     def _sections_agree(self) -> Self:
@@ -107,9 +124,18 @@ class JobSpec(Section):
             raise ValueError("export.formats has 'triton' without 'merged'; add 'merged'")
         if self.deploy is not None and "triton" not in self.export.formats:
             remedy = "add it or leave deploy out"
+            if isinstance(self.objective, ClassificationSpec):
+                remedy = "a classifier cannot be served yet, so leave deploy out"
             if not self.method.is_mergeable:
                 remedy = f"method.type {self.method.type} cannot be merged into a plain model, so leave deploy out"
             raise ValueError(f"deploy needs 'triton' in export.formats; {remedy}")
+        classifies = isinstance(self.objective, ClassificationSpec)
+        unsuitable = [name for name in self.evaluation.metrics if (name in ClassificationSpec.metrics) != classifies]
+        if unsuitable:
+            raise ValueError(
+                f"evaluation.metrics has {unsuitable[0]}, which does not suit objective.type {self.objective.type}; "
+                f"it has {', '.join(self.objective.metrics)}"
+            )
         unmeasured = sorted(set(self.evaluation.gate) - set(self.evaluation.metrics))
         if unmeasured:
             raise ValueError(f"evaluation.gate names {unmeasured}, which evaluation.metrics does not measure")

@@ -21,6 +21,8 @@ class Plan:
     metrics: list[MetricName]
     left_out: list[MetricName]
     """Metrics that the rows do not allow and that nobody asked for by name."""
+    stand_in: str = ""
+    """What the tuned model is compared with, for people; empty: with its base model."""
 
     @property
     def with_answers(self) -> bool:

@@ -52,11 +52,14 @@ def comparison_table(comparisons: Mapping[MetricName, Comparison], confidence_le
 
 
 def _about(plan: Plan, spec: EvaluationSpec) -> str:
+    answers = f", greedy answers of up to {spec.max_new_tokens} tokens" if plan.with_answers else ""
     text = (
-        f"{len(plan.examples)} rows of the {plan.split} split, greedy answers of up to {spec.max_new_tokens} tokens. "
+        f"{len(plan.examples)} rows of the {plan.split} split{answers}. "
         f"Intervals: paired bootstrap over rows, {spec.num_bootstrap} resamples. "
         "p: two-sided paired randomisation test."
     )
+    if plan.stand_in:
+        text += f"\n\n**Base is {plan.stand_in}**: a base model has no trained head, and an untrained one says nothing."
     if plan.split != "test":
         text += (
             "\n\n**The test split is empty, so the validation split was used.** Training chose its best checkpoint by "

@@ -14,7 +14,9 @@ import numpy as np
 
 from luthier.spec.evaluation import EvaluationSpec, MetricName
 from workers.data.dataset import Example
+from workers.evaluation.classify import classify_both, plan_of_labels
 from workers.evaluation.compare import Comparison, compare
+from workers.evaluation.compare_counts import compare_counts
 from workers.evaluation.gate import refusals
 from workers.evaluation.metrics import METRICS, Prediction
 from workers.evaluation.plan import Plan, make_plan
@@ -37,9 +39,10 @@ def run(task: Task, report: Report) -> StageResult:
         PreemptedError: the worker drains.
     """
     spec = task.spec.evaluation
-    plan = make_plan(task.input_dir("preprocess"), spec)
+    classifies = task.spec.objective.type == "classification"
+    plan = (plan_of_labels if classifies else make_plan)(task.input_dir("preprocess"), spec)
     report.progress(0, num_steps(plan.examples, with_answers=plan.with_answers), "loading the model")
-    base, tuned = _predict_both(task, plan, report)
+    base, tuned = (classify_both if classifies else _predict_both)(task, plan, report)
     comparisons = compare_all(base, tuned, plan.metrics, spec)
     reasons = refusals(spec.gate, comparisons, spec.confidence_level)
     result = _result(plan, comparisons, reasons, spec)
@@ -65,6 +68,16 @@ def compare_all(
     comparisons: dict[MetricName, Comparison] = {}
     for name in names:
         metric = METRICS[name]
+        if metric.count is not None:
+            comparisons[name] = compare_counts(
+                metric.count(base),
+                metric.count(tuned),
+                metric.finish,
+                num_resamples=spec.num_bootstrap,
+                confidence_level=spec.confidence_level,
+                seed=spec.seed,
+            )
+            continue
         weights = np.array([metric.weigh(row) for row in base])
         rows = weights > 0
         comparisons[name] = compare(
@@ -119,6 +132,7 @@ def _result(
             for name, comparison in comparisons.items()
         },
         "metrics_left_out": plan.left_out,
+        "stand_in": plan.stand_in,
         "gate": {"passed": not reasons, "reasons": reasons},
     }
 

@@ -87,6 +87,16 @@ class Parity:
     """Largest one of any logit of the first token of any answer."""
     prompts: list[PromptParity]
 
+    def describe(self, dtype: str) -> str:
+        """For the model card."""
+        return (
+            f"{len(self.prompts)} held-out prompts went through the trained model (not merged, float32) and the "
+            f"exported `{self.subject}` ({dtype}). Their token ids are equal. "
+            f"{self.num_identical} of {len(self.prompts)} greedy answers are identical; both find the same token "
+            f"likeliest at {self.greedy_agreement:.1%} of their positions. Largest difference of a logit of a first "
+            f"token: {self.max_logit_difference:.3g}. Per prompt: `parity.json`."
+        )
+
     def to_json(self) -> dict[str, Any]:
         """As `parity.json` has it."""
         return asdict(self)

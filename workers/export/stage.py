@@ -16,6 +16,7 @@ from luthier.spec.export import ExportFormat
 from workers.evaluation.plan import held_out
 from workers.evaluation.steps import Steps
 from workers.export.card import BaseModel, write_card
+from workers.export.classifier import run_classifier
 from workers.export.merge import DTYPES, merge
 from workers.export.parity import Side, chat_side, compare_sides, observe, plain_side, refusal
 from workers.export.peft import write_peft
@@ -41,6 +42,8 @@ def run(task: Task, report: Report) -> StageResult:
         DivergedError: a trained weight is not finite.
         PreemptedError: the worker drains.
     """
+    if task.spec.objective.type == "classification":
+        return run_classifier(task, report)
     spec = task.spec.export
     _, examples = held_out(task.input_dir("preprocess"), spec.parity.num_prompts)
     trained_folder = task.input_dir("train")
@@ -85,7 +88,7 @@ def run(task: Task, report: Report) -> StageResult:
         raise ConfigError(reason)
     (out / "parity.json").write_text(json.dumps(parity.to_json(), indent=1) + "\n")
     results = {name: json.loads(task.input(name).result_json) for name in ("preprocess", "train", "evaluate")}
-    write_card(out / "README.md", task.spec, base, triton_model, results, parity)
+    write_card(out / "README.md", task.spec, base, triton_model, results, parity.describe(spec.dtype))
     return StageResult(
         folder=out,
         metrics={

@@ -9,6 +9,7 @@ import torch
 from transformers import set_seed
 
 from luthier.artifacts import join
+from luthier.spec import ClassificationSpec
 from workers.data.dataset import Example, load_split
 from workers.failures import DependencyError, PreemptedError
 from workers.models import resolve_base_model
@@ -17,8 +18,10 @@ from workers.training.checkpoints import CheckpointStore
 from workers.training.distributed.world import World
 from workers.training.engine import Engine
 from workers.training.forecast import compared, forecast, peak_memory_bytes
+from workers.training.heads import put_head, save_head, set_output
 from workers.training.methods import METHODS
 from workers.training.objectives import OBJECTIVES
+from workers.training.objectives.classification import labels_of
 from workers.training.plot import write_loss_plot
 from workers.training.precision import choose_dtype, recorded_dtype
 from workers.training.samples import Sample
@@ -56,6 +59,8 @@ def train(task: Task, report: Report, world: World) -> StageResult:
     set_seed(task.spec.training.seed)
     section = task.spec.method
     model = method.adapt(method.load(base, dtype, device, section), section)
+    labels = _labels(task, train)
+    replaced = put_head(model, len(labels)) if labels else None
     if not world.is_first:
         torch.manual_seed(task.spec.training.seed + world.rank)  # the same weights, but a dropout of its own
     _leave_if_asked(report, world)
@@ -78,6 +83,9 @@ def train(task: Task, report: Report, world: World) -> StageResult:
     if not world.is_first:
         return StageResult()
     folder = task.new_dir("output")
+    if replaced is not None:
+        save_head(model, labels, folder)
+        set_output(model, replaced)
     method.save(model, base, folder)
     figures = _write_figures(folder, summary, dtype, compared(planned, summary, device))
     return StageResult(folder=folder, metrics=_headline(summary, device), result=figures)
@@ -87,6 +95,12 @@ def _leave_if_asked(report: Report, world: World) -> None:
     """Before the first step of this attempt there is nothing to keep."""
     if world.any(report.should_stop()):
         raise PreemptedError("asked to stop while the model was being loaded")
+
+
+def _labels(task: Task, train: Sequence[Sample]) -> list[str]:
+    """What a head in place of the output layer tells apart; nothing where the model keeps its output layer."""
+    objective = task.spec.objective
+    return labels_of(objective, train) if isinstance(objective, ClassificationSpec) else []
 
 
 def _device(world: World) -> torch.device:

@@ -1,6 +1,6 @@
 """What a metric is: a number per row and a way to sum rows up."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,7 +29,7 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Metric:
-    """`finish(sum(measure) / sum(weigh))` over rows: every metric here is a transformed ratio of sums."""
+    """`finish(sum(measure) / sum(weigh))` over rows: a transformed ratio of sums, unless `count` is set."""
 
     label: str
     """For people, with the unit."""
@@ -44,6 +44,9 @@ class Metric:
     """The row's share of the denominator; does not depend on the model."""
     finish: Callable[[Array], Array]
     """From ratios to values of the metric, elementwise."""
+    count: Callable[[Sequence[Prediction]], Array] | None = None
+    """Of a metric that is no such ratio: what is summed instead, [num_rows, num_counts], and then `finish` takes sums
+    [..., num_counts] to values [...]."""
 
 
 def mean_of(label: str, score: Callable[[str, str], float]) -> Metric:

@@ -25,3 +25,38 @@ def test_only_pre_training_splits_long_rows() -> None:
 def test_the_last_answers_alone_may_be_learned() -> None:
     assert _parse(objective={"train_on": "last"}).objective.describe().endswith("last answers")
     assert _parse().objective.train_on == "all"
+
+
+def test_a_classifier_has_metrics_and_formats_of_its_own() -> None:
+    spec = _parse(objective={"type": "classification"})
+    assert spec.evaluation.metrics == ["accuracy", "macro_f1"]
+    assert spec.export.formats == ["peft", "merged"]
+    assert _parse(objective={"type": "classification"}, method={"type": "full"}).export.formats == ["merged"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"export": {"formats": ["merged", "triton"]}}, "formats has 'triton', and a classifier is exported as peft"),
+        ({"deploy": {}}, "a classifier cannot be served yet, so leave deploy out"),
+        ({"evaluation": {"metrics": ["perplexity"]}}, "has perplexity, which does not suit .*accuracy, macro_f1"),
+        ({"data": {**DATA, "format": "text"}}, "data.format text is not what objective.type classification"),
+        ({"objective": {"type": "classification", "labels": ["a", "a"]}}, "names a class twice"),
+        (
+            {"objective": {"type": "classification", "class_weights": {"a": 0.0}}},
+            "class_weights of 'a' is not positive",
+        ),
+        (
+            {"objective": {"type": "classification", "labels": ["a", "b"], "class_weights": {"c": 1.0}}},
+            "class_weights names 'c', which is none of labels",
+        ),
+    ],
+)
+def test_what_a_classifier_does_not_have_is_refused_with_the_remedy(changes: dict[str, Any], reason: str) -> None:
+    with pytest.raises(InvalidSpecError, match=reason):
+        _parse(**{"objective": {"type": "classification"}, **changes})
+
+
+def test_metrics_of_classes_are_for_classifiers() -> None:
+    with pytest.raises(InvalidSpecError, match=r"has accuracy, which does not suit objective\.type sft"):
+        _parse(evaluation={"metrics": ["accuracy"]})

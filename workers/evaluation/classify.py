@@ -1,0 +1,106 @@
+"""Classes of held-out rows by the trained model, against the most frequent class of the training split.
+
+A base model has no trained head, and an untrained one says nothing: so what the tuned model has to beat is the best
+that can be done without reading the rows.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from luthier.spec import EvaluationSpec
+from workers.data.dataset import Example, SplitName, load_split
+from workers.evaluation.batches import batches, pad_left, positions_of
+from workers.evaluation.metrics import Prediction
+from workers.evaluation.plan import Plan
+from workers.evaluation.steps import Steps
+from workers.failures import DataError
+from workers.models import choose_device, load_tokenizer, resolve_base_model
+from workers.models.tuned import load_tuned
+from workers.task import Report, Task
+from workers.training.heads import load_head, scores_read
+from workers.training.precision import choose_dtype
+
+_MAX_BATCH_TOKENS = 2048
+
+
+def labelled_rows(dataset: Path, max_rows: int | None) -> tuple[SplitName, list[Example]]:
+    """The first `max_rows` rows of the test split, or of the validation split when that one is empty.
+
+    Raises:
+        DataError: both are empty.
+    """
+    for split in ("test", "validation"):
+        if examples := load_split(dataset, split)[:max_rows]:
+            return split, examples
+    raise DataError(
+        "there are no held-out rows: test and validation split are empty; give data.test_path or raise "
+        "data.test_fraction"
+    )
+
+
+def plan_of_labels(dataset: Path, spec: EvaluationSpec) -> Plan:
+    """Rows and metrics of the evaluation of a classifier, and what stands for the base model.
+
+    Raises:
+        DataError: there are no held-out rows.
+    """
+    split, examples = labelled_rows(dataset, spec.max_samples)
+    label = _most_frequent(dataset)
+    stand_in = f"the most frequent class of the training split, {label!r}, for every row"
+    return Plan(split, examples, list(spec.metrics), [], stand_in)
+
+
+def classify_both(task: Task, plan: Plan, report: Report) -> tuple[list[Prediction], list[Prediction]]:
+    """Predictions of what stands for the base model, and of the tuned one; answer and reference are classes."""
+    base = resolve_base_model(task.spec.base_model, task.settings, task.spec.added_tokens)
+    device = choose_device()
+    model: Any = load_tuned(base, task.input_dir("train"), choose_dtype(task.spec.training.precision, device))
+    labels = load_head(model, task.input_dir("train"))
+    steps = Steps(report, len(plan.examples))
+    scores = score_rows(
+        model.to(device), load_tokenizer(base), plan.examples, lambda rows: steps.advance(rows, "classifying")
+    )
+    tuned = [labels[index] for index in scores.argmax(1).tolist()]
+    frequent = _most_frequent(task.input_dir("preprocess"))
+    return [_prediction(frequent, row) for row in plan.examples], list(map(_prediction, tuned, plan.examples))
+
+
+@torch.inference_mode()
+def score_rows(
+    model: Any, tokenizer: PreTrainedTokenizerBase, examples: Sequence[Example], advance: Callable[[int], None]
+) -> torch.Tensor:
+    """fp32 [num_rows, num_classes], on the CPU.
+
+    `model` has a head in place of its output layer, see `workers.training.heads`. `advance` is called with the number
+    of rows of each batch.
+    """
+    results: dict[int, torch.Tensor] = {}
+    for indices in batches([len(example.input_ids) for example in examples], _MAX_BATCH_TOKENS):
+        rows = [examples[index].input_ids.tolist() for index in indices]
+        input_ids, mask = pad_left(rows, int(tokenizer.pad_token_id or 0), model.device)
+        with scores_read(model) as seen:
+            model(
+                input_ids=input_ids,
+                attention_mask=mask,
+                position_ids=positions_of(mask),
+                use_cache=False,
+                logits_to_keep=1,
+            )
+        results |= zip(indices, seen[0][:, -1].float().cpu(), strict=True)
+        advance(len(indices))
+    return torch.stack([results[index] for index in range(len(examples))])
+
+
+def _most_frequent(dataset: Path) -> str:
+    """The class that most training rows have; of several the first by name."""
+    counts = Counter(str(example.label) for example in load_split(dataset, "train"))
+    return min(counts, key=lambda label: (-counts[label], label))
+
+
+def _prediction(label: str, example: Example) -> Prediction:
+    return Prediction(answer=label, reference=str(example.label), nll_sum=0.0, num_tokens=0)
