@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from luthier.spec.base import Section
+from luthier.spec.distributed import DdpSpec, DistributedSpec
 
 
 class ResourcesSpec(Section):
@@ -15,6 +16,9 @@ class ResourcesSpec(Section):
     num_ranks: int = Field(default=1, ge=1, le=64)
     """Processes of one training, all on one worker: one per accelerator. They share every optimizer step, which stays
     as large as `training` says. A worker with fewer accelerators trains with as many as it has."""
+    distributed: DistributedSpec = DdpSpec()
+    """How the ranks share weights, gradients and optimizer state. All but `ddp` train `lora` and `full` with
+    `training.optim: adamw`."""
     max_attempts: int = Field(default=4, ge=1, le=100)
     """Tries of one stage. A worker that drains does not use one up."""
     progress_timeout_seconds: float = Field(default=600.0, ge=1)

@@ -1,0 +1,81 @@
+"""The border between the loop and the way in which the ranks share gradients, weights and optimizer state."""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+import torch
+from torch import nn
+
+
+class Strategy(Protocol):
+    """One layout. All ranks call every method at the same place of the program."""
+
+    @property
+    def takes_every_round(self) -> bool:
+        """Whether a rank must compute in every round of forward passes, although it has nothing to learn from."""
+        ...
+
+    def attach(
+        self,
+        model: nn.Module,
+        parameters: Mapping[str, nn.Parameter],
+        optimizer: torch.optim.Optimizer,
+        max_grad_norm: float,
+    ) -> None:
+        """Once, before the first forward pass.
+
+        Args:
+            model: the same on every rank, but for trained weights, which become those of rank 0.
+            parameters: those of `model` that are trained, by name.
+            optimizer: over `parameters`.
+            max_grad_norm: L2 norm that gradients are clipped to.
+        """
+        ...
+
+    def backward(self, loss: torch.Tensor, *, is_last: bool) -> None:
+        """Adds the gradients of this rank's part of the loss; `is_last`: none follow in this step."""
+        ...
+
+    def sum_gradients(self) -> None:
+        """After the last backward pass: gradients become those of all ranks together."""
+        ...
+
+    def clip(self) -> float:
+        """Clips them; the L2 norm that they had, the same on every rank."""
+        ...
+
+    def step(self) -> None:
+        """One step of the optimizer."""
+        ...
+
+    def forget(self, *, was_applied: bool) -> None:
+        """Drops the gradients; without `was_applied` the step is not taken."""
+        ...
+
+    def fingerprint(self) -> dict[str, float]:
+        """One number per parameter that any real update changes."""
+        ...
+
+    def weights(self) -> Mapping[str, torch.Tensor]:
+        """Trained weights by name, whole, fp32; needed on rank 0 alone."""
+        ...
+
+    def optimizer_tensors(self) -> Mapping[str, torch.Tensor]:
+        """The optimizer's state as `<parameter name>/<state name>`, whole; needed on rank 0 alone."""
+        ...
+
+    def load_weights(self, weights: Mapping[str, torch.Tensor]) -> None:
+        """Takes over what `weights` returned, on any number of ranks.
+
+        Raises:
+            ArtifactError: they are of another model.
+        """
+        ...
+
+    def load_optimizer_tensors(self, tensors: Mapping[str, torch.Tensor]) -> None:
+        """Takes over what `optimizer_tensors` returned, on any number of ranks."""
+        ...
+
+    def finish(self) -> None:
+        """After the last forward pass: the parameters of the model are whole again, on rank 0 at least."""
+        ...

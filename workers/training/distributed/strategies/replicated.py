@@ -1,0 +1,91 @@
+"""`ddp`: every rank has all weights and optimizer state, and gets the sum of the gradients. So it is with one rank."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import nn
+
+from luthier.artifacts import ArtifactError
+from workers.training.distributed.world import World
+from workers.training.guards import fingerprint
+from workers.training.optimizers import load_optimizer_tensors, optimizer_tensors
+
+
+class Replicated:
+    """A `Strategy`."""
+
+    takes_every_round = False
+
+    def __init__(self, world: World, _: object = None) -> None:
+        """The section has nothing to set."""
+        self._world = world
+
+    def attach(
+        self,
+        model: nn.Module,
+        parameters: Mapping[str, nn.Parameter],
+        optimizer: torch.optim.Optimizer,
+        max_grad_norm: float,
+    ) -> None:
+        """See `Strategy`."""
+        self._world.share(parameters.values())
+        self._parameters = parameters
+        self._optimizer = optimizer
+        self._max_grad_norm = max_grad_norm
+
+    def backward(self, loss: torch.Tensor, *, is_last: bool) -> None:
+        """Into the `grad` of the parameters."""
+        loss.backward()  # type: ignore[no-untyped-call]
+
+    def sum_gradients(self) -> None:
+        """Once per step, not once per backward pass."""
+        self._world.sum_gradients(self._parameters.values())
+
+    def clip(self) -> float:
+        """See `Strategy`."""
+        return float(torch.nn.utils.clip_grad_norm_(self._parameters.values(), self._max_grad_norm))
+
+    def step(self) -> None:
+        """Each rank does all of it: equal gradients give equal weights."""
+        self._optimizer.step()
+
+    def forget(self, *, was_applied: bool) -> None:
+        """See `Strategy`."""
+        self._optimizer.zero_grad(set_to_none=True)
+
+    def fingerprint(self) -> dict[str, float]:
+        """See `Strategy`."""
+        return fingerprint(self._parameters)
+
+    def weights(self) -> Mapping[str, torch.Tensor]:
+        """The parameters themselves."""
+        return self._parameters
+
+    def optimizer_tensors(self) -> Mapping[str, torch.Tensor]:
+        """The state itself."""
+        return optimizer_tensors(self._optimizer, self._parameters)
+
+    def load_weights(self, weights: Mapping[str, torch.Tensor]) -> None:
+        """See `Strategy`."""
+        check_names(weights, self._parameters)
+        with torch.no_grad():
+            for name, parameter in self._parameters.items():
+                parameter.copy_(weights[name])
+
+    def load_optimizer_tensors(self, tensors: Mapping[str, torch.Tensor]) -> None:
+        """See `Strategy`."""
+        load_optimizer_tensors(self._optimizer, self._parameters, tensors)
+
+    def finish(self) -> None:
+        """They are whole."""
+
+
+def check_names(weights: Mapping[str, torch.Tensor], parameters: Mapping[str, nn.Parameter]) -> None:
+    """That a checkpoint has the weights that are trained, all of them and no others.
+
+    Raises:
+        ArtifactError: it has not.
+    """
+    if weights.keys() != parameters.keys():
+        odd = sorted(weights.keys() ^ parameters.keys())
+        raise ArtifactError(f"the checkpoint is of another model: {len(odd)} weights differ, such as {odd[0]}")
