@@ -33,6 +33,8 @@ class RetryRule:
     budget: Budget = Budget.ATTEMPTS
     base_delay_seconds: float = 0.0
     """Pause before the second try; doubles from there. 0: at once."""
+    max_delay_seconds: float = MAX_DELAY_SECONDS
+    """Where the doubling ends."""
     is_first_at_once: bool = False
     """Whether the second try has no pause, and the third begins with the base."""
     is_refitted: bool = False
@@ -47,7 +49,7 @@ class RetryRule:
         num_doublings = num_ended - 1 - int(self.is_first_at_once)
         if num_doublings < 0 and self.is_first_at_once:
             return 0.0
-        return min(MAX_DELAY_SECONDS, self.base_delay_seconds * 2.0 ** max(0, num_doublings))
+        return min(self.max_delay_seconds, self.base_delay_seconds * 2.0 ** max(0, num_doublings))
 
 
 _FINAL = RetryRule(is_retried=False)
@@ -65,7 +67,12 @@ RETRY_RULES: dict[FailureClass, RetryRule] = {
     FailureClass.FAILURE_CLASS_STORAGE_FULL: RetryRule(is_retried=True, budget=Budget.WAITS, base_delay_seconds=10.0),
     FailureClass.FAILURE_CLASS_PREEMPTED: RetryRule(is_retried=True, budget=Budget.NONE, is_tried_elsewhere=False),
     FailureClass.FAILURE_CLASS_LOST_WORKER: RetryRule(
-        is_retried=True, base_delay_seconds=1.0, is_first_at_once=True, is_blamed=True
+        # That a worker died says little of the stage, and another one has the next try: it need not rest for long.
+        is_retried=True,
+        base_delay_seconds=1.0,
+        max_delay_seconds=15.0,
+        is_first_at_once=True,
+        is_blamed=True,
     ),
     FailureClass.FAILURE_CLASS_INTERNAL: _FAULTY,
     FailureClass.FAILURE_CLASS_CANCELLED: _FINAL,

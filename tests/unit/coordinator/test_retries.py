@@ -30,7 +30,7 @@ def test_back_off_doubles_up_to_a_limit() -> None:
     assert [rule.delay_seconds(n) for n in (1, 2, 3)] == [2.0, 4.0, 8.0]
     assert rule.delay_seconds(100) == MAX_DELAY_SECONDS
     lost = RETRY_RULES[FailureClass.FAILURE_CLASS_LOST_WORKER]
-    assert [lost.delay_seconds(n) for n in (1, 2, 3)] == [0.0, 1.0, 2.0]
+    assert [lost.delay_seconds(n) for n in (1, 2, 3, 100)] == [0.0, 1.0, 2.0, 15.0]
 
 
 def test_a_class_of_a_newer_worker_is_retried_as_internal() -> None:
