@@ -17,14 +17,16 @@ SEED := $(shell od -An -N3 -tu4 /dev/urandom | tr -d ' ')
 endif
 GAP ?= 3
 OPEN ?= 6
+TEST_PROCESSES ?= 2
 
-.PHONY: demo test soak chaos check proto bench docs format clean
+.PHONY: demo test soak chaos check proto bench bench-train docs format clean
 
 demo: $(STAMP)
 	$(BIN)/luthier demo
 
+# Most tests wait for processes more than they compute, so two at a time; those of one file stay together.
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile --durations 20
 
 # With the crash points and faults that `make test` leaves out for time.
 soak: $(STAMP)
@@ -53,6 +55,10 @@ proto: $(STAMP)
 
 docs: $(STAMP)
 	$(BIN)/python docs/generate.py
+
+# Beside TRL, in turns; takes about a quarter of an hour and wants an idle machine.
+bench-train: $(STAMP)
+	$(BIN)/python benchmarks/train_throughput.py
 
 bench: $(STAMP)
 	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
