@@ -77,7 +77,7 @@ def _compute_bytes(spec: JobSpec, hardware: Hardware) -> int:
     """Of the dtype that the job gets there: with `auto` the faster one."""
     if spec.training.precision == "auto":
         return 2 if hardware.bf16_tflops >= hardware.fp32_tflops else 4
-    return {"bf16": 2, "fp32": 4}[spec.training.precision]
+    return {"bf16": 2, "fp16": 2, "fp32": 4}[spec.training.precision]
 
 
 def _advise(spec: JobSpec, question: Question, table: HardwareTable) -> list[str]:

@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from luthier.spec.base import Section
 
+Precision = Literal["auto", "bf16", "fp16", "fp32"]
 OptimizerName = Literal["adamw", "sgd", "lamb", "adafactor", "adamw_8bit", "paged_adamw_8bit"]
 
 
@@ -62,8 +63,12 @@ class TrainingSpec(Section):
     """Added to the denominator of AdamW and LAMB."""
     sgd_momentum: float = Field(default=0.9, ge=0, lt=1)
     """Of `sgd`."""
-    precision: Literal["auto", "bf16", "fp32"] = "auto"
-    """Of the matrix products and of frozen weights. `auto` measures which is faster. Trained weights stay fp32."""
+    ema_decay: float | None = Field(default=None, gt=0, lt=1)
+    """Validate and keep the exponential moving average of the trained weights; this much of it stays in each step, less
+    in the first ones. 4 bytes more per trained parameter."""
+    precision: Precision = "auto"
+    """Of the matrix products and of frozen weights. `auto` measures which is faster, and takes `fp16`, which needs a
+    scaled loss, only where bf16 is slower than fp32. Trained weights stay fp32."""
     gradient_checkpointing: Literal["none", "selective", "full"] = "none"
     """Compute activations again in the backward pass instead of keeping them: less memory, more time. `full`: of every
     layer; `selective`: of every second one."""

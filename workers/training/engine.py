@@ -114,6 +114,7 @@ class Engine:
             objective.prepare(model, samples, self._passes, compute)
         if resume_from is not None:
             restore(resume_from, self._parameters, self._stepper.optimizer, self._control, self._environment, world)
+            self._stepper.load_tensors(resume_from.step)
             self._progress = resume_from.progress
             self._resumed_from_step = self._progress.step
         self._saved_step = self._progress.step
@@ -210,6 +211,22 @@ class Engine:
         """Adds `validation_loss` to `metrics`; whether it is the best so far."""
         if not self._validation:
             return False
+        with self._stepper.average.in_the_model():
+            summed = self._sum_up_validation()
+        weight = sum(self._stepper.weight(batch) for batch in self._validation)
+        metrics |= {f"validation_{name}": total / weight for name, total in summed.items()}
+        loss = metrics["validation_loss"]
+        check_finite(self._progress.step, loss, 0.0)
+        best = self._progress.best
+        improved = best is None or loss < best.validation_loss
+        self._progress.num_validations_without_gain += 1
+        if improved:
+            self._progress.num_validations_without_gain = 0
+            self._progress.best = Best(self._progress.step, loss, self._checkpoints.uri_of(self._progress.step))
+        return improved
+
+    def _sum_up_validation(self) -> dict[str, float]:
+        """Loss and figures of all validation samples, by their weights."""
         rng = rng_tensors(self._device)
         self._model.eval()
         samples = [sample for batch in self._validation for sample in batch.samples]
@@ -224,18 +241,7 @@ class Engine:
                 measured = self._objective.measure(self._model, batch, self._compute)
             sums.update({"loss": measured.loss.item(), **measured.figures})
         self._model.train()
-        weight = sum(self._stepper.weight(batch) for batch in self._validation)
-        summed = self._world.sum_figures(sums)
-        metrics |= {f"validation_{name}": total / weight for name, total in summed.items()}
-        loss = metrics["validation_loss"]
-        check_finite(self._progress.step, loss, 0.0)
-        best = self._progress.best
-        improved = best is None or loss < best.validation_loss
-        self._progress.num_validations_without_gain += 1
-        if improved:
-            self._progress.num_validations_without_gain = 0
-            self._progress.best = Best(self._progress.step, loss, self._checkpoints.uri_of(self._progress.step))
-        return improved
+        return self._world.sum_figures(sums)
 
     def _leave_if_asked(self, rng: Mapping[str, torch.Tensor]) -> None:
         """Between two forward passes. What was done since the last optimizer step is dropped and will be done again;
@@ -251,11 +257,12 @@ class Engine:
         step = self._progress.step
         snapshot = Snapshot(
             progress=self._progress,
-            weights=self._parameters,
+            weights=self._stepper.average.raw_weights() or self._parameters,
             optimizer=optimizer_tensors(self._stepper.optimizer, self._parameters),
             rng=self._world.gather_states(rng),
             environment=self._environment,
             control=self._control.tensors(),
+            step=self._stepper.tensors(),
         )
         stalled = self._checkpoints.save(snapshot, self._sampler.position(step))
         self._report.metrics(step, {"checkpoint_stall_seconds": stalled})
@@ -264,13 +271,15 @@ class Engine:
     def _restore_best(self) -> None:
         self._model.eval()
         best = self._progress.best
-        if best is None or best.step == self._progress.step:
-            return
-        try:
-            load_weights(self._checkpoints.load(best.checkpoint_uri), self._parameters)
-        except ArtifactError as error:
-            _log.error("the best weights, of step %d, are lost; the last ones are taken: %s", best.step, error)
-            self._progress.best = None
+        if best is not None and best.step != self._progress.step:
+            try:
+                snapshot = self._checkpoints.load(best.checkpoint_uri)
+                load_weights(snapshot, self._parameters)
+                self._stepper.load_average(snapshot.step)
+            except ArtifactError as error:
+                _log.error("the best weights, of step %d, are lost; the last ones are taken: %s", best.step, error)
+                self._progress.best = None
+        self._stepper.average.keep()
 
     def _due(self, every: int) -> bool:
         """Whether this step is one of every `every`, or the last."""

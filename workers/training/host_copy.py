@@ -27,6 +27,7 @@ class HostCopy:
             optimizer=self._copy("optimizer", snapshot.optimizer),
             rng=self._copy("rng", snapshot.rng),
             control=self._copy("control", snapshot.control),
+            step=self._copy("step", snapshot.step),
         )
         if torch.cuda.is_available():
             torch.cuda.synchronize()

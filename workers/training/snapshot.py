@@ -19,7 +19,7 @@ from workers.training.environment import Environment
 from workers.training.state import Progress
 
 _WEIGHTS, _OPTIMIZER, _RNG = "weights.safetensors", "optimizer.safetensors", "rng.safetensors"
-_CONTROL = "control.safetensors"
+_CONTROL, _STEP = "control.safetensors", "step.safetensors"
 _PROGRESS = "progress.json"
 
 
@@ -31,13 +31,15 @@ class Snapshot:
     weights: Mapping[str, torch.Tensor]
     """Trainable parameters by name, fp32."""
     optimizer: Mapping[str, torch.Tensor]
-    """`<parameter name>/<state name>` of AdamW."""
+    """`<parameter name>/<state name>`."""
     rng: Mapping[str, torch.Tensor]
     """uint8 states of the random generators by device type."""
     environment: Environment
     """What the numbers were computed with."""
     control: Mapping[str, torch.Tensor] = field(default_factory=dict)
     """State of the method, where it has any beside its weights."""
+    step: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    """What an optimizer step keeps besides: the average of the weights, the loss scale."""
 
 
 def write_snapshot(snapshot: Snapshot, folder: Path) -> None:
@@ -48,7 +50,13 @@ def write_snapshot(snapshot: Snapshot, folder: Path) -> None:
     Raises:
         OSError, SafetensorError: it cannot be written or is full.
     """
-    parts = {_WEIGHTS: snapshot.weights, _OPTIMIZER: snapshot.optimizer, _RNG: snapshot.rng, _CONTROL: snapshot.control}
+    parts = {
+        _WEIGHTS: snapshot.weights,
+        _OPTIMIZER: snapshot.optimizer,
+        _RNG: snapshot.rng,
+        _CONTROL: snapshot.control,
+        _STEP: snapshot.step,
+    }
     for name, tensors in parts.items():
         save_file(dict(tensors), folder / name)
     (folder / _PROGRESS).write_text(json.dumps(snapshot.progress.to_json()))
@@ -68,6 +76,7 @@ def read_snapshot(folder: Path, environment: Any) -> Snapshot:
             rng=load_file(folder / _RNG),
             environment=Environment(**environment),
             control=load_file(folder / _CONTROL),
+            step=load_file(folder / _STEP),
         )
     except (FileNotFoundError, SafetensorError, ValueError, TypeError, KeyError) as error:
         raise ArtifactError(f"{folder} does not hold the state of a training run: {error}") from error

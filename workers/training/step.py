@@ -9,8 +9,10 @@ from peft.helpers import disable_input_dtype_casting
 from torch import nn
 
 from luthier.spec import TrainingSpec
+from workers.training.average import Average
 from workers.training.distributed.world import World
 from workers.training.guards import check_learning, fingerprint, fits_into_memory
+from workers.training.loss_scale import LossScale
 from workers.training.methods.base import Control
 from workers.training.objectives import Objective
 from workers.training.optimizers import make_optimizer
@@ -26,7 +28,7 @@ class Taken:
     figures: dict[str, float]
     """Its loss, gradient norm, learning rate, and what the objective tells; those that are finite."""
     reason_to_skip: str | None
-    """Why it changed nothing; None: it did."""
+    """Why it changed nothing; None: it did, or the fp16 scale was too high, which every such run begins with."""
 
 
 class Stepper:
@@ -51,6 +53,8 @@ class Stepper:
         self._compute = compute
         self._world = world
         self.optimizer = make_optimizer(parameters, spec, control.rate_ratios)
+        self.average = Average(parameters, spec.ema_decay)
+        self._scale = LossScale(compute, next(iter(parameters.values())).device)
 
     def take(
         self,
@@ -87,13 +91,17 @@ class Stepper:
                 figures[name] = figures.get(name, 0.0) + value
         figures = self._world.sum_figures(figures)
         self._world.sum_gradients(self._parameters.values())
+        self._scale.unscale(self.optimizer)
         norm = float(torch.nn.utils.clip_grad_norm_(self._parameters.values(), self._spec.max_grad_norm))
         norms = recent_norms(history)
         reason = reason_to_skip(figures["loss"], norm, usual_norm(norms), self._spec)
         if reason is None:
             self._apply(step, norm, is_first=not norms)
+        elif self._scale.is_to_blame(figures["loss"], norm):
+            reason = None
+        self._scale.update()
         self.optimizer.zero_grad(set_to_none=True)
-        figures |= {"learning_rate": rate, "grad_norm": norm}
+        figures |= {"learning_rate": rate, "grad_norm": norm, **self._scale.figures()}
         return Taken({name: value for name, value in figures.items() if math.isfinite(value)}, reason)
 
     def _apply(self, step: int, norm: float, *, is_first: bool) -> None:
@@ -101,8 +109,23 @@ class Stepper:
         before = fingerprint(self._parameters) if is_first else None
         self.optimizer.step()
         self._control.after_step(step)
+        self.average.update()
         if before is not None:
             check_learning(norm, before, self._parameters)
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """What it keeps from one step to the next besides the optimizer's state, for a checkpoint."""
+        average = {f"average/{name}": tensor for name, tensor in self.average.tensors().items()}
+        return average | {f"loss_scale/{name}": tensor for name, tensor in self._scale.tensors().items()}
+
+    def load_tensors(self, tensors: Mapping[str, torch.Tensor]) -> None:
+        """The inverse of `tensors`."""
+        self.load_average(tensors)
+        self._scale.load_tensors(_part(tensors, "loss_scale/"))
+
+    def load_average(self, tensors: Mapping[str, torch.Tensor]) -> None:
+        """The same of the average alone, for the best of several checkpoints."""
+        self.average.load_tensors(_part(tensors, "average/"))
 
     def weight(self, batch: Batch) -> float:
         """What the batch counts."""
@@ -117,5 +140,9 @@ class Stepper:
             loss = measured.loss / total
             # Activations that are computed again must be cast as they were the first time (forward.py).
             with disable_input_dtype_casting(self._model, active=self._compute != torch.float32):
-                loss.backward()  # type: ignore[no-untyped-call]
+                self._scale.scaled(loss).backward()  # type: ignore[no-untyped-call]
         return {"loss": loss.item(), **{name: value / total for name, value in measured.figures.items()}}
+
+
+def _part(tensors: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

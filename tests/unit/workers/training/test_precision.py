@@ -12,12 +12,22 @@ CPU = torch.device("cpu")
 def test_a_named_precision_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(precision, "gemm_seconds", None)
     assert precision.choose_dtype("bf16", CPU) is torch.bfloat16
+    assert precision.choose_dtype("fp16", CPU) is torch.float16
     assert precision.choose_dtype("fp32", CPU) is torch.float32
 
 
-@pytest.mark.parametrize(("slow", "chosen"), [(torch.bfloat16, torch.float32), (torch.float32, torch.bfloat16)])
-def test_auto_takes_the_faster_one(slow: torch.dtype, chosen: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(precision, "gemm_seconds", lambda dtype, _: 2.0 if dtype is slow else 1.0)
+@pytest.mark.parametrize(
+    ("seconds", "chosen"),
+    [
+        ({torch.float32: 3.0, torch.bfloat16: 2.0, torch.float16: 1.0}, torch.bfloat16),
+        ({torch.float32: 2.0, torch.bfloat16: 3.0, torch.float16: 1.0}, torch.float16),
+        ({torch.float32: 1.0, torch.bfloat16: 3.0, torch.float16: 2.0}, torch.float32),
+    ],
+)
+def test_auto_takes_the_fastest_but_fp16_only_without_bf16(
+    seconds: dict[torch.dtype, float], chosen: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(precision, "gemm_seconds", lambda dtype, _: seconds[dtype])
     assert precision.choose_dtype("auto", CPU) is chosen
 
 
@@ -28,6 +38,7 @@ def test_the_probe_measures() -> None:
 def test_a_recorded_dtype_is_taken_up() -> None:
     assert precision.recorded_dtype("float32", CPU) is torch.float32
     assert precision.recorded_dtype("bfloat16", CPU) is torch.bfloat16
+    assert precision.recorded_dtype("float16", CPU) is torch.float16
 
 
 def test_a_recorded_dtype_that_this_machine_lacks_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

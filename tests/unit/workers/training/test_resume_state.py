@@ -15,6 +15,8 @@ RUNS: dict[str, tuple[str, dict[str, Any]]] = {
     "lamb": ("full", {"optim": "lamb"}),
     "adafactor": ("full", {"optim": "adafactor"}),
     "adamw_8bit": ("full", {"optim": "adamw_8bit", "learning_rate": 2e-3}),
+    "average": ("lora", {"ema_decay": 0.7}),
+    "fp16": ("lora", {"compute": torch.float16}),
 }
 
 
