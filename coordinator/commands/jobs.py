@@ -2,12 +2,13 @@
 
 import asyncio
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from coordinator.apply import change_job
 from coordinator.change import JobChange
 from coordinator.job_store import JobStore
 from coordinator.planner import stage_rows
+from coordinator.size_check import warnings_of
 from coordinator.store.render import job_message
 from coordinator.store.tables import JobRow
 from luthier.errors import AlreadyExistsError, NotFoundError
@@ -17,18 +18,22 @@ from luthier.v1.job_pb2 import Job
 
 
 async def create_job(store: JobStore, project_id: str, spec_json: str, request_id: str, traceparent: str) -> Job:
-    """Checks a job file, then does what `accept_job` does.
+    """Checks a job file, and whether it fits the workers, then does what `accept_job` does.
 
     Raises:
         InvalidSpecError: naming every fault; nothing was created.
+        InvalidRequestError: it is larger than any worker, and asks to be refused then.
         AlreadyExistsError: the request id made a job of another spec.
         NotFoundError: there is no such project.
     """
     spec = await asyncio.to_thread(parse_spec, spec_json)  # up to a second for a large file
-    return await accept_job(store, project_id, spec, request_id or secrets.token_hex(16), traceparent)
+    warnings = await warnings_of(store, spec)
+    return await accept_job(store, project_id, spec, request_id or secrets.token_hex(16), traceparent, warnings)
 
 
-async def accept_job(store: JobStore, project_id: str, spec: JobSpec, request_id: str, traceparent: str) -> Job:
+async def accept_job(
+    store: JobStore, project_id: str, spec: JobSpec, request_id: str, traceparent: str, warnings: Sequence[str] = ()
+) -> Job:
     """Creates a job and queues its first stages; the same `request_id` gives the job that it made before.
 
     Raises:
@@ -50,7 +55,7 @@ async def accept_job(store: JobStore, project_id: str, spec: JobSpec, request_id
         stages = stage_rows(job.job_id, spec, transaction.make_id)
         # Nobody else sees it yet, so there is nothing to lock.
         change = JobChange(job, stages, job.create_time, transaction.make_id)
-        change.emit(JobCreated(name=job.name, stage_names=[stage.name for stage in stages]))
+        change.emit(JobCreated(name=job.name, stage_names=[stage.name for stage in stages], warnings=warnings))
         change.settle()
         if not await transaction.insert_job(job, stages):
             found = await transaction.find_job_of_request(project_id, request_id)

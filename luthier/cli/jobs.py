@@ -22,7 +22,9 @@ from luthier.cli.output import (
     stdout,
 )
 from luthier.cli.session import connect
+from luthier.cli.size_check import warn_of_size
 from luthier.client.types import Event, Job
+from luthier.spec import load_job_file
 
 if TYPE_CHECKING:
     from luthier.client import Client
@@ -40,6 +42,7 @@ def submit(
 ) -> None:
     """Submit a job file."""
     with connect() as client:
+        warn_of_size(client, load_job_file(job_file))
         job = client.submit(job_file)
         if not wait:
             if output == "json":

@@ -7,7 +7,9 @@ from luthier.cli.output import figures, printable
 from luthier.client.types import Event
 
 _LINES: dict[str, Callable[[Event], str]] = {
-    "job_created": lambda event: f"job {event.data.get('name', '')} created: {_joined(event.data.get('stage_names'))}",
+    "job_created": lambda event: (
+        f"job {event.data.get('name', '')} created: {_joined(event.data.get('stage_names'))}{_warned(event)}"
+    ),
     "job_started": lambda event: "job started",
     "job_succeeded": lambda event: "job succeeded",
     "job_failed": lambda event: f"job failed{_because(event)}",
@@ -63,6 +65,10 @@ def _refitted(event: Event) -> str:
 
 def _joined(names: Any) -> str:
     return ", ".join(names or ())
+
+
+def _warned(event: Event) -> str:
+    return "".join(f"; warning: {text}" for text in event.data.get("warnings", ()))
 
 
 def _outputs(event: Event) -> str:

@@ -24,7 +24,7 @@ _RUNNER_BYTES = 560 * MIB
 """Of a runner on a CPU that has imported PyTorch, transformers and PEFT: benchmarks/plan_accuracy.py, 2026-11-22."""
 _CONTEXT_BYTES = 600 * MIB
 """CUDA context and kernels on a device."""
-_CPU_WASTE = {2: 1.40, 4: 1.60}
+_CPU_WASTE = {2: 1.25, 4: 1.35}
 """What the allocator of the C library takes for a byte of activations, by bytes of the compute dtype: holes that
 shorter-lived tensors leave between longer-lived ones. Measured as above."""
 _GPU_WASTE = 1.05

@@ -19,6 +19,8 @@ class ResourcesSpec(Section):
     distributed: DistributedSpec = DdpSpec()
     """How the ranks share weights, gradients and optimizer state. All but `ddp` train `lora` and `full` with
     `training.optim: adamw`."""
+    when_too_large: Literal["warn", "refuse"] = "warn"
+    """What happens on submitting a job whose training needs more memory than any worker has, by its plan."""
     max_attempts: int = Field(default=4, ge=1, le=100)
     """Tries of one stage. A worker that drains does not use one up."""
     progress_timeout_seconds: float = Field(default=600.0, ge=1)

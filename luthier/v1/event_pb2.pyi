@@ -70,12 +70,14 @@ class Event(_message.Message):
     def __init__(self, event_id: _Optional[str] = ..., sequence: _Optional[int] = ..., project_id: _Optional[str] = ..., job_id: _Optional[str] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., traceparent: _Optional[str] = ..., job_created: _Optional[_Union[JobCreated, _Mapping]] = ..., job_started: _Optional[_Union[JobStarted, _Mapping]] = ..., job_succeeded: _Optional[_Union[JobSucceeded, _Mapping]] = ..., job_failed: _Optional[_Union[JobFailed, _Mapping]] = ..., job_cancelled: _Optional[_Union[JobCancelled, _Mapping]] = ..., job_pause_requested: _Optional[_Union[JobPauseRequested, _Mapping]] = ..., job_paused: _Optional[_Union[JobPaused, _Mapping]] = ..., job_resumed: _Optional[_Union[JobResumed, _Mapping]] = ..., stage_queued: _Optional[_Union[StageQueued, _Mapping]] = ..., stage_started: _Optional[_Union[StageStarted, _Mapping]] = ..., stage_succeeded: _Optional[_Union[StageSucceeded, _Mapping]] = ..., stage_failed: _Optional[_Union[StageFailed, _Mapping]] = ..., stage_skipped: _Optional[_Union[StageSkipped, _Mapping]] = ..., stage_cancelled: _Optional[_Union[StageCancelled, _Mapping]] = ..., stage_retried: _Optional[_Union[StageRetried, _Mapping]] = ..., checkpoint_committed: _Optional[_Union[CheckpointCommitted, _Mapping]] = ..., metrics_reported: _Optional[_Union[MetricsReported, _Mapping]] = ..., stage_paused: _Optional[_Union[StagePaused, _Mapping]] = ..., model_registered: _Optional[_Union[ModelRegistered, _Mapping]] = ..., deployment_activated: _Optional[_Union[DeploymentActivated, _Mapping]] = ..., deployment_failed: _Optional[_Union[DeploymentFailed, _Mapping]] = ...) -> None: ...
 
 class JobCreated(_message.Message):
-    __slots__ = ("name", "stage_names")
+    __slots__ = ("name", "stage_names", "warnings")
     NAME_FIELD_NUMBER: _ClassVar[int]
     STAGE_NAMES_FIELD_NUMBER: _ClassVar[int]
+    WARNINGS_FIELD_NUMBER: _ClassVar[int]
     name: str
     stage_names: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, name: _Optional[str] = ..., stage_names: _Optional[_Iterable[str]] = ...) -> None: ...
+    warnings: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, name: _Optional[str] = ..., stage_names: _Optional[_Iterable[str]] = ..., warnings: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class JobStarted(_message.Message):
     __slots__ = ()

@@ -7,10 +7,15 @@ import grpc
 import pytest
 
 from luthier.v1 import job_service_pb2 as pb
+from luthier.v1.event_service_pb2 import ListEventsRequest
+from luthier.v1.event_service_pb2_grpc import EventServiceStub
 from luthier.v1.failure_pb2 import FailureClass
 from luthier.v1.job_pb2 import Job
 from luthier.v1.job_service_pb2_grpc import JobServiceStub
 from luthier.v1.stage_pb2 import Stage
+from luthier.v1.worker_pb2 import WorkerCapabilities
+from luthier.v1.worker_service_pb2 import RegisterWorkerRequest
+from luthier.v1.worker_service_pb2_grpc import WorkerServiceStub
 
 SPEC = {"name": "tickets", "base_model": "tiny", "data": {"path": "/data/tickets.jsonl"}, "deploy": {}}
 
@@ -247,3 +252,19 @@ async def test_metrics_of_a_job_that_is_not_there_are_refused(coordinator: Any, 
         jobs.ListJobMetrics(pb.ListJobMetricsRequest(job_id="job_none"), metadata=coordinator.metadata)
     )
     assert code is grpc.StatusCode.NOT_FOUND
+
+
+async def test_a_job_that_is_larger_than_any_worker_is_warned_of_or_refused(coordinator: Any, jobs: Any) -> None:
+    worker: Any = WorkerServiceStub(coordinator.channel)
+    capabilities = WorkerCapabilities(worker_classes=["cpu"], memory_bytes=1 << 30)
+    request = RegisterWorkerRequest(worker_id="small", capabilities=capabilities)
+    await worker.RegisterWorker(request, metadata=coordinator.metadata)
+    large = {"base_model": "smollm2-135m-instruct", "method": {"type": "full"}}
+    job = await create(jobs, coordinator, **large)
+    log: Any = EventServiceStub(coordinator.channel)
+    found = await log.ListEvents(ListEventsRequest(job_id=job.job_id), metadata=coordinator.metadata)
+    (warning,) = found.events[0].job_created.warnings
+    assert "the largest cpu worker has 1.0" in warning
+    status, details = await refusal(create(jobs, coordinator, resources={"when_too_large": "refuse"}, **large))
+    assert status is grpc.StatusCode.INVALID_ARGUMENT
+    assert "GiB" in details
