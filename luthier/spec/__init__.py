@@ -19,6 +19,7 @@ from luthier.spec.method import (
 )
 from luthier.spec.objective import (
     ClassificationSpec,
+    DistillationSpec,
     DpoSpec,
     IpoSpec,
     KtoSpec,
@@ -36,6 +37,7 @@ __all__ = [
     "ClassificationSpec",
     "DataSpec",
     "DeploySpec",
+    "DistillationSpec",
     "DpoSpec",
     "EvaluationSpec",
     "ExportSpec",

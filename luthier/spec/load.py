@@ -14,6 +14,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from luthier.errors import InvalidSpecError
 from luthier.spec.job import JobSpec
+from luthier.spec.objective import DistillationSpec
 from luthier.spec.problems import problem_of
 
 _MAX_BYTES = 1 << 20
@@ -70,13 +71,23 @@ def json_schema() -> dict[str, Any]:
 
 
 def resolve_paths(spec: JobSpec, folder: Path) -> JobSpec:
-    """Makes relative paths of `data`, and a `base_model` that starts with `.`, absolute against `folder`."""
+    """Makes relative paths of `data`, and a model that starts with `.`, absolute against `folder`."""
 
     def absolute(path: str | None) -> str | None:
         return path if path is None or "://" in path else str((folder / Path(path).expanduser()).absolute())
 
     paths = {key: absolute(getattr(spec.data, key)) for key in ("path", "validation_path", "test_path")}
-    model = spec.base_model
-    if model.startswith((".", "~", "/")):
-        model = absolute(model) or model
-    return spec.model_copy(update={"base_model": model, "data": spec.data.model_copy(update=paths)})
+
+    def located(model: str) -> str:
+        return (absolute(model) or model) if model.startswith((".", "~", "/")) else model
+
+    objective = spec.objective
+    if isinstance(objective, DistillationSpec):
+        objective = objective.model_copy(update={"teacher": located(objective.teacher)})
+    return spec.model_copy(
+        update={
+            "base_model": located(spec.base_model),
+            "data": spec.data.model_copy(update=paths),
+            "objective": objective,
+        }
+    )

@@ -1,8 +1,10 @@
 """Stage kind `preprocess`: the rows named in the job file become a dataset artifact."""
 
+from luthier.spec import DistillationSpec
 from workers.data.pipeline import preprocess
 from workers.data.report import write_report
 from workers.models import load_tokenizer, resolve_base_model
+from workers.models.vocabulary import shared_vocabulary
 from workers.task import Report, StageResult, Task
 
 
@@ -10,15 +12,20 @@ def run(task: Task, report: Report) -> StageResult:
     """Reads, checks, deduplicates, splits and tokenises; writes the splits and the report.
 
     Raises:
-        ConfigError: a path or the base model is not to be used, or the tokenizer does not fit the rows.
+        ConfigError: a path or the base model is not to be used, the tokenizer does not fit the rows, or a teacher has
+            another vocabulary.
         DataError: the files cannot be used, or nothing is left to train on.
         PreemptedError: the worker drains.
     """
     spec = task.spec.data
     report.progress(0, 0, "getting the tokenizer")
-    tokenizer = load_tokenizer(resolve_base_model(task.spec.base_model, task.settings, task.spec.added_tokens))
+    base = resolve_base_model(task.spec.base_model, task.settings, task.spec.added_tokens)
+    tokenizer = load_tokenizer(base)
+    objective = task.spec.objective
+    if isinstance(objective, DistillationSpec):
+        shared_vocabulary(base, resolve_base_model(objective.teacher, task.settings), objective.teacher)
     output = task.new_dir("output")
-    outcome = preprocess(spec, tokenizer, output, task.check_readable, report, task.spec.objective)
+    outcome = preprocess(spec, tokenizer, output, task.check_readable, report, objective)
     document = write_report(outcome, spec, tokenizer, output)
     train = outcome.splits["train"]
     return StageResult(

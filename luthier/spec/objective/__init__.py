@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field
 
 from luthier.spec.objective.classification import ClassificationSpec
+from luthier.spec.objective.distillation import DistillationSpec
 from luthier.spec.objective.dpo import DpoSpec
 from luthier.spec.objective.ipo import IpoSpec
 from luthier.spec.objective.kto import KtoSpec
@@ -24,13 +25,14 @@ def _with_type(section: Any) -> Any:
 
 
 ObjectiveSpec = Annotated[
-    SftSpec | PretrainSpec | ClassificationSpec | DpoSpec | IpoSpec | KtoSpec | OrpoSpec | SimpoSpec,
+    SftSpec | PretrainSpec | ClassificationSpec | DistillationSpec | DpoSpec | IpoSpec | KtoSpec | OrpoSpec | SimpoSpec,
     Field(discriminator="type"),
     BeforeValidator(_with_type),
 ]
 
 __all__ = [
     "ClassificationSpec",
+    "DistillationSpec",
     "DpoSpec",
     "IpoSpec",
     "KtoSpec",

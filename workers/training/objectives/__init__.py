@@ -1,7 +1,7 @@
 """What is minimised, by the name that the job file uses.
 
 A new objective is one file with a class that has the methods of `Objective`, one row here, and its section in
-`luthier/spec/objective`.
+`luthier/spec/objective`. Distillation has no row: it needs a second model, which the stage finds for it.
 """
 
 from collections.abc import Callable

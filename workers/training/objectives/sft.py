@@ -41,10 +41,7 @@ class Sft:
 
     def weigh(self, sample: Sample) -> float:
         """Its targets, each by its weight."""
-        if sample.weights is None:
-            return sample.num_targets
-        starts = np.cumsum([0, *(len(document.input_ids) for document in sample.documents[:-1])])
-        return float(sample.weights.sum(dtype=np.float64) - sample.weights[starts].sum(dtype=np.float64))
+        return weight_of_targets(sample)
 
     def measure(self, model: nn.Module, batch: Batch, compute: torch.dtype) -> Measured:
         """Negative log-likelihood of the batch's targets in nats, summed by their weights."""
@@ -61,6 +58,14 @@ def summed_loss(model: nn.Module, batch: Batch, compute: torch.dtype) -> torch.T
     if weights is None:
         return functional.cross_entropy(logits, batch.targets, reduction="sum")
     return functional.cross_entropy(logits, batch.targets, reduction="none") @ weights
+
+
+def weight_of_targets(sample: Sample) -> float:
+    """What the targets of `sample` count together; the first token of a document is none."""
+    if sample.weights is None:
+        return sample.num_targets
+    starts = np.cumsum([0, *(len(document.input_ids) for document in sample.documents[:-1])])
+    return float(sample.weights.sum(dtype=np.float64) - sample.weights[starts].sum(dtype=np.float64))
 
 
 def target_weights(batch: Batch) -> torch.Tensor | None:

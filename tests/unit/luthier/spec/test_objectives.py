@@ -1,12 +1,13 @@
 """What an objective allows elsewhere in the job file."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from luthier.errors import InvalidSpecError
-from luthier.spec import parse_spec
+from luthier.spec import parse_spec, resolve_paths
 
 DATA = {"path": "rows.jsonl"}
 
@@ -37,8 +38,8 @@ def test_a_classifier_has_metrics_and_formats_of_its_own() -> None:
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"export": {"formats": ["merged", "triton"]}}, "formats has 'triton', and a classifier is exported as peft"),
-        ({"deploy": {}}, "a classifier cannot be served yet, so leave deploy out"),
+        ({"export": {"formats": ["merged", "triton"]}}, "formats has 'triton', and a .* is exported as peft"),
+        ({"deploy": {}}, "cannot be served yet, so leave deploy out"),
         ({"evaluation": {"metrics": ["perplexity"]}}, "has perplexity, which does not suit .*accuracy, macro_f1"),
         ({"data": {**DATA, "format": "text"}}, "data.format text is not what objective.type classification"),
         ({"objective": {"type": "classification", "labels": ["a", "a"]}}, "names a class twice"),
@@ -55,6 +56,14 @@ def test_a_classifier_has_metrics_and_formats_of_its_own() -> None:
 def test_what_a_classifier_does_not_have_is_refused_with_the_remedy(changes: dict[str, Any], reason: str) -> None:
     with pytest.raises(InvalidSpecError, match=reason):
         _parse(**{"objective": {"type": "classification"}, **changes})
+
+
+def test_a_relative_teacher_is_relative_to_the_job_file() -> None:
+    folder = Path("/jobs")
+    local = _parse(objective={"type": "distillation", "teacher": "./big"})
+    named = _parse(objective={"type": "distillation", "teacher": "org/big"})
+    assert resolve_paths(local, folder).objective.teacher == "/jobs/big"
+    assert resolve_paths(named, folder).objective.teacher == "org/big"
 
 
 def test_metrics_of_classes_are_for_classifiers() -> None:
