@@ -7,12 +7,15 @@ from luthier.spec.export import ExportSpec, ParitySpec
 from luthier.spec.job import JobSpec
 from luthier.spec.load import canonical_json, json_schema, load_job_file, parse_spec, resolve_paths
 from luthier.spec.method import (
+    AdaloraSpec,
     BottleneckSpec,
     FreezeSpec,
     FullSpec,
     HftSpec,
+    Ia3Spec,
     LoraSpec,
     MethodSpec,
+    OftSpec,
     PrefixTuningSpec,
     PromptTuningSpec,
     QloraSpec,
@@ -33,6 +36,7 @@ from luthier.spec.resources import ResourcesSpec
 from luthier.spec.training import TrainingSpec
 
 __all__ = [
+    "AdaloraSpec",
     "BottleneckSpec",
     "ClassificationSpec",
     "DataSpec",
@@ -45,16 +49,18 @@ __all__ = [
     "FullSpec",
     "GateRule",
     "HftSpec",
+    "Ia3Spec",
     "IpoSpec",
     "JobSpec",
     "KtoSpec",
     "LoraSpec",
     "MethodSpec",
     "ObjectiveSpec",
+    "OftSpec",
     "OrpoSpec",
     "ParitySpec",
-    "PretrainSpec",
     "PrefixTuningSpec",
+    "PretrainSpec",
     "PromptTuningSpec",
     "QloraSpec",
     "ResourcesSpec",

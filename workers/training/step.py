@@ -92,6 +92,7 @@ class Stepper:
         figures = self._world.sum_figures(figures)
         self._world.sum_gradients(self._parameters.values())
         self._scale.unscale(self.optimizer)
+        self._control.before_step(step)
         norm = float(torch.nn.utils.clip_grad_norm_(self._parameters.values(), self._spec.max_grad_norm))
         norms = recent_norms(history)
         reason = reason_to_skip(figures["loss"], norm, usual_norm(norms), self._spec)

@@ -8,11 +8,14 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
+from luthier.spec.method.adalora import AdaloraSpec
 from luthier.spec.method.bottleneck import BottleneckSpec
 from luthier.spec.method.freeze import FreezeSpec
 from luthier.spec.method.full import FullSpec
 from luthier.spec.method.hft import HftSpec
+from luthier.spec.method.ia3 import Ia3Spec
 from luthier.spec.method.lora import LoraSpec
+from luthier.spec.method.oft import OftSpec
 from luthier.spec.method.prefix_tuning import PrefixTuningSpec
 from luthier.spec.method.prompt_tuning import PromptTuningSpec
 from luthier.spec.method.qlora import QloraSpec
@@ -24,9 +27,32 @@ def _with_type(section: Any) -> Any:
 
 
 MethodSpec = Annotated[
-    LoraSpec | FullSpec | FreezeSpec | HftSpec | QloraSpec | BottleneckSpec | PromptTuningSpec | PrefixTuningSpec,
+    LoraSpec
+    | OftSpec
+    | Ia3Spec
+    | AdaloraSpec
+    | FullSpec
+    | FreezeSpec
+    | HftSpec
+    | QloraSpec
+    | BottleneckSpec
+    | PromptTuningSpec
+    | PrefixTuningSpec,
     Field(discriminator="type"),
     BeforeValidator(_with_type),
 ]
 
-__all__ = ["BottleneckSpec", "FreezeSpec", "FullSpec", "HftSpec", "LoraSpec", "MethodSpec", "PrefixTuningSpec", "PromptTuningSpec", "QloraSpec"]
+__all__ = [
+    "AdaloraSpec",
+    "BottleneckSpec",
+    "FreezeSpec",
+    "FullSpec",
+    "HftSpec",
+    "Ia3Spec",
+    "LoraSpec",
+    "MethodSpec",
+    "OftSpec",
+    "PrefixTuningSpec",
+    "PromptTuningSpec",
+    "QloraSpec",
+]

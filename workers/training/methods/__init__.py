@@ -13,7 +13,19 @@ import torch
 from transformers import PreTrainedModel
 
 from workers.models.tuned import TunedModel
-from workers.training.methods import bottleneck, freeze, full, hft, lora, prefix_tuning, prompt_tuning, qlora
+from workers.training.methods import (
+    adalora,
+    bottleneck,
+    freeze,
+    full,
+    hft,
+    ia3,
+    lora,
+    oft,
+    prefix_tuning,
+    prompt_tuning,
+    qlora,
+)
 from workers.training.methods.adapter import save_adapter
 from workers.training.methods.base import Control, NoControl, load_base
 from workers.training.methods.partial import adapt_for, load_for, save_over_base
@@ -39,6 +51,9 @@ class Method:
 
 METHODS: dict[str, Method] = {
     "lora": Method(adapt=lora.add_lora, save=save_adapter, control=lora.control_lora),
+    "adalora": Method(adapt=adalora.add_adalora, save=save_adapter, control=adalora.Allocation),
+    "ia3": Method(adapt=ia3.add_ia3, save=save_adapter),
+    "oft": Method(adapt=oft.add_oft, save=save_adapter),
     "full": Method(adapt=full.train_all, save=full.save_whole, load=full.load_masters),
     "freeze": Method(adapt=adapt_for(freeze.select_layers), save=save_over_base, load=load_for(freeze.select_layers)),
     "bottleneck": Method(adapt=bottleneck.add_bottlenecks, save=bottleneck.save_adapters),

@@ -19,6 +19,10 @@ class Control(Protocol):
         """Learning rate of a parameter, by name, as a multiple of the schedule's. 1 where it is not named."""
         ...
 
+    def before_step(self, step: int) -> None:
+        """Before optimizer step `step` (from 0): adds to the gradients, which are whole and not clipped yet."""
+        ...
+
     def after_step(self, step: int) -> None:
         """After optimizer step `step` (from 0), while the gradients are still there."""
         ...
@@ -42,6 +46,9 @@ class NoControl:
     def __init__(self, rate_ratios: Mapping[str, float] | None = None) -> None:
         """`rate_ratios` are those of `Control`."""
         self.rate_ratios = rate_ratios or {}
+
+    def before_step(self, step: int) -> None:
+        """Nothing."""
 
     def after_step(self, step: int) -> None:
         """Nothing."""

@@ -32,6 +32,9 @@ class BorrowedStart:
             for key, factor in zip((f"{name}.A", f"{name}.B"), _factors(layer), strict=True)
         }
 
+    def before_step(self, step: int) -> None:
+        """Nothing."""
+
     def after_step(self, step: int) -> None:
         """Nothing."""
 

@@ -69,6 +69,39 @@ ROWS: dict[str, Row] = {
         learning_rate=5e-3,
         exactness=2e-4,
     ),
+    "adalora": Row(
+        {"type": "adalora", "init_r": 6, "target_r": 3, "lora_dropout": 0.1, "delta_t": 2},
+        lora(6) + LAYERS * 6 * len(LINEAR),
+    ),
+    "adalora-early": Row(
+        {"type": "adalora", "init_r": 4, "target_r": 1, "tinit": 5, "tfinal": 4, "delta_t": 1},
+        lora(4) + LAYERS * 4 * len(LINEAR),
+        learning_rate=0.05,
+    ),
+    "ia3": Row({"type": "ia3"}, LAYERS * (NARROW + NARROW + UNITS), learning_rate=0.1),
+    "ia3-outputs": Row(
+        {"type": "ia3", "target_modules": "all-linear"},
+        LAYERS * sum(outputs for outputs, _ in LINEAR.values()),
+        learning_rate=0.1,
+    ),
+    "oft": Row(
+        {"type": "oft", "oft_block_size": 8},
+        LAYERS * sum(inputs // 8 * (8 * 7 // 2) for _, inputs in LINEAR.values()),
+    ),
+    "oft-exact": Row(
+        {
+            "type": "oft",
+            "oft_block_size": 16,
+            "block_share": True,
+            "use_cayley_neumann": False,
+            "target_modules": ["q_proj", "down_proj"],
+        },
+        LAYERS * 2 * (16 * 15 // 2),
+    ),
+    "oft-constrained": Row(
+        {"type": "oft", "oft_block_size": 8, "coft": True, "eps": 1.0},
+        LAYERS * sum(inputs // 8 * (8 * 7 // 2) for _, inputs in LINEAR.values()),
+    ),
     "full": Row(
         {"type": "full"},
         2 * EMBEDDING + LAYERS * BLOCK + WIDTH,
