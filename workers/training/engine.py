@@ -20,15 +20,17 @@ from workers.failures import PreemptedError
 from workers.task import Report
 from workers.training.checkpoints import CheckpointStore
 from workers.training.distributed.deal import deal
+from workers.training.distributed.strategies.base import Strategy
+from workers.training.distributed.strategies.replicated import Replicated
 from workers.training.distributed.world import World
 from workers.training.environment import current_environment
 from workers.training.guards import check_finite, check_trainable, fits_into_memory
 from workers.training.methods.base import Control, NoControl
 from workers.training.objectives import Objective
-from workers.training.optimizers import optimizer_tensors, trainable_parameters
+from workers.training.optimizers import trainable_parameters
 from workers.training.packing import Batch, batch_of, own_lengths, pack_fixed, shared_prefix
 from workers.training.recompute import recompute_activations
-from workers.training.resume import load_weights, restore
+from workers.training.resume import restore
 from workers.training.rng import rng_tensors
 from workers.training.sampler import Sampler
 from workers.training.samples import Sample, documents_of
@@ -61,6 +63,7 @@ class Engine:
         resume_from: Snapshot | None = None,
         refit: int = 0,
         world: World = World(),  # noqa: B008 - immutable
+        strategy: Strategy | None = None,
     ) -> None:
         """
         Args:
@@ -76,6 +79,7 @@ class Engine:
             resume_from: the state to go on from; None: from the start.
             refit: how often a forward pass is halved; the samples of an optimizer step stay the same.
             world: the ranks that share each step among them; all run an engine with the same arguments.
+            strategy: how they share the trained state; None: each has all of it.
 
         Raises:
             DataError: nothing to train on, or a sample that does not fit.
@@ -91,9 +95,9 @@ class Engine:
         self._checkpoints = checkpoints
         self._refit = refit
         self._world = world
+        self._strategy = strategy or Replicated(world)
         recompute_activations(model, spec.gradient_checkpointing)
         self._parameters = trainable_parameters(model)
-        world.share(self._parameters.values())
         objective.check(train, validation)
         useful = [sample for sample in validation if objective.weigh(sample)]
         check_trainable(self._parameters, own_lengths(train, 0), useful, spec)
@@ -106,14 +110,26 @@ class Engine:
         self._eval_steps = spec.eval_steps or max(1, math.ceil(self._num_steps / _VALIDATIONS_PER_RUN))
         self._save_steps = spec.save_steps or self._eval_steps
         self._control = make_control(self._num_steps)
-        self._stepper = Stepper(model, self._parameters, objective, self._control, spec, compute, world)
+        shortest = min(train, key=lambda sample: (not objective.weigh(sample), sample.longest))
+        self._idle = batch_of([shortest]).to(self._device)
+        self._stepper = Stepper(
+            model,
+            self._parameters,
+            objective,
+            self._control,
+            spec,
+            compute,
+            world=world,
+            strategy=self._strategy,
+            idle=self._idle,
+        )
         self._environment = current_environment(compute, self._device, world.size)
         self._progress = Progress()
         self._resumed_from_step: int | None = None
         for samples in (train, useful):
             objective.prepare(model, samples, self._passes, compute)
         if resume_from is not None:
-            restore(resume_from, self._parameters, self._stepper.optimizer, self._control, self._environment, world)
+            restore(resume_from, self._strategy, self._control, self._environment, world, self._device)
             self._stepper.load_tensors(resume_from.step)
             self._progress = resume_from.progress
             self._resumed_from_step = self._progress.step
@@ -139,6 +155,7 @@ class Engine:
             self._checkpoints.wait()
             check_learned(self._progress.history)
             self._restore_best()
+            self._strategy.finish()
             self._control.finish()
         return summarise(
             self._progress,
@@ -232,16 +249,21 @@ class Engine:
         samples = [sample for batch in self._validation for sample in batch.samples]
         self._objective.begin(self._model, samples, self._compute)
         sums: Counter[str] = Counter()
-        for number, batch in enumerate(self._validation):
-            if number % self._world.size == 0:
-                self._leave_if_asked(rng)
-            if number % self._world.size != self._world.rank:
+        for batch in self._own_validation():
+            self._leave_if_asked(rng)
+            if batch is None and not self._strategy.takes_every_round:
                 continue
-            with torch.no_grad(), fits_into_memory(batch):
-                measured = self._objective.measure(self._model, batch, self._compute)
-            sums.update({"loss": measured.loss.item(), **measured.figures})
+            with torch.no_grad(), fits_into_memory(batch or self._idle):
+                measured = self._objective.measure(self._model, batch or self._idle, self._compute)
+            if batch is not None:
+                sums.update({"loss": measured.loss.item(), **measured.figures})
         self._model.train()
         return self._world.sum_figures(sums)
+
+    def _own_validation(self) -> list[Batch | None]:
+        """This rank's batches, one in each round; None where it has none left."""
+        own = self._validation[self._world.rank :: self._world.size]
+        return [*own, *[None] * (math.ceil(len(self._validation) / self._world.size) - len(own))]
 
     def _leave_if_asked(self, rng: Mapping[str, torch.Tensor]) -> None:
         """Between two forward passes. What was done since the last optimizer step is dropped and will be done again;
@@ -257,8 +279,8 @@ class Engine:
         step = self._progress.step
         snapshot = Snapshot(
             progress=self._progress,
-            weights=self._stepper.average.raw_weights() or self._parameters,
-            optimizer=optimizer_tensors(self._stepper.optimizer, self._parameters),
+            weights=self._stepper.average.raw_weights() or self._strategy.weights(),
+            optimizer=self._strategy.optimizer_tensors(),
             rng=self._world.gather_states(rng),
             environment=self._environment,
             control=self._control.tensors(),
@@ -274,7 +296,7 @@ class Engine:
         if best is not None and best.step != self._progress.step:
             try:
                 snapshot = self._checkpoints.load(best.checkpoint_uri)
-                load_weights(snapshot, self._parameters)
+                self._strategy.load_weights(snapshot.weights)
                 self._stepper.load_average(snapshot.step)
             except ArtifactError as error:
                 _log.error("the best weights, of step %d, are lost; the last ones are taken: %s", best.step, error)

@@ -68,15 +68,15 @@ def fits_into_memory(batch: Batch) -> Iterator[None]:
         ) from None
 
 
-def check_learning(norm: float, before: Mapping[str, float], parameters: Mapping[str, nn.Parameter]) -> None:
-    """After the first optimizer step: there was a gradient, and it moved the weights.
+def check_learning(norm: float, before: Mapping[str, float], after: Mapping[str, float]) -> None:
+    """After the first optimizer step: there was a gradient, and it moved the weights, whose fingerprints are given.
 
     Raises:
         ConfigError: the run would do nothing.
     """
     if norm == 0.0:
         raise ConfigError("the first gradient is zero: nothing would be learned; check method.target_modules")
-    if before == fingerprint(parameters):
+    if before == after:
         raise ConfigError("the first step left every weight as it was; raise training.learning_rate")
 
 

@@ -10,8 +10,9 @@ from torch import nn
 
 from luthier.spec import TrainingSpec
 from workers.training.average import Average
+from workers.training.distributed.strategies.base import Strategy
 from workers.training.distributed.world import World
-from workers.training.guards import check_learning, fingerprint, fits_into_memory
+from workers.training.guards import check_learning, fits_into_memory
 from workers.training.loss_scale import LossScale
 from workers.training.methods.base import Control
 from workers.training.objectives import Objective
@@ -42,9 +43,15 @@ class Stepper:
         control: Control,
         spec: TrainingSpec,
         compute: torch.dtype,
+        *,
         world: World,
+        strategy: Strategy,
+        idle: Batch,
     ) -> None:
-        """`parameters` are those of `model` that are trained, by name; equal on all ranks of `world`."""
+        """
+        `parameters` are those of `model` that are trained, by name. `idle` is what a rank computes, for nothing, in a
+        round in which it has no batch and the `strategy` does not let it rest.
+        """
         self._model = model
         self._parameters = parameters
         self._objective = objective
@@ -52,7 +59,10 @@ class Stepper:
         self._spec = spec
         self._compute = compute
         self._world = world
-        self.optimizer = make_optimizer(parameters, spec, control.rate_ratios)
+        self._strategy = strategy
+        self._idle = idle
+        self._optimizer = make_optimizer(parameters, spec, control.rate_ratios)
+        strategy.attach(model, parameters, self._optimizer, spec.max_grad_norm)
         self.average = Average(parameters, spec.ema_decay)
         self._scale = LossScale(compute, next(iter(parameters.values())).device)
 
@@ -65,7 +75,7 @@ class Stepper:
         history: Sequence[Mapping[str, float]],
         before_each: Callable[[], None],
     ) -> Taken:
-        """Optimizer step `step` (from 0) out of `num_steps`, unless it would do harm, the same on every rank.
+        """Optimizer step `step` (from 0) out of `num_steps`, unless it would do harm; the same on every rank.
 
         The loss is the mean over all samples of the step, by their weights, however they fall into batches and ranks.
 
@@ -82,37 +92,38 @@ class Stepper:
             StageError: OUT_OF_MEMORY; not even one sample at a time fits.
         """
         rate = learning_rate(step, num_steps, self._spec)
-        for group in self.optimizer.param_groups:
+        for group in self._optimizer.param_groups:
             group["lr"] = rate * group["rate_ratio"]
         figures: dict[str, float] = {"loss": 0.0}
-        for batch in rounds:
+        for number, batch in enumerate(rounds, start=1):
             before_each()
-            for name, value in self._backward(batch, total).items():
+            for name, value in self._backward(batch, total, is_last=number == len(rounds)).items():
                 figures[name] = figures.get(name, 0.0) + value
         figures = self._world.sum_figures(figures)
-        self._world.sum_gradients(self._parameters.values())
-        self._scale.unscale(self.optimizer)
+        self._strategy.sum_gradients()
+        self._scale.unscale(self._optimizer)
         self._control.before_step(step)
-        norm = float(torch.nn.utils.clip_grad_norm_(self._parameters.values(), self._spec.max_grad_norm))
+        norm = self._strategy.clip()
         norms = recent_norms(history)
         reason = reason_to_skip(figures["loss"], norm, usual_norm(norms), self._spec)
-        if reason is None:
+        is_applied = reason is None
+        if is_applied:
             self._apply(step, norm, is_first=not norms)
         elif self._scale.is_to_blame(figures["loss"], norm):
             reason = None
         self._scale.update()
-        self.optimizer.zero_grad(set_to_none=True)
+        self._strategy.forget(was_applied=is_applied)
         figures |= {"learning_rate": rate, "grad_norm": norm, **self._scale.figures()}
         return Taken({name: value for name, value in figures.items() if math.isfinite(value)}, reason)
 
     def _apply(self, step: int, norm: float, *, is_first: bool) -> None:
         """Moves the weights by the gradients that are there."""
-        before = fingerprint(self._parameters) if is_first else None
-        self.optimizer.step()
+        before = self._strategy.fingerprint() if is_first else None
+        self._strategy.step()
         self._control.after_step(step)
         self.average.update()
         if before is not None:
-            check_learning(norm, before, self._parameters)
+            check_learning(norm, before, self._strategy.fingerprint())
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """What it keeps from one step to the next besides the optimizer's state, for a checkpoint."""
@@ -132,16 +143,20 @@ class Stepper:
         """What the batch counts."""
         return sum(self._objective.weigh(sample) for sample in batch.samples)
 
-    def _backward(self, batch: Batch | None, total: float) -> dict[str, float]:
+    def _backward(self, batch: Batch | None, total: float, *, is_last: bool) -> dict[str, float]:
         """Adds the batch's share of the step's gradient; returns its share of the step's figures."""
-        if batch is None or self.weight(batch) == 0:
+        counts = batch is not None and self.weight(batch) > 0
+        if not counts and not self._strategy.takes_every_round:
             return {}
+        batch = batch if batch is not None and counts else self._idle
         with fits_into_memory(batch):
             measured = self._objective.measure(self._model, batch, self._compute)
-            loss = measured.loss / total
+            loss = measured.loss / total if counts else measured.loss * 0.0
             # Activations that are computed again must be cast as they were the first time (forward.py).
             with disable_input_dtype_casting(self._model, active=self._compute != torch.float32):
-                self._scale.scaled(loss).backward()  # type: ignore[no-untyped-call]
+                self._strategy.backward(self._scale.scaled(loss), is_last=is_last)
+        if not counts:
+            return {}
         return {"loss": loss.item(), **{name: value / total for name, value in measured.figures.items()}}
 
 

@@ -41,7 +41,7 @@ def run(task: Task, report: Report) -> StageResult:
     num_ranks = task.spec.resources.num_ranks
     if task.spec.resources.worker_class == "gpu":
         num_ranks = min(num_ranks, find_accelerators().number or num_ranks)
-    if num_ranks == 1:
+    if num_ranks == 1 and not task.spec.resources.distributed.divides_state:
         from workers.training import stage  # here, because it imports torch, which this process needs for nothing else
 
         return stage.run(task, report)

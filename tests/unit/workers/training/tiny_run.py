@@ -16,6 +16,7 @@ from luthier.spec import LoraSpec, SftSpec, TrainingSpec
 from luthier.v1.stage_pb2 import Checkpoint
 from workers.training.attention import register
 from workers.training.checkpoints import CheckpointStore
+from workers.training.distributed.strategies import Strategy
 from workers.training.distributed.world import World
 from workers.training.engine import Engine
 from workers.training.methods.base import Control, NoControl
@@ -133,6 +134,7 @@ def make_engine(
     make_control: Callable[[int], Control] = lambda _: NoControl(),
     objective: Objective | None = None,
     world: World = ALONE,
+    strategy: Strategy | None = None,
     **overrides: Any,
 ) -> tuple[Engine, nn.Module]:
     """An engine that goes on from the newest of `earlier`; `overrides` are of the job's `training` section."""
@@ -152,6 +154,7 @@ def make_engine(
         resume_from=checkpoints.load_newest(),
         refit=refit,
         world=world,
+        strategy=strategy,
     )
     return engine, model
 

@@ -1,20 +1,27 @@
 """How trained state is laid out over the ranks, by the name that the job file uses (`resources.distributed.type`).
 
 A new strategy is one file with a class that has the methods of `Strategy`, one row here, and its section in
-`luthier/spec/distributed.py`.
+`luthier/spec/distributed.py`. Only the file that is needed is imported: DeepSpeed takes seconds.
 """
 
-from collections.abc import Callable
-from typing import Any
+from importlib import import_module
 
+from luthier.spec.distributed import DistributedSpec
 from workers.training.distributed.strategies.base import Strategy
-from workers.training.distributed.strategies.replicated import Replicated
-from workers.training.distributed.strategies.zero import Zero
 from workers.training.distributed.world import World
 
-STRATEGIES: dict[str, Callable[[World, Any], Strategy]] = {
-    "ddp": Replicated,
-    "zero": Zero,
+# "module:class"; the class is made of the world and the section.
+STRATEGIES: dict[str, str] = {
+    "ddp": "workers.training.distributed.strategies.replicated:Replicated",
+    "zero": "workers.training.distributed.strategies.zero:Zero",
 }
 
-__all__ = ["STRATEGIES", "Replicated", "Strategy"]
+
+def make_strategy(world: World, section: DistributedSpec) -> Strategy:
+    """The strategy that the job file names."""
+    module, _, name = STRATEGIES[section.type].partition(":")
+    strategy: Strategy = getattr(import_module(module), name)(world, section)
+    return strategy
+
+
+__all__ = ["STRATEGIES", "Strategy", "make_strategy"]

@@ -13,14 +13,14 @@ from pathlib import Path
 import torch
 
 from luthier.settings import RankSettings
-from tests.unit.workers.training.distributed.runs import RUNS, STOP_AT, make, read
+from tests.unit.workers.training.distributed.runs import RESUMED, RUNS, STOP_AT, make, read
 from workers.training.distributed.world import World, joined
 
 
 def main(folder: Path, world: World) -> None:
     kept = {name: make(name, folder / name, world) for name in RUNS}
     # Which checkpoints there are is told to the coordinator, and by it to the ranks of the next attempt.
-    for name in ("lora with dropout", "full"):
+    for name in RESUMED:
         stopped = make(name, folder / f"{name}, stopped", world, stop_at=STOP_AT)
         kept[f"{name}, stopped"] = stopped
         earlier = type(stopped)([], {}, world.first(stopped.checkpoints)).earlier()

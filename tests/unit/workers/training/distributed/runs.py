@@ -8,13 +8,16 @@ from typing import Any
 
 import torch
 
+from luthier.spec.distributed import DdpSpec, DistributedSpec, ZeroSpec
 from luthier.v1.stage_pb2 import Checkpoint
 from tests.unit.workers.training.tiny_run import ALONE, Recorder, make_engine, make_model, weights
 from workers.failures import PreemptedError
+from workers.training.distributed.strategies import make_strategy
 from workers.training.distributed.world import World
 
 NUM_STEPS = 6
 STOP_AT = 7
+DDP = DdpSpec()
 
 
 @dataclass(frozen=True)
@@ -25,19 +28,36 @@ class Run:
     compute: torch.dtype = torch.float32
     dropout: float = 0.0
     settings: dict[str, Any] = field(default_factory=dict)
+    strategy: DistributedSpec = DDP
+    """Of two ranks; one of them is a replica in any case."""
 
 
+ACCUMULATED = {"gradient_accumulation_steps": 2}
+FULL = ACCUMULATED | {"learning_rate": 2e-3}
 _CADENCE = {"max_steps": NUM_STEPS, "eval_steps": 3, "save_steps": 3}
 RUNS: dict[str, Run] = {
-    "lora": Run("lora", settings={"gradient_accumulation_steps": 2}),
+    "lora": Run("lora", settings=ACCUMULATED),
     "lora, uneven": Run("lora", settings={"gradient_accumulation_steps": 3}),
     "lora, one row": Run("lora"),
     "lora, unpacked": Run("lora", settings={"packing": False, "per_device_train_batch_size": 3}),
-    "full": Run("full", settings={"gradient_accumulation_steps": 2, "learning_rate": 2e-3}),
-    "lora in bf16": Run("lora", torch.bfloat16, settings={"gradient_accumulation_steps": 2}),
-    "full in bf16": Run("full", torch.bfloat16, settings={"gradient_accumulation_steps": 2, "learning_rate": 2e-3}),
-    "lora with dropout": Run("lora", dropout=0.2, settings={"gradient_accumulation_steps": 2}),
+    "full": Run("full", settings=FULL),
+    "lora in bf16": Run("lora", torch.bfloat16, settings=ACCUMULATED),
+    "full in bf16": Run("full", torch.bfloat16, settings=FULL),
+    "lora, zero 1": Run("lora", settings=ACCUMULATED, strategy=ZeroSpec(type="zero", stage=1)),
+    "lora, zero 2, offloaded": Run(
+        "lora", settings=ACCUMULATED, strategy=ZeroSpec(type="zero", stage=2, offload_optimizer="cpu")
+    ),
+    "lora, zero 3": Run("lora", settings=ACCUMULATED, strategy=ZeroSpec(type="zero", stage=3)),
+    "full, zero 2": Run("full", settings=FULL, strategy=ZeroSpec(type="zero", stage=2)),
+    "full, zero 3, offloaded": Run(
+        "full",
+        settings=FULL,
+        strategy=ZeroSpec(type="zero", stage=3, offload_optimizer="cpu", offload_param="cpu"),
+    ),
+    "lora with dropout": Run("lora", dropout=0.2, settings=ACCUMULATED),
 }
+RESUMED = ("lora with dropout", "full", "lora, zero 1", "lora, zero 2, offloaded", "lora, zero 3")
+"""Those that are also stopped and gone on with."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +96,7 @@ def make(
         model=model,
         compute=run.compute,
         world=world,
+        strategy=make_strategy(world, run.strategy) if world.size > 1 else None,
         earlier=earlier,
         fence=fence,
         **(_CADENCE | run.settings),
