@@ -29,6 +29,7 @@ from luthier.spec.objective import (
     ObjectiveSpec,
     OrpoSpec,
     PretrainSpec,
+    RewardSpec,
     SftSpec,
     SimpoSpec,
 )
@@ -64,6 +65,7 @@ __all__ = [
     "PromptTuningSpec",
     "QloraSpec",
     "ResourcesSpec",
+    "RewardSpec",
     "SftSpec",
     "SimpoSpec",
     "TrainingSpec",

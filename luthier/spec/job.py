@@ -79,8 +79,9 @@ class JobSpec(Section):
             reasons["adapter"] = f"{who} makes no adapter of a kind of our own"
         if not method.is_mergeable:
             reasons |= dict.fromkeys(("merged", "triton"), f"{who} cannot be merged into a plain model")
-        if isinstance(info.data.get("objective"), ClassificationSpec):
-            reasons |= dict.fromkeys(("adapter", "triton"), "a classifier is exported as peft and merged alone")
+        objective = info.data.get("objective")
+        if objective is not None and objective.has_head:
+            reasons |= dict.fromkeys(("adapter", "triton"), "a model with a head is exported as peft and merged alone")
         impossible = [name for name in export.formats if name in reasons]
         if impossible and "formats" in export.model_fields_set:
             name = impossible[0]
@@ -124,13 +125,18 @@ class JobSpec(Section):
             raise ValueError("export.formats has 'triton' without 'merged'; add 'merged'")
         if self.deploy is not None and "triton" not in self.export.formats:
             remedy = "add it or leave deploy out"
-            if isinstance(self.objective, ClassificationSpec):
-                remedy = "a classifier cannot be served yet, so leave deploy out"
+            if self.objective.has_head:
+                remedy = "a model with a head cannot be served yet, so leave deploy out"
             if not self.method.is_mergeable:
                 remedy = f"method.type {self.method.type} cannot be merged into a plain model, so leave deploy out"
             raise ValueError(f"deploy needs 'triton' in export.formats; {remedy}")
-        classifies = isinstance(self.objective, ClassificationSpec)
-        unsuitable = [name for name in self.evaluation.metrics if (name in ClassificationSpec.metrics) != classifies]
+        own = self.objective.metrics
+        of_classes = ClassificationSpec.metrics
+        unsuitable = [
+            name
+            for name in self.evaluation.metrics
+            if (name not in own if self.objective.has_head else name in of_classes)
+        ]
         if unsuitable:
             raise ValueError(
                 f"evaluation.metrics has {unsuitable[0]}, which does not suit objective.type {self.objective.type}; "

@@ -10,6 +10,7 @@ from luthier.spec import (
     ObjectiveSpec,
     OrpoSpec,
     PretrainSpec,
+    RewardSpec,
     SftSpec,
     SimpoSpec,
 )
@@ -24,7 +25,7 @@ def targets_of(objective: ObjectiveSpec) -> Targets:
     match objective:
         case SftSpec(train_on="last"):
             return "last_answer"
-        case DpoSpec() | IpoSpec() | KtoSpec() | OrpoSpec() | SimpoSpec():
+        case DpoSpec() | IpoSpec() | KtoSpec() | OrpoSpec() | SimpoSpec() | RewardSpec():
             return "last_answer"
         case PretrainSpec():
             return "everything"

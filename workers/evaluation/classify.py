@@ -13,7 +13,7 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from luthier.spec import EvaluationSpec
-from workers.data.dataset import Example, SplitName, load_split
+from workers.data.dataset import Example, Rejected, SplitName, load_split
 from workers.evaluation.batches import batches, pad_left, positions_of
 from workers.evaluation.metrics import Prediction
 from workers.evaluation.plan import Plan
@@ -72,7 +72,10 @@ def classify_both(task: Task, plan: Plan, report: Report) -> tuple[list[Predicti
 
 @torch.inference_mode()
 def score_rows(
-    model: Any, tokenizer: PreTrainedTokenizerBase, examples: Sequence[Example], advance: Callable[[int], None]
+    model: Any,
+    tokenizer: PreTrainedTokenizerBase,
+    examples: Sequence[Example | Rejected],
+    advance: Callable[[int], None],
 ) -> torch.Tensor:
     """fp32 [num_rows, num_classes], on the CPU.
 

@@ -48,7 +48,10 @@ def predict(
             model, worse, decoding.pad_id, lambda rows: steps.advance(rows, f"{who} model reads the rejected answers")
         )
     )
-    rejected = [(0.0, 0) if example.rejected is None else next(of_worse) for example in examples]
+    preferred = [
+        None if example.rejected is None else prefers(likelihood, next(of_worse))
+        for example, likelihood in zip(examples, likelihoods, strict=True)
+    ]
     texts = [""] * len(examples)
     if max_new_tokens is not None:
         prompts = [render_prompt(tokenizer, example.prompt) for example in examples]
@@ -57,6 +60,18 @@ def predict(
         )
         texts = tokenizer.batch_decode(answers, skip_special_tokens=True)
     return [
-        Prediction(text, example.reference, *likelihood, *other)
-        for example, text, likelihood, other in zip(examples, texts, likelihoods, rejected, strict=True)
+        Prediction(text, example.reference, *likelihood, is_preferred)
+        for example, text, likelihood, is_preferred in zip(examples, texts, likelihoods, preferred, strict=True)
     ]
+
+
+def prefers(chosen: tuple[float, int], rejected: tuple[float, int]) -> bool:
+    """Whether the chosen answer is likelier than the rejected one, per token.
+
+    Sums would favour the shorter answer whatever it says (Meng et al., 2024, arXiv:2405.14734, section 2.1).
+
+    Args:
+        chosen: negative log-likelihood in nats, and the number of tokens.
+        rejected: likewise.
+    """
+    return chosen[0] / chosen[1] < rejected[0] / rejected[1]

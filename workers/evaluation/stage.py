@@ -6,7 +6,7 @@ rendering are those of the training, answers are greedy.
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from workers.evaluation.classify import classify_both, plan_of_labels
 from workers.evaluation.compare import Comparison, compare
 from workers.evaluation.compare_counts import compare_counts
 from workers.evaluation.gate import refusals
+from workers.evaluation.judge import STAND_IN, judge_both
 from workers.evaluation.metrics import METRICS, Prediction
 from workers.evaluation.plan import Plan, make_plan
 from workers.evaluation.plot import plot_comparisons
@@ -39,10 +40,16 @@ def run(task: Task, report: Report) -> StageResult:
         PreemptedError: the worker drains.
     """
     spec = task.spec.evaluation
-    classifies = task.spec.objective.type == "classification"
-    plan = (plan_of_labels if classifies else make_plan)(task.input_dir("preprocess"), spec)
+    dataset = task.input_dir("preprocess")
+    match task.spec.objective.type:
+        case "classification":
+            plan, predict_both = plan_of_labels(dataset, spec), classify_both
+        case "reward":
+            plan, predict_both = replace(make_plan(dataset, spec), stand_in=STAND_IN), judge_both
+        case _:
+            plan, predict_both = make_plan(dataset, spec), _predict_both
     report.progress(0, num_steps(plan.examples, with_answers=plan.with_answers), "loading the model")
-    base, tuned = (classify_both if classifies else _predict_both)(task, plan, report)
+    base, tuned = predict_both(task, plan, report)
     comparisons = compare_all(base, tuned, plan.metrics, spec)
     reasons = refusals(spec.gate, comparisons, spec.confidence_level)
     result = _result(plan, comparisons, reasons, spec)

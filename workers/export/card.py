@@ -77,7 +77,7 @@ def write_card(
 def _front_matter(spec: JobSpec, base: BaseModel) -> str:
     fields: dict[str, Any] = {
         "library_name": "transformers",
-        "pipeline_tag": "text-classification" if spec.objective.type == "classification" else "text-generation",
+        "pipeline_tag": "text-classification" if spec.objective.has_head else "text-generation",
         "tags": [spec.method.title.lower().replace(" ", "-"), "luthier"],
     }
     if HUB_ID.fullmatch(base.name):
@@ -189,6 +189,20 @@ model = PeftModel.from_pretrained(base, "peft")
 ```""",
 }
 
+_USE_OF_REWARD_MODEL = {
+    "merged": """With transformers; the higher the score, the better the last message:
+
+```python
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+tokenizer = AutoTokenizer.from_pretrained("merged")
+model = AutoModelForSequenceClassification.from_pretrained("merged")
+conversation = [{{"role": "user", "content": "Hello"}}, {{"role": "assistant", "content": "Hello! How can I help?"}}]
+inputs = tokenizer.apply_chat_template(conversation, return_dict=True, return_tensors="pt")
+score = model(**inputs).logits.item()
+```""",
+}
+
 _USE_WITH_ADDED_TOKENS = """With PEFT, on top of the base model, whose vocabulary has to grow first:
 
 ```python
@@ -204,8 +218,8 @@ model = PeftModel.from_pretrained(base, "peft")
 
 def _use(base: BaseModel, spec: JobSpec, triton_model: str) -> str:
     how = _USE | ({"peft": _USE_WITH_ADDED_TOKENS} if spec.added_tokens else {})
-    if spec.objective.type == "classification":
-        how = _USE_OF_CLASSIFIER
+    if spec.objective.has_head:
+        how = _USE_OF_CLASSIFIER | (_USE_OF_REWARD_MODEL if spec.objective.type == "reward" else {})
     return "\n\n".join(how[name].format(base=base.name, triton_model=triton_model) for name in spec.export.formats)
 
 

@@ -1,4 +1,4 @@
-"""`export` of a classifier: `peft/ merged/ README.md parity.json`, as far as `export.formats` names them.
+"""`export` of a model with a head: `peft/ merged/ README.md parity.json`, as far as `export.formats` names them.
 
 Both load in plain transformers and PEFT as the sequence classifier of the architecture, and the proof goes through
 that: held-out rows by the trained model, and by what was read back from the files with transformers' own forward pass.
@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForSequenceClassification, PreTrainedTokenizerBase
 
 from luthier.spec.export import ExportFormat
-from workers.data.dataset import Example
+from workers.data.dataset import Example, Rejected
 from workers.evaluation.batches import batches, pad_left
 from workers.evaluation.classify import labelled_rows, score_rows
 from workers.evaluation.steps import Steps
@@ -43,7 +43,7 @@ class LabelParity:
     """Which of the exported formats was compared."""
     num_rows: int
     agreement: float
-    """Part of the rows that get the same class."""
+    """Part of the rows that get the same class, or of the pairs of which the same answer scores higher."""
     max_logit_difference: float
 
     def describe(self, dtype: str) -> str:
@@ -51,12 +51,13 @@ class LabelParity:
         return (
             f"{self.num_rows} held-out rows went through the trained model (not merged, float32) and the exported "
             f"`{self.subject}` ({dtype}), as plain transformers loads it. {self.agreement:.1%} of them get the same "
-            f"class. Largest difference of a score: {self.max_logit_difference:.3g}."
+            f"class (of a pair: the same answer scores higher). Largest difference of a score: "
+            f"{self.max_logit_difference:.3g}."
         )
 
 
 def run_classifier(task: Task, report: Report) -> StageResult:
-    """The stage, for `objective.type: classification`.
+    """The stage, for an objective with a head.
 
     Raises:
         ConfigError: the exported model does not classify as the trained one.
@@ -71,14 +72,18 @@ def run_classifier(task: Task, report: Report) -> StageResult:
     base = BaseModel.of(task.spec.base_model, base_folder)
     tokenizer = load_tokenizer(base_folder)
     device = choose_device()
-    steps = Steps(report, 2 * len(examples))
+    steps = Steps(report, 2 * sum(1 if example.rejected is None else 2 for example in examples))
     out = task.new_dir("export")
 
     steps.advance(0, "loading the trained model")
     tuned: Any = load_tuned(base_folder, trained, torch.float32)
     labels = load_head(tuned, trained)
     tuned.to(device)
-    expected = score_rows(tuned, tokenizer, examples, lambda rows: steps.advance(rows, "trained model classifies"))
+
+    def score(rows: Sequence[Example | Rejected]) -> torch.Tensor:
+        return score_rows(tuned, tokenizer, rows, lambda num: steps.advance(num, "trained model scores"))
+
+    expected = _of_each_text(examples, score)
     if "peft" in spec.formats:
         write_peft(trained / ADAPTER, out / "peft", base.name, tokenizer if task.spec.added_tokens else None)
         _add_head(trained / HEAD, out / "peft")
@@ -94,9 +99,12 @@ def run_classifier(task: Task, report: Report) -> StageResult:
         exported = _load_classifier(base_folder, torch.float32, num_labels=len(labels))
         exported.config.pad_token_id = tokenizer.pad_token_id
         exported = PeftModel.from_pretrained(exported, str(out / "peft"))
-    found = _score_plainly(
-        exported.to(device).eval(), tokenizer, examples, lambda rows: steps.advance(rows, "exported model classifies")
-    )
+    exported.to(device).eval()
+
+    def score_again(rows: Sequence[Example | Rejected]) -> torch.Tensor:
+        return _score_plainly(exported, tokenizer, rows, lambda num: steps.advance(num, "exported model scores"))
+
+    found = _of_each_text(examples, score_again)
     parity = LabelParity(
         subject=subject,
         num_rows=len(examples),
@@ -120,6 +128,14 @@ def run_classifier(task: Task, report: Report) -> StageResult:
     )
 
 
+def _of_each_text(
+    examples: Sequence[Example], score: Callable[[Sequence[Example | Rejected]], torch.Tensor]
+) -> torch.Tensor:
+    """The scores of each row: of its classes, or of the two answers of a pair."""
+    rejected = [example.rejected for example in examples if example.rejected is not None]
+    return torch.cat([score(texts) for texts in (examples, rejected) if texts], dim=1)
+
+
 def _add_head(head: Path, adapter: Path) -> None:
     """Makes of an adapter one that PEFT puts beside a classifier, with its head; the labels lie in `head.json`."""
     config = json.loads((adapter / "adapter_config.json").read_text())
@@ -140,7 +156,10 @@ def _load_classifier(folder: Path, dtype: torch.dtype, **settings: int) -> Any:
 
 @torch.inference_mode()
 def _score_plainly(
-    model: Any, tokenizer: PreTrainedTokenizerBase, examples: Sequence[Example], advance: Callable[[int], None]
+    model: Any,
+    tokenizer: PreTrainedTokenizerBase,
+    examples: Sequence[Example | Rejected],
+    advance: Callable[[int], None],
 ) -> torch.Tensor:
     """fp32 [num_rows, num_classes] as a plain forward pass of a classifier gives them, on the CPU."""
     results: dict[int, torch.Tensor] = {}

@@ -42,7 +42,7 @@ def run(task: Task, report: Report) -> StageResult:
         DivergedError: a trained weight is not finite.
         PreemptedError: the worker drains.
     """
-    if task.spec.objective.type == "classification":
+    if task.spec.objective.has_head:
         return run_classifier(task, report)
     spec = task.spec.export
     _, examples = held_out(task.input_dir("preprocess"), spec.parity.num_prompts)

@@ -9,7 +9,7 @@ import torch
 from transformers import set_seed
 
 from luthier.artifacts import join
-from luthier.spec import ClassificationSpec
+from luthier.spec import ClassificationSpec, RewardSpec
 from workers.data.dataset import Example, load_split
 from workers.failures import DependencyError, PreemptedError
 from workers.models import resolve_base_model
@@ -23,6 +23,7 @@ from workers.training.heads import put_head, save_head, set_output
 from workers.training.methods import METHODS
 from workers.training.objectives import OBJECTIVES
 from workers.training.objectives.classification import labels_of
+from workers.training.objectives.reward import LABELS
 from workers.training.plot import write_loss_plot
 from workers.training.precision import choose_dtype, recorded_dtype
 from workers.training.samples import Sample
@@ -100,8 +101,10 @@ def _leave_if_asked(report: Report, world: World) -> None:
 
 
 def _labels(task: Task, train: Sequence[Sample]) -> list[str]:
-    """What a head in place of the output layer tells apart; nothing where the model keeps its output layer."""
+    """What a head in place of the output layer scores; nothing where the model keeps its output layer."""
     objective = task.spec.objective
+    if isinstance(objective, RewardSpec):
+        return list(LABELS)
     return labels_of(objective, train) if isinstance(objective, ClassificationSpec) else []
 
 

@@ -15,6 +15,7 @@ from luthier.spec.objective.ipo import IpoSpec
 from luthier.spec.objective.kto import KtoSpec
 from luthier.spec.objective.orpo import OrpoSpec
 from luthier.spec.objective.pretrain import PretrainSpec
+from luthier.spec.objective.reward import RewardSpec
 from luthier.spec.objective.sft import SftSpec
 from luthier.spec.objective.simpo import SimpoSpec
 
@@ -25,7 +26,16 @@ def _with_type(section: Any) -> Any:
 
 
 ObjectiveSpec = Annotated[
-    SftSpec | PretrainSpec | ClassificationSpec | DistillationSpec | DpoSpec | IpoSpec | KtoSpec | OrpoSpec | SimpoSpec,
+    SftSpec
+    | PretrainSpec
+    | ClassificationSpec
+    | RewardSpec
+    | DistillationSpec
+    | DpoSpec
+    | IpoSpec
+    | KtoSpec
+    | OrpoSpec
+    | SimpoSpec,
     Field(discriminator="type"),
     BeforeValidator(_with_type),
 ]
@@ -39,6 +49,7 @@ __all__ = [
     "ObjectiveSpec",
     "OrpoSpec",
     "PretrainSpec",
+    "RewardSpec",
     "SftSpec",
     "SimpoSpec",
 ]

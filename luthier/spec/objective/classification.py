@@ -24,6 +24,8 @@ class ClassificationSpec(Section):
     """Of a job file that names none."""
     learning_rate_ratio: ClassVar[float] = 1.0
     """Of the method's rate, in a job file that names none."""
+    has_head: ClassVar[bool] = True
+    """Whether the model gets a head that scores texts, in place of its output layer."""
 
     type: Literal["classification"]
     """The objective."""

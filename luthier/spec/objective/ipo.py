@@ -21,6 +21,8 @@ class IpoSpec(Section):
     """Of a job file that names none."""
     learning_rate_ratio: ClassVar[float] = 0.1
     """Of the method's rate, in a job file that names none."""
+    has_head: ClassVar[bool] = False
+    """Whether the model gets a head that scores texts, in place of its output layer."""
 
     type: Literal["ipo"]
     """The objective."""

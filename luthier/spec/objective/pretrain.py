@@ -22,6 +22,8 @@ class PretrainSpec(Section):
     """Of a job file that names none."""
     learning_rate_ratio: ClassVar[float] = 1.0
     """Of the method's rate, in a job file that names none."""
+    has_head: ClassVar[bool] = False
+    """Whether the model gets a head that scores texts, in place of its output layer."""
 
     type: Literal["pretrain"]
     """The objective."""

@@ -21,10 +21,8 @@ class Prediction:
     """Negative log-likelihood of the row's trainable tokens, summed, in nats."""
     num_tokens: int
     """Number of those tokens."""
-    rejected_nll_sum: float = 0.0
-    """Of the worse answer, where the row is a pair."""
-    num_rejected_tokens: int = 0
-    """Likewise; 0 where it is none."""
+    is_chosen_preferred: bool | None = None
+    """Whether the better one of the row's two answers is the one that the model prefers; None: it is no pair."""
 
 
 @dataclass(frozen=True)

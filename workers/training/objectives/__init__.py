@@ -13,6 +13,7 @@ from workers.training.objectives.dpo import make_dpo
 from workers.training.objectives.ipo import make_ipo
 from workers.training.objectives.kto import Kto
 from workers.training.objectives.orpo import make_orpo
+from workers.training.objectives.reward import Reward
 from workers.training.objectives.sft import Sft
 from workers.training.objectives.simpo import make_simpo
 
@@ -25,6 +26,7 @@ OBJECTIVES: dict[str, Callable[[Any], Objective]] = {
     "kto": Kto,
     "orpo": make_orpo,
     "simpo": make_simpo,
+    "reward": Reward,
 }
 
 __all__ = ["OBJECTIVES", "Measured", "Objective", "Passes"]

@@ -9,6 +9,7 @@ from workers.evaluation.metrics import METRICS, Prediction
 from workers.evaluation.metrics.exact_match import exact_match
 from workers.evaluation.metrics.json_valid import json_valid
 from workers.evaluation.metrics.token_f1 import token_f1
+from workers.evaluation.predict import prefers
 
 
 @pytest.mark.parametrize(
@@ -74,10 +75,9 @@ def test_every_metric_of_the_job_file_is_there() -> None:
 
 
 def test_preference_accuracy_is_per_token_and_a_tie_is_wrong() -> None:
-    def pair(chosen: tuple[float, int], rejected: tuple[float, int]) -> Prediction:
-        return Prediction("", "", *chosen, *rejected)
-
+    pairs = [((3.0, 3), (2.5, 2)), ((2.0, 2), (1.0, 1)), ((2.0, 1), (3.0, 3))]
+    rows = [Prediction("", "", *chosen, prefers(chosen, rejected)) for chosen, rejected in pairs]
+    rows.append(Prediction("", "", 1.0, 1))
     metric = METRICS["preference_accuracy"]
-    rows = [pair((3.0, 3), (2.5, 2)), pair((2.0, 2), (1.0, 1)), pair((2.0, 1), (3.0, 3)), Prediction("", "", 1.0, 1)]
     assert [metric.measure(row) for row in rows] == [1.0, 0.0, 0.0, 0.0]
     assert [metric.weigh(row) for row in rows] == [1.0, 1.0, 1.0, 0.0]

@@ -12,12 +12,12 @@ import pytest
 import torch
 from datasets import Dataset
 from torch import nn
-from transformers import PreTrainedTokenizerBase
-from trl import DPOConfig, DPOTrainer, KTOConfig, KTOTrainer
+from transformers import AutoModelForSequenceClassification, PreTrainedTokenizerBase
+from trl import DPOConfig, DPOTrainer, KTOConfig, KTOTrainer, RewardConfig, RewardTrainer
 from trl.experimental.cpo import CPOConfig, CPOTrainer
 from trl.experimental.orpo import ORPOConfig, ORPOTrainer
 
-from luthier.spec import DpoSpec, IpoSpec, KtoSpec, OrpoSpec, SimpoSpec
+from luthier.spec import DpoSpec, IpoSpec, KtoSpec, OrpoSpec, RewardSpec, SimpoSpec
 from tests.unit.workers.training.objectives.preference_rows import (
     make_labelled,
     make_pairs,
@@ -28,12 +28,14 @@ from tests.unit.workers.training.objectives.preference_rows import (
 from workers.data.encode import Encoded
 from workers.data.preference import DESIRABLE
 from workers.models import load_tokenizer
+from workers.training.heads import as_classifier, put_head
 from workers.training.objectives import Objective
 from workers.training.objectives.dpo import make_dpo, score
 from workers.training.objectives.ipo import make_ipo
 from workers.training.objectives.kto import Kto
 from workers.training.objectives.orpo import make_orpo
 from workers.training.objectives.pairs import PairLogProbs
+from workers.training.objectives.reward import LABELS, Reward
 from workers.training.objectives.simpo import make_simpo
 from workers.training.samples import Sample
 
@@ -209,3 +211,30 @@ def test_kto(make_trainer: Make, tmp_path: Path, weights: tuple[float, float]) -
     _assert_same(_ours(objective, started, moved, rows), _theirs(loss, trainer.model))
     divergence = trainer._metrics["train" if trainer.model.training else "eval"]["kl"][-1]
     assert divergence > 0, "or the term would not be looked at"
+
+
+def test_reward_model(make_trainer: Make, tmp_path: Path) -> None:
+    """TRL trains the very files that an export would leave."""
+    _, model = started_and_moved()
+    put_head(model, len(LABELS))
+    pairs = make_pairs(5)
+    as_classifier(model, LABELS, pad_id=0).save_pretrained(tmp_path / "merged")
+    plain = AutoModelForSequenceClassification.from_pretrained(tmp_path / "merged")
+    assert (plain.config.num_labels, plain.config.id2label) == (1, {0: "reward"})
+    args = RewardConfig(output_dir=str(tmp_path), center_rewards_coefficient=0.3, **PLAIN)
+    trainer = make_trainer(RewardTrainer, args, plain, None)
+    rows = []
+    for pair in pairs:
+        chosen, rejected = (document.input_ids.tolist() for document in pair.documents)
+        rows.append({"chosen_ids": chosen, "rejected_ids": rejected})
+    loss = trainer.compute_loss(trainer.model, trainer.data_collator(rows))
+    objective = Reward(RewardSpec(type="reward", center_rewards_coefficient=0.3))
+    ours = mean_loss(objective, model, pairs, [pairs[:3], pairs[3:]])
+    loss.backward()
+    ours.backward()
+    theirs = {name: weight.grad for name, weight in trainer.model.named_parameters()}
+    found = {name.replace("lm_head", "score"): weight.grad for name, weight in model.named_parameters()}
+    assert ours.item() == pytest.approx(loss.item(), abs=LIMIT)
+    assert found.keys() == theirs.keys()
+    assert max(float((found[name] - theirs[name]).abs().max()) for name in found) <= LIMIT
+    assert float(found["score.weight"].abs().max()) > 100 * LIMIT

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from luthier.artifacts import publish
 from luthier.settings import WorkerSettings
@@ -114,3 +115,34 @@ def test_comparing_answers_needs_pairs(run_stages: Run) -> None:
             training={**TRAINING, "max_steps": 1},
             evaluation={"metrics": ["preference_accuracy"]},
         )
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_a_reward_model_from_pairs_to_plain_transformers(run_stages: Run, method: str) -> None:
+    results = run_stages(
+        PAIRS,
+        ["preprocess", "train", "evaluate", "export"],
+        objective={"type": "reward"},
+        method={"type": method},
+        evaluation={"gate": {"preference_accuracy": {"min": 0.9}}},
+        export={"dtype": "float32"},
+    )
+    rows = [json.loads(line) for line in (results["train"].folder / "metrics.jsonl").read_text().splitlines()]
+    assert rows[-1]["loss"] < rows[0]["loss"]
+    evaluated = results["evaluate"]
+    assert set(evaluated.result["metrics"]) == {"preference_accuracy"}
+    assert evaluated.gate_passed, evaluated.gate_reason
+    assert evaluated.metrics["preference_accuracy_tuned"] == 1.0 > evaluated.metrics["preference_accuracy_base"]
+    assert "likelihood of the answers by the base model" in (evaluated.folder / "report.md").read_text()
+    exported = results["export"]
+    assert exported.result["formats"] == (["peft", "merged"] if method == "lora" else ["merged"])
+    assert exported.metrics["greedy_agreement"] == 1.0
+    tokenizer = AutoTokenizer.from_pretrained(exported.folder / "merged")
+    model = AutoModelForSequenceClassification.from_pretrained(exported.folder / "merged")
+    assert model.config.num_labels == 1
+    scores = {}
+    for name in ("chosen", "rejected"):
+        chat = [{"role": "user", "content": "red?"}, {"role": "assistant", "content": PAIRS[0][name]}]
+        scores[name] = model(**tokenizer.apply_chat_template(chat, return_dict=True, return_tensors="pt")).logits.item()
+    assert scores["chosen"] > scores["rejected"]
+    assert "score = model(**inputs)" in (exported.folder / "README.md").read_text()
