@@ -124,6 +124,9 @@ class WorkerSettings(BusSettings):
     """URI or path prefixes, comma-separated, that job files may read data and models from. Empty: none."""
     model_cache: Path = Path("")
     """Converted base models; empty: `home`/models."""
+    custom_methods: str = ""
+    """Functions that `method.type: custom` may name, comma-separated: `module:function`, or names of the entry-point
+    group `luthier.methods`. Empty: none."""
     hub_url: str = ""
     """Base URL of the model hub, or a local directory laid out as one; empty: the library's default."""
     triton_url: str = ""
@@ -176,6 +179,7 @@ _RUNNER_FIELDS = (
     "artifacts",
     "data_roots",
     "model_cache",
+    "custom_methods",
     "hub_url",
     "triton_url",
     "triton_unavailable_reason",

@@ -9,6 +9,7 @@ from luthier.spec.load import canonical_json, json_schema, load_job_file, parse_
 from luthier.spec.method import (
     AdaloraSpec,
     BottleneckSpec,
+    CustomSpec,
     FreezeSpec,
     FullSpec,
     HftSpec,
@@ -40,6 +41,7 @@ __all__ = [
     "AdaloraSpec",
     "BottleneckSpec",
     "ClassificationSpec",
+    "CustomSpec",
     "DataSpec",
     "DeploySpec",
     "DistillationSpec",

@@ -9,7 +9,7 @@ from luthier.spec.data import DataSpec
 from luthier.spec.deploy import DeploySpec
 from luthier.spec.evaluation import EvaluationSpec
 from luthier.spec.export import ExportSpec
-from luthier.spec.method import BottleneckSpec, FullSpec, LoraSpec, MethodSpec, QloraSpec
+from luthier.spec.method import BottleneckSpec, CustomSpec, FullSpec, LoraSpec, MethodSpec, QloraSpec
 from luthier.spec.objective import ClassificationSpec, ObjectiveSpec, SftSpec
 from luthier.spec.resources import ResourcesSpec
 from luthier.spec.training import TrainingSpec
@@ -75,7 +75,7 @@ class JobSpec(Section):
         reasons: dict[str, str] = {}
         if not method.makes_adapter:
             reasons["peft"] = f"{who} makes no adapter that PEFT knows"
-        if not isinstance(method, BottleneckSpec):
+        if not isinstance(method, BottleneckSpec | CustomSpec):
             reasons["adapter"] = f"{who} makes no adapter of a kind of our own"
         if not method.is_mergeable:
             reasons |= dict.fromkeys(("merged", "triton"), f"{who} cannot be merged into a plain model")

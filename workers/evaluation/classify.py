@@ -59,7 +59,8 @@ def classify_both(task: Task, plan: Plan, report: Report) -> tuple[list[Predicti
     """Predictions of what stands for the base model, and of the tuned one; answer and reference are classes."""
     base = resolve_base_model(task.spec.base_model, task.settings, task.spec.added_tokens)
     device = choose_device()
-    model: Any = load_tuned(base, task.input_dir("train"), choose_dtype(task.spec.training.precision, device))
+    dtype = choose_dtype(task.spec.training.precision, device)
+    model: Any = load_tuned(base, task.input_dir("train"), dtype, task.settings.custom_methods)
     labels = load_head(model, task.input_dir("train"))
     steps = Steps(report, len(plan.examples))
     scores = score_rows(

@@ -122,7 +122,7 @@ def _predict_both(task: Task, plan: Plan, report: Report) -> tuple[list[Predicti
         model = load().to(device)
         return predict(model, tokenizer, plan.examples, max_new_tokens=max_new_tokens, who=who, steps=steps)
 
-    tuned = answers(lambda: load_tuned(base, trained, dtype), "tuned")
+    tuned = answers(lambda: load_tuned(base, trained, dtype, task.settings.custom_methods), "tuned")
     return answers(lambda: load_model(base, dtype), "base"), tuned
 
 

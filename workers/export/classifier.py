@@ -76,7 +76,7 @@ def run_classifier(task: Task, report: Report) -> StageResult:
     out = task.new_dir("export")
 
     steps.advance(0, "loading the trained model")
-    tuned: Any = load_tuned(base_folder, trained, torch.float32)
+    tuned: Any = load_tuned(base_folder, trained, torch.float32, task.settings.custom_methods)
     labels = load_head(tuned, trained)
     tuned.to(device)
 

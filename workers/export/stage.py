@@ -57,7 +57,7 @@ def run(task: Task, report: Report) -> StageResult:
     steps = Steps(report, 2 * len(examples))
 
     steps.advance(0, "loading the trained model")
-    tuned: Any = load_tuned(base_folder, trained_folder, torch.float32)
+    tuned: Any = load_tuned(base_folder, trained_folder, torch.float32, task.settings.custom_methods)
     tuned.to(device)
     trained = observe(
         plain_side(tuned, tokenizer, spec.parity.max_new_tokens),
@@ -78,7 +78,7 @@ def run(task: Task, report: Report) -> StageResult:
 
     subject = next(name for name in _PROVED_FIRST if name in spec.formats)
     exported = observe(
-        _open(subject, out, base_folder, triton_model, spec, device),
+        _open(subject, out, base_folder, triton_model, task, device),
         examples,
         lambda rows: steps.advance(rows, "exported model answers held-out prompts"),
         follow=trained.answers,
@@ -113,10 +113,9 @@ def _check_formats(spec: ExportSpec, tokenizer: PreTrainedTokenizerBase) -> None
         )
 
 
-def _open(
-    subject: ExportFormat, out: Path, base: Path, triton_model: str, spec: ExportSpec, device: torch.device
-) -> Side:
+def _open(subject: ExportFormat, out: Path, base: Path, triton_model: str, task: Task, device: torch.device) -> Side:
     """The exported model, read back from its files."""
+    spec = task.spec.export
     max_new_tokens = spec.parity.max_new_tokens
     match subject:
         case "triton":
@@ -125,5 +124,5 @@ def _open(
             merged: Any = load_model(out / "merged", DTYPES[spec.dtype])
             return plain_side(merged.to(device), load_tokenizer(out / "merged"), max_new_tokens)
         case "peft" | "adapter":
-            adapted: Any = load_adapted(base, out / subject, torch.float32)
+            adapted: Any = load_adapted(base, out / subject, torch.float32, task.settings.custom_methods)
             return plain_side(adapted.to(device), load_tokenizer(base), max_new_tokens)

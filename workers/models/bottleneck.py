@@ -105,11 +105,6 @@ def load_bottlenecks(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
     return model.eval()  # type: ignore[no-untyped-call, no-any-return]
 
 
-def is_bottleneck(folder: Path) -> bool:
-    """Whether the adapter in `folder` is of this kind."""
-    return bool(json.loads((folder / _CONFIG).read_text())["peft_type"] == BottleneckConfig.KIND)
-
-
 def _adapt_output(part: nn.Module, _: object, output: Any) -> Any:
     """A hook: attention returns a tuple whose first member is the hidden state, other parts the hidden state."""
     adapter = part.get_submodule(_CHILD)

@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Field
 
 from luthier.spec.method.adalora import AdaloraSpec
 from luthier.spec.method.bottleneck import BottleneckSpec
+from luthier.spec.method.custom import CustomSpec
 from luthier.spec.method.freeze import FreezeSpec
 from luthier.spec.method.full import FullSpec
 from luthier.spec.method.hft import HftSpec
@@ -37,7 +38,8 @@ MethodSpec = Annotated[
     | QloraSpec
     | BottleneckSpec
     | PromptTuningSpec
-    | PrefixTuningSpec,
+    | PrefixTuningSpec
+    | CustomSpec,
     Field(discriminator="type"),
     BeforeValidator(_with_type),
 ]
@@ -45,6 +47,7 @@ MethodSpec = Annotated[
 __all__ = [
     "AdaloraSpec",
     "BottleneckSpec",
+    "CustomSpec",
     "FreezeSpec",
     "FullSpec",
     "HftSpec",

@@ -24,12 +24,14 @@ JOB = {
     "training": {"max_steps": 6, "learning_rate": 0.01, "eval_steps": 6, "precision": "fp32"},
     "evaluation": {"metrics": ["perplexity"]},
 }
+CUSTOM = "tests.unit.workers.training.methods.rows:scale_feed_forward"
 PARITY = {"num_prompts": 2, "max_new_tokens": 6}
 METHODS: dict[str, tuple[Mapping[str, Any], list[str]]] = {
     "hft": ({"type": "hft"}, ["merged", "triton"]),
     "qlora": ({"type": "qlora", "r": 4}, ["peft", "merged", "triton"]),
     "added-tokens": ({"type": "lora", "r": 4, "added_tokens": ["<light>"]}, ["peft", "merged", "triton"]),
     "bottleneck": ({"type": "bottleneck", "bottleneck_size": 8}, ["adapter"]),
+    "custom": ({"type": "custom", "entry_point": CUSTOM, "options": {"start": 1.0}}, ["adapter"]),
     "prompt_tuning": ({"type": "prompt_tuning", "num_virtual_tokens": 4}, ["peft"]),
     "prefix_tuning": ({"type": "prefix_tuning", "num_virtual_tokens": 4}, ["peft"]),
 }
@@ -40,6 +42,7 @@ def test_a_job_goes_through_all_its_stages(
     tuned_task: Callable[..., Task], quiet_report, teachable_model_dir: Path, tmp_path: Path, name: str, monkeypatch
 ) -> None:
     monkeypatch.setenv("LUTHIER_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("LUTHIER_CUSTOM_METHODS", CUSTOM)
     method, formats = METHODS[name]
     job = JOB | {"method": method, "export": {"dtype": "float32", "parity": PARITY}}
 
@@ -69,7 +72,7 @@ def _says_something(folder: Path, base: Path, name: str) -> None:
                 plain.resize_token_embeddings(len(AutoTokenizer.from_pretrained(folder)))
             model: Any = PeftModel.from_pretrained(plain, folder)
         case "adapter":
-            model = load_adapted(base, folder, torch.float32)
+            model = load_adapted(base, folder, torch.float32, CUSTOM)
         case "merged":
             model = load_model(folder, torch.float32)
         case _:

@@ -12,10 +12,12 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
+from luthier.settings import WorkerSettings
 from workers.models.tuned import TunedModel
 from workers.training.methods import (
     adalora,
     bottleneck,
+    custom,
     freeze,
     full,
     hft,
@@ -29,6 +31,10 @@ from workers.training.methods import (
 from workers.training.methods.adapter import save_adapter
 from workers.training.methods.base import Control, NoControl, load_base
 from workers.training.methods.partial import adapt_for, load_for, save_over_base
+
+
+def _allowed_everywhere(spec: object, settings: WorkerSettings) -> None:
+    """Every worker runs it."""
 
 
 def _no_control(model: TunedModel, spec: object, num_steps: int) -> Control:
@@ -47,6 +53,8 @@ class Method:
     """The base model in a folder, for matrix products in that dtype, on that device, by the method's section."""
     control: Callable[[Any, Any, int], Control] = _no_control
     """What happens beside the optimizer, for an adapted model, the method's section and the number of steps."""
+    check: Callable[[Any, WorkerSettings], None] = _allowed_everywhere
+    """Before anything else: raises ConfigError if a worker with such settings does not run it."""
 
 
 METHODS: dict[str, Method] = {
@@ -62,5 +70,6 @@ METHODS: dict[str, Method] = {
     "qlora": Method(
         adapt=qlora.add_to_quantised, save=save_adapter, load=qlora.load_in_4_bits, control=qlora.control_qlora
     ),
+    "custom": Method(adapt=custom.adapt_custom, save=custom.save_adapter, check=custom.allow_custom),
     "hft": Method(adapt=adapt_for(hft.select_half), save=save_over_base, load=load_for(hft.select_half)),
 }

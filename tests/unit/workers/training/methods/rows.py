@@ -8,6 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
 LAYERS, WIDTH, NARROW, UNITS = 2, 32, 16, 48
 LINEAR = {
     "q_proj": (WIDTH, WIDTH),
@@ -143,4 +147,18 @@ ROWS: dict[str, Row] = {
         {"type": "prefix_tuning", "num_virtual_tokens": 4, "prefix_projection": True, "encoder_hidden_size": 12},
         4 * NARROW + (NARROW + 1) * 12 + (12 + 1) * LAYERS * 2 * NARROW,
     ),
+    "custom": Row(
+        {"type": "custom", "entry_point": f"{__name__}:scale_feed_forward", "options": {"start": 1.0}},
+        LAYERS * WIDTH,
+        learning_rate=0.5,
+    ),
 }
+
+
+def scale_feed_forward(model: PreTrainedModel, options: Mapping[str, Any]) -> PreTrainedModel:
+    """A method as a user may write it: one factor per output of every feed-forward part."""
+    model.requires_grad_(False)
+    for layer in model.get_decoder().layers:
+        layer.mlp.factors = nn.Parameter(torch.full((WIDTH,), options["start"], dtype=model.dtype))
+        layer.mlp.register_forward_hook(lambda part, _, output: output * part.factors)
+    return model
