@@ -55,6 +55,7 @@ def train(task: Task, report: Report, world: World) -> StageResult:
     device = _device(world)
     dtype = _dtype(task, snapshot, device, world)
     method = METHODS[task.spec.method.type]
+    method.check(task.spec.method, task.settings)
     base = resolve_base_model(task.spec.base_model, task.settings, task.spec.added_tokens)
     _leave_if_asked(report, world)
     planned = forecast(task.spec, base, train, dtype, device)
