@@ -1,19 +1,26 @@
 """The runs that are made by one rank and by two, and what is kept of them. `ranks.py` makes them on every rank."""
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
+from luthier.spec import SftSpec
 from luthier.spec.distributed import DdpSpec, DistributedSpec, ZeroSpec
 from luthier.v1.stage_pb2 import Checkpoint
 from tests.unit.workers.training.tiny_run import ALONE, Recorder, make_engine, make_model, weights
 from workers.failures import PreemptedError
 from workers.training.distributed.strategies import make_strategy
 from workers.training.distributed.world import World
+from workers.training.objectives import Measured
+from workers.training.objectives.sft import Sft
+from workers.training.packing import Batch
+from workers.training.samples import Sample
 
 NUM_STEPS = 6
 STOP_AT = 7
@@ -30,6 +37,8 @@ class Run:
     settings: dict[str, Any] = field(default_factory=dict)
     strategy: DistributedSpec = DDP
     """Of two ranks; one of them is a replica in any case."""
+    harmful_step: int | None = None
+    """Its loss is no number, although its gradient is."""
 
 
 ACCUMULATED = {"gradient_accumulation_steps": 2}
@@ -54,6 +63,9 @@ RUNS: dict[str, Run] = {
         settings=FULL,
         strategy=ZeroSpec(type="zero", stage=3, offload_optimizer="cpu", offload_param="cpu"),
     ),
+    "lora, skips": Run("lora", settings=ACCUMULATED, harmful_step=2),
+    "lora, skips, zero 2": Run("lora", settings=ACCUMULATED, strategy=ZeroSpec(type="zero", stage=2), harmful_step=2),
+    "lora, skips, zero 3": Run("lora", settings=ACCUMULATED, strategy=ZeroSpec(type="zero", stage=3), harmful_step=2),
     "lora with dropout": Run("lora", dropout=0.2, settings=ACCUMULATED),
 }
 RESUMED = ("lora with dropout", "full", "lora, zero 1", "lora, zero 2, offloaded", "lora, zero 3")
@@ -72,6 +84,21 @@ class Kept:
     def earlier(self) -> list[Checkpoint]:
         """Its checkpoints, to go on from."""
         return [Checkpoint(**checkpoint) for checkpoint in self.checkpoints]
+
+
+class Harmful(Sft):
+    """Its loss is NaN in one step; the gradient stays what it is."""
+
+    def __init__(self, step: int | None) -> None:
+        super().__init__(SftSpec())
+        self._step, self._num_begun = step, 0
+
+    def begin(self, model: nn.Module, samples: Sequence[Sample], compute: torch.dtype) -> None:
+        self._num_begun += 1
+
+    def measure(self, model: nn.Module, batch: Batch, compute: torch.dtype) -> Measured:
+        measured = super().measure(model, batch, compute)
+        return Measured(measured.loss + math.nan) if self._num_begun == self._step else measured
 
 
 def make(
@@ -95,6 +122,7 @@ def make(
         report,
         model=model,
         compute=run.compute,
+        objective=Harmful(run.harmful_step),
         world=world,
         strategy=make_strategy(world, run.strategy) if world.size > 1 else None,
         earlier=earlier,
