@@ -93,12 +93,17 @@ class JobSpec(Section):
         strategy = self.resources.distributed
         if not strategy.divides_state:
             return self
-        asked = {"method.type": self.method.type, "training.optim": self.training.optim}
-        for name, fitting in {"method.type": ("lora", "full"), "training.optim": ("adamw",)}.items():
-            if asked[name] not in fitting:
+        asked = {
+            "method.type": (self.method.type, ("lora", "full")),
+            "training.optim": (self.training.optim, ("adamw",)),
+            "training.precision": (self.training.precision, ("auto", "bf16", "fp32")),
+            "training.ema_decay": (self.training.ema_decay, (None,)),
+        }
+        for name, (value, fitting) in asked.items():
+            if value not in fitting:
                 raise ValueError(
-                    f"resources.distributed.type {strategy.type} divides the trained state, which {name} "
-                    f"{asked[name]} does not allow; take {' or '.join(fitting)}, or resources.distributed.type: ddp"
+                    f"resources.distributed.type {strategy.type} divides the trained state, which {name} {value} does "
+                    f"not allow; take {' or '.join(one or 'null' for one in fitting)}, or resources.distributed.type: ddp"
                 )
         return self
 

@@ -38,6 +38,8 @@ def test_offload_that_a_stage_does_not_have_is_refused(distributed: dict[str, An
     [
         ({"method": {"type": "qlora"}}, "method.type qlora does not allow; take lora or full"),
         ({"training": {"optim": "lamb"}}, "training.optim lamb does not allow; take adamw"),
+        ({"training": {"precision": "fp16"}}, "training.precision fp16 does not allow; take auto or bf16 or fp32"),
+        ({"training": {"ema_decay": 0.99}}, "training.ema_decay 0.99 does not allow; take null"),
     ],
 )
 def test_what_cannot_be_divided_is_refused(sections: dict[str, Any], words: str) -> None:
