@@ -101,9 +101,10 @@ class JobSpec(Section):
         }
         for name, (value, fitting) in asked.items():
             if value not in fitting:
+                remedy = " or ".join(one or "null" for one in fitting)
                 raise ValueError(
                     f"resources.distributed.type {strategy.type} divides the trained state, which {name} {value} does "
-                    f"not allow; take {' or '.join(one or 'null' for one in fitting)}, or resources.distributed.type: ddp"
+                    f"not allow; take {remedy}, or resources.distributed.type: ddp"
                 )
         return self
 
