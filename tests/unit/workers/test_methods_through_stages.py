@@ -14,6 +14,7 @@ from luthier.artifacts import publish
 from luthier.v1.stage_pb2 import Artifact, StageOutputs
 from workers.evaluation import stage as evaluation
 from workers.export import stage as export
+from workers.failures import ConfigError
 from workers.models import load_model
 from workers.models.tuned import load_adapted
 from workers.task import StageResult, Task
@@ -28,6 +29,10 @@ CUSTOM = "tests.unit.workers.training.methods.rows:scale_feed_forward"
 PARITY = {"num_prompts": 2, "max_new_tokens": 6}
 METHODS: dict[str, tuple[Mapping[str, Any], list[str]]] = {
     "hft": ({"type": "hft"}, ["merged", "triton"]),
+    "pissa": ({"type": "lora", "r": 4, "init_lora_weights": "pissa"}, ["peft", "merged", "triton"]),
+    "adalora": ({"type": "adalora", "init_r": 4, "target_r": 2, "delta_t": 1}, ["peft", "merged", "triton"]),
+    "ia3": ({"type": "ia3"}, ["peft", "merged", "triton"]),
+    "oft": ({"type": "oft", "oft_block_size": 8}, ["peft", "merged", "triton"]),
     "qlora": ({"type": "qlora", "r": 4}, ["peft", "merged", "triton"]),
     "added-tokens": ({"type": "lora", "r": 4, "added_tokens": ["<light>"]}, ["peft", "merged", "triton"]),
     "bottleneck": ({"type": "bottleneck", "bottleneck_size": 8}, ["adapter"]),
@@ -61,6 +66,15 @@ def test_a_job_goes_through_all_its_stages(
         assert (exported.folder / name).is_dir()
         _says_something(exported.folder / name, teachable_model_dir, name)
     assert ("resize_token_embeddings" in card) == ("added_tokens" in method)
+
+
+def test_training_refuses_a_function_that_the_worker_does_not_name(
+    tuned_task: Callable[..., Task], quiet_report, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LUTHIER_CUSTOM_METHODS", f"{CUSTOM}_else")
+    job = JOB | {"method": METHODS["custom"][0], "export": {"dtype": "float32"}}
+    with pytest.raises(ConfigError, match="is not allowed on this worker"):
+        training.run(tuned_task("train", train=QUESTIONS, validation=QUESTIONS, **job), quiet_report)
 
 
 def _says_something(folder: Path, base: Path, name: str) -> None:
