@@ -9,10 +9,11 @@ import torch
 from transformers import set_seed
 
 from luthier.artifacts import join
-from luthier.spec import ClassificationSpec, RewardSpec
+from luthier.spec import ClassificationSpec, DistillationSpec, RewardSpec
 from workers.data.dataset import Example, load_split
 from workers.failures import DependencyError, PreemptedError
 from workers.models import resolve_base_model
+from workers.models.vocabulary import shared_vocabulary
 from workers.task import Report, StageResult, Task
 from workers.training.checkpoints import CheckpointStore
 from workers.training.distributed.strategies import make_strategy
@@ -21,9 +22,11 @@ from workers.training.engine import Engine
 from workers.training.forecast import compared, forecast, peak_memory_bytes
 from workers.training.heads import put_head, save_head, set_output
 from workers.training.methods import METHODS
-from workers.training.objectives import OBJECTIVES
+from workers.training.objectives import OBJECTIVES, Objective
 from workers.training.objectives.classification import labels_of
+from workers.training.objectives.distillation import Distillation
 from workers.training.objectives.reward import LABELS
+from workers.training.objectives.teacher import Teacher
 from workers.training.plot import write_loss_plot
 from workers.training.precision import choose_dtype, recorded_dtype
 from workers.training.samples import Sample
@@ -72,7 +75,7 @@ def train(task: Task, report: Report, world: World) -> StageResult:
         train,
         validation,
         task.spec.training,
-        objective=OBJECTIVES[task.spec.objective.type](task.spec.objective),
+        objective=_objective(task, base),
         compute=dtype,
         report=report,
         checkpoints=checkpoints,
@@ -99,6 +102,15 @@ def _leave_if_asked(report: Report, world: World) -> None:
     """Before the first step of this attempt there is nothing to keep."""
     if world.any(report.should_stop()):
         raise PreemptedError("asked to stop while the model was being loaded")
+
+
+def _objective(task: Task, base: Path) -> Objective:
+    objective = task.spec.objective
+    if not isinstance(objective, DistillationSpec):
+        return OBJECTIVES[objective.type](objective)
+    folder = resolve_base_model(objective.teacher, task.settings)
+    teacher = Teacher(folder, shared_vocabulary(base, folder, objective.teacher))
+    return Distillation(objective, teacher, task.work_dir)
 
 
 def _labels(task: Task, train: Sequence[Sample]) -> list[str]:
