@@ -9,7 +9,7 @@ from luthier.spec.data import DataSpec
 from luthier.spec.deploy import DeploySpec
 from luthier.spec.evaluation import EvaluationSpec
 from luthier.spec.export import ExportSpec
-from luthier.spec.method import BottleneckSpec, CustomSpec, FullSpec, LoraSpec, MethodSpec, QloraSpec
+from luthier.spec.method import AdaloraSpec, BottleneckSpec, CustomSpec, FullSpec, LoraSpec, MethodSpec, QloraSpec
 from luthier.spec.objective import ClassificationSpec, ObjectiveSpec, SftSpec
 from luthier.spec.resources import ResourcesSpec
 from luthier.spec.training import TrainingSpec
@@ -106,6 +106,21 @@ class JobSpec(Section):
                     f"resources.distributed.type {strategy.type} divides the trained state, which {name} {value} does "
                     f"not allow; take {remedy}, or resources.distributed.type: ddp"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _training_suits_the_method(self) -> Self:
+        strategy = self.resources.distributed
+        if isinstance(self.method, LoraSpec) and self.method.borrows_start and strategy.divides_state:
+            raise ValueError(
+                f"method.init_lora_weights {self.method.init_lora_weights} changes frozen weights, which "
+                f"resources.distributed.type {strategy.type} divides; take default, gaussian, or ddp"
+            )
+        if isinstance(self.method, AdaloraSpec) and self.training.ema_decay is not None:
+            raise ValueError(
+                "method.type adalora sets singular values to zero, and the average of training.ema_decay would "
+                "bring them back; leave ema_decay out"
+            )
         return self
 
     @model_validator(mode="after")

@@ -48,6 +48,11 @@ class LoraSpec(Section):
     """Texts that become one token each, such as `<ticket>`, which the base model does not know. Of the embeddings, and
     of an output layer with weights of its own, only their rows are trained."""
 
+    @property
+    def borrows_start(self) -> bool:
+        """Whether the update starts at something that is taken out of the frozen weights."""
+        return self.init_lora_weights in ("pissa", "olora")
+
     def describe(self) -> str:
         """One line for people."""
         extras = {

@@ -14,8 +14,6 @@ from workers.training.methods.borrowed import BorrowedStart
 from workers.training.methods.fused import fuse
 from workers.training.methods.targets import check_rank, peft_targets, target_layers
 
-_BORROWING = ("pissa", "olora")
-
 
 def add_lora(model: PreTrainedModel, spec: LoraSpec) -> PeftModel:
     """Freezes `model` and adds the low-rank updates.
@@ -48,6 +46,6 @@ def control_lora(model: PeftModel, spec: LoraSpec, _: int) -> Control:
         for name, parameter in model.named_parameters()
         if parameter.requires_grad and ".lora_B." in name
     }
-    if spec.init_lora_weights in _BORROWING:
+    if spec.borrows_start:
         return BorrowedStart(model, ratios)
     return NoControl(ratios)

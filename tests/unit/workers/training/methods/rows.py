@@ -67,6 +67,10 @@ ROWS: dict[str, Row] = {
         lora(4) + LAYERS * sum(outputs for outputs, _ in LINEAR.values()),
     ),
     "lora-pissa": Row({"type": "lora", "r": 4, "lora_dropout": 0.1, "init_lora_weights": "pissa"}, lora(4)),
+    "lora-pissa-dora": Row(
+        {"type": "lora", "r": 4, "use_dora": True, "init_lora_weights": "pissa"},
+        lora(4) + LAYERS * sum(outputs for outputs, _ in LINEAR.values()),
+    ),
     "lora-olora": Row(
         {"type": "lora", "r": 4, "use_rslora": True, "init_lora_weights": "olora"},
         lora(4),
