@@ -7,10 +7,13 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pyarrow as pa
 import pytest
+import torch
+from peft import PeftModel
 from pyarrow import parquet as pq
 
 from luthier.artifacts import publish
@@ -19,7 +22,7 @@ from luthier.v1.stage_pb2 import Artifact, Checkpoint, MetricPoint, Stage, Stage
 from luthier.v1.worker_service_pb2 import StageAssignment
 from workers.contract import Message, decode, log_tail, read_outcome, write_task
 from workers.data.dataset import SCHEMA
-from workers.models import load_tokenizer
+from workers.models import load_model, load_tokenizer
 
 pytestmark = [pytest.mark.slow, pytest.mark.chaos]
 
@@ -96,14 +99,16 @@ def start(tiny_model_dir: Path, tmp_path: Path) -> Iterator[Callable[..., Attemp
     inputs = {"preprocess": StageOutputs(artifact=Artifact(uri=ref.uri, digest=ref.digest))}
     started: list[Attempt] = []
 
-    def begin(fence: int, num_ranks: int = 2, checkpoints: Sequence[Checkpoint] = ()) -> Attempt:
+    def begin(
+        fence: int, num_ranks: int = 2, checkpoints: Sequence[Checkpoint] = (), strategy: dict[str, Any] | None = None
+    ) -> Attempt:
         spec = {
             "name": "job",
             "base_model": str(tiny_model_dir),
             "data": {"path": "/data.jsonl", "max_length": 64},
             "method": {"type": "lora", "r": 4},
             "training": TRAINING,
-            "resources": {"num_ranks": num_ranks},
+            "resources": {"num_ranks": num_ranks, "distributed": strategy or {"type": "ddp"}},
         }
         assignment = StageAssignment(
             stage=Stage(stage_id="s", job_id="j", name="train", kind="train", attempt=fence, fence=fence),
@@ -181,3 +186,17 @@ def test_nothing_of_the_ranks_outlives_the_runner(start: Callable[..., Attempt])
     assert len(kin) >= 4, "the guard, torchrun and two ranks"
     attempt.process.kill()
     assert psutil.wait_procs(kin, timeout=5)[1] == []
+
+
+@pytest.mark.soak
+def test_divided_weights_become_a_plain_adapter(start: Callable[..., Attempt], tiny_model_dir: Path) -> None:
+    attempt = start(1, strategy={"type": "zero", "stage": 3})
+    outputs = attempt.until_end()
+    assert isinstance(outputs, StageOutputs), log_tail(attempt.work_dir)
+    summary = json.loads((Path(outputs.artifact.uri) / "summary.json").read_text())
+    model = PeftModel.from_pretrained(
+        load_model(tiny_model_dir, torch.float32), str(Path(outputs.artifact.uri) / "adapter"), is_trainable=True
+    )
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    assert sum(parameter.numel() for parameter in trained) == summary["num_trainable_parameters"] > 0
+    assert all(parameter.abs().sum() > 0 for parameter in trained)
