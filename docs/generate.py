@@ -77,7 +77,9 @@ def _title(path: str, field: dict[str, Any], section: dict[str, Any]) -> str:
 
 def _default(field: dict[str, Any]) -> str:
     value = field.get("default")
-    if isinstance(value, dict) or ("$ref" in json.dumps(field) and value is None and "default" not in field):
+    if (isinstance(value, dict) and value) or (
+        "$ref" in json.dumps(field) and value is None and "default" not in field
+    ):
         return "see below"
     return "absent" if value is None else f"`{json.dumps(value)}`"
 
