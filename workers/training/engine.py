@@ -126,8 +126,10 @@ class Engine:
         self._environment = current_environment(compute, self._device, world.size)
         self._progress = Progress()
         self._resumed_from_step: int | None = None
-        for samples in (train, useful):
-            objective.prepare(model, samples, self._passes, compute)
+        self._saved_step = self._progress.step
+        seen = dict.fromkeys([*(train[index] for index in self._sampler.visited()), shortest])
+        for samples in (list(seen), useful):
+            objective.prepare(model, samples, self._passes_unless_asked, compute)
         if resume_from is not None:
             restore(resume_from, self._strategy, self._control, self._environment, world, self._device)
             self._stepper.load_tensors(resume_from.step)
@@ -211,6 +213,12 @@ class Engine:
     def _passes(self, samples: Sequence[Sample]) -> Iterator[Batch]:
         """Batches for passes without learning, as large as those of training."""
         return (batch.to(self._device) for batch in pack_fixed(samples, self._spec, self._refit))
+
+    def _passes_unless_asked(self, samples: Sequence[Sample]) -> Iterator[Batch]:
+        """The same for objectives, who may have many of them: the run can be asked to stop before each."""
+        for batch in self._passes(samples):
+            self._leave_if_asked(rng_tensors(self._device))
+            yield batch
 
     def _finish(self, metrics: dict[str, float]) -> None:
         """What follows an optimizer step: validation where due, the report, a checkpoint where due."""

@@ -51,6 +51,13 @@ class Sampler:
         size = self._spec.per_device_train_batch_size
         return [[document for row in rows[i : i + size] for document in row] for i in range(0, len(rows), size)]
 
+    def visited(self) -> list[int]:
+        """Documents that the run trains on at least once, in ascending order."""
+        if self.num_steps >= self.steps_per_epoch:
+            return list(range(len(self._lengths)))
+        steps = (self.micro_batches(step) for step in range(self.num_steps))
+        return sorted(document for batches in steps for batch in batches for document in batch)
+
     def digest(self, step: int) -> str:
         """16 hex digits that stand for the documents of optimizer step `step`, in their order."""
         documents = [document for batch in self.micro_batches(step) for document in batch]

@@ -3,8 +3,8 @@
 They are computed once, before the first step, and kept: two numbers for a pair. A second copy of the model is never
 needed, and neither is a second forward pass in every step. One pass over the rows costs F, the forward part of a step
 with forward and backward passes of 3F altogether; asking the model again at every step, with its adapter switched off,
-costs F per epoch. So computing them beforehand is never slower when the run sees every row it prepares, by N epochs it
-saves N - 1 passes of F out of 4NF, and it is the only way when all weights are trained.
+costs F per epoch. Only rows that the run will see are read, so computing them beforehand is never slower; in N epochs
+it saves N - 1 passes of F out of 4NF, and it is the only way when all weights are trained.
 
 The starting weights stand for the reference with every method, adapters too: most adapters change nothing at first, and
 those that split the base weights between themselves and the base (PiSSA, OLoRA) would give another model when switched

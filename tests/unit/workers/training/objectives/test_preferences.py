@@ -26,7 +26,7 @@ from tests.unit.workers.training.tiny_run import (
     make_model,
 )
 from workers.data.preference import DESIRABLE
-from workers.failures import DataError
+from workers.failures import DataError, PreemptedError
 from workers.training.forward import document_log_probs
 from workers.training.objectives import OBJECTIVES, Objective
 from workers.training.packing import batch_of
@@ -207,3 +207,31 @@ def test_an_answer_that_is_certain_has_a_finite_gradient() -> None:
     score(PairLogProbs(chosen, zero - 2.0, zero, zero, one, one), beta=0.1).losses.sum().backward()
     assert chosen.grad is not None
     assert chosen.grad.isfinite().all()
+
+
+def test_asked_to_stop_while_the_reference_is_computed_it_leaves_nothing(tmp_path: Path) -> None:
+    report = Recorder(stop=lambda num_questions: num_questions == 2)
+    rows = {"train": make_pairs(24), "validation": []}
+    with pytest.raises(PreemptedError):
+        make_engine(tmp_path, report, objective=OBJECTIVES["dpo"](SPECS[0]), **rows, **SETTINGS)
+    assert report.checkpoints == []
+    assert not report.rows
+
+
+def test_only_rows_that_the_run_sees_have_a_reference(tmp_path: Path) -> None:
+    passes: list[int] = []
+
+    class Counting(Recorder):
+        def should_stop(self) -> bool:
+            passes.append(1)
+            return False
+
+    def num_questions(max_steps: int) -> int:
+        passes.clear()
+        settings = {**SETTINGS, "max_steps": max_steps, "order": "as_given"}
+        objective = OBJECTIVES["dpo"](SPECS[0])
+        rows = {"train": make_pairs(40), "validation": []}
+        make_engine(tmp_path / str(max_steps), Counting(), objective=objective, **rows, **settings)
+        return len(passes)
+
+    assert num_questions(1) < num_questions(50) / 3
