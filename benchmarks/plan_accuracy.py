@@ -27,18 +27,23 @@ import transformers
 from pyarrow import parquet as pq
 from support.figures import table
 
-from luthier.artifacts import publish
+from luthier.artifacts import ArtifactRef, publish
 from luthier.settings import WorkerSettings
+from luthier.spec import JobSpec
 from luthier.v1.stage_pb2 import Artifact, Stage, StageOutputs
 from luthier.v1.worker_service_pb2 import StageAssignment
 from workers.contract import read_outcome, write_task
-from workers.data.dataset import SCHEMA
+from workers.data.dataset import SCHEMA, load_split
 from workers.models import load_tokenizer, resolve_base_model
+from workers.training.forecast import forecast
+from workers.training.samples import Sample
 
 MIB = 1 << 20
 STEPS = {"max_steps": 3, "eval_steps": 2, "save_steps": 2, "learning_rate": 1e-4}
 SMALL = "smollm2-135m-instruct"
-TINY = "tiny"
+NARROW, TINY = "narrow", "tiny"
+SHAPES = {NARROW: (384, 1024, 12, 6), TINY: (64, 160, 2, 4)}
+"""Width, MLP, blocks and heads of models with random weights: quick, where SmolLM2 takes minutes."""
 
 
 @dataclass(frozen=True)
@@ -53,26 +58,31 @@ class Case:
 
 
 LORA, FULL = {"type": "lora", "r": 8}, {"type": "full"}
+BF16, FP32 = {"precision": "bf16"}, {"precision": "fp32"}
 CASES = {
-    "lora bf16": Case(LORA, {"precision": "bf16"}),
-    "lora fp32": Case(LORA, {"precision": "fp32"}),
-    "lora bf16, short rows": Case(LORA, {"precision": "bf16", "pack_length": 512}),
-    "lora bf16, two rows at a time": Case(LORA, {"precision": "bf16", "per_device_train_batch_size": 2}),
-    "lora bf16, long documents": Case(LORA, {"precision": "bf16"}, longest=1000),
-    "lora bf16, some layers": Case({"type": "lora", "target_modules": ["q_proj", "v_proj"]}, {"precision": "bf16"}),
-    "lora bf16, dropout": Case(LORA | {"lora_dropout": 0.1}, {"precision": "bf16"}),
-    "lora bf16, checkpointing": Case(LORA, {"precision": "bf16", "gradient_checkpointing": "full"}),
-    "qlora bf16": Case({"type": "qlora", "r": 8}, {"precision": "bf16"}),
-    "full bf16": Case(FULL, {"precision": "bf16"}),
-    "full fp32": Case(FULL, {"precision": "fp32"}),
-    "full fp32, accumulation": Case(FULL, {"precision": "fp32", "gradient_accumulation_steps": 2, "pack_length": 512}),
-    "full bf16, adafactor": Case(FULL, {"precision": "bf16", "optim": "adafactor"}),
-    "full bf16, 8 bits": Case(FULL, {"precision": "bf16", "optim": "adamw_8bit"}),
-    "full bf16, checkpointing": Case(FULL, {"precision": "bf16", "gradient_checkpointing": "full"}),
-    "freeze bf16": Case({"type": "freeze", "num_trainable_layers": 8}, {"precision": "bf16"}),
-    "hft bf16": Case({"type": "hft"}, {"precision": "bf16"}),
-    "tiny lora fp32": Case(LORA, {"precision": "fp32"}, model=TINY),
-    "tiny full fp32": Case(FULL, {"precision": "fp32"}, model=TINY),
+    "smollm2 lora bf16": Case(LORA, BF16),
+    "smollm2 lora fp32": Case(LORA, FP32),
+    "smollm2 lora bf16, two rows at a time": Case(LORA, BF16 | {"per_device_train_batch_size": 2}),
+    "smollm2 lora bf16, long documents": Case(LORA, BF16, longest=1000),
+    "smollm2 qlora bf16": Case({"type": "qlora", "r": 8}, BF16),
+    "smollm2 full bf16": Case(FULL, BF16),
+    "smollm2 full fp32": Case(FULL, FP32),
+    "narrow lora bf16": Case(LORA, BF16, NARROW),
+    "narrow lora fp32": Case(LORA, FP32, NARROW),
+    "narrow lora bf16, some layers": Case(LORA | {"target_modules": ["q_proj", "v_proj"]}, BF16, NARROW),
+    "narrow lora bf16, dropout": Case(LORA | {"lora_dropout": 0.1}, BF16, NARROW),
+    "narrow lora bf16, checkpointing": Case(LORA, BF16 | {"gradient_checkpointing": "full"}, NARROW),
+    "narrow qlora bf16": Case({"type": "qlora", "r": 8}, BF16, NARROW),
+    "narrow full bf16": Case(FULL, BF16, NARROW),
+    "narrow full fp32": Case(FULL, FP32, NARROW),
+    "narrow full fp32, accumulation": Case(FULL, FP32 | {"gradient_accumulation_steps": 2}, NARROW),
+    "narrow full fp32, adafactor": Case(FULL, FP32 | {"optim": "adafactor"}, NARROW),
+    "narrow full fp32, 8 bits": Case(FULL, FP32 | {"optim": "adamw_8bit"}, NARROW),
+    "narrow full fp32, checkpointing": Case(FULL, FP32 | {"gradient_checkpointing": "full"}, NARROW),
+    "narrow freeze bf16": Case({"type": "freeze", "num_trainable_layers": 4}, BF16, NARROW),
+    "narrow hft bf16": Case({"type": "hft"}, BF16, NARROW),
+    "tiny lora fp32": Case(LORA, FP32, TINY),
+    "tiny full fp32": Case(FULL, FP32, TINY),
 }
 
 
@@ -80,15 +90,19 @@ def main() -> int:
     """Runs the cases; 1 when one is off or fails."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", default="", help="part of the names of the cases to run")
+    parser.add_argument("--predict", action="store_true", help="run nothing, print what the plans say")
     parser.add_argument("--tolerance", type=float, default=0.15, help="largest deviation, as a part of the actual peak")
     arguments = parser.parse_args()
     rows = []
     with tempfile.TemporaryDirectory(prefix="plan-accuracy-") as scratch:
         for name, case in CASES.items():
             if arguments.only in name:
-                rows.append({"case": name, **run(case, Path(scratch) / str(len(rows)))})
+                folder = Path(scratch) / str(len(rows))
+                rows.append({"case": name, **(predict(case, folder) if arguments.predict else run(case, folder))})
                 print(json.dumps(rows[-1]), file=sys.stderr, flush=True)
     print(table(rows), file=sys.stderr)
+    if arguments.predict:
+        return 0
     deviations = [abs(float(row["deviation"])) for row in rows]
     document = {
         "benchmark": "plan_accuracy",
@@ -107,25 +121,24 @@ def main() -> int:
     return 0 if max(deviations) <= arguments.tolerance else 1
 
 
+def predict(case: Case, folder: Path) -> dict[str, Any]:
+    """What the plan says, in MiB, without running it."""
+    spec, _ = prepare(case, folder)
+    rows = load_split(folder / "published", "train")
+    samples = [Sample(number, (row,)) for number, row in enumerate(rows)]
+    dtype = {"bf16": torch.bfloat16, "fp32": torch.float32}[case.training["precision"]]
+    job = JobSpec.model_validate(spec)
+    planned = forecast(job, Path(job.base_model), samples, dtype, torch.device("cpu"))
+    return {"predicted": (planned.peak_memory_bytes or 0) // MIB}
+
+
 def run(case: Case, folder: Path) -> dict[str, Any]:
     """One stage in a process of its own. Memory in MiB.
 
     Raises:
         RuntimeError: the stage failed.
     """
-    folder.mkdir()
-    base = resolve_base_model(SMALL, WorkerSettings())
-    model = tiny_model(base, folder / "model") if case.model == TINY else base
-    data = publish(write_documents(folder / "data", case.longest), str(folder / "published"))
-    spec = {
-        "name": "case",
-        "base_model": str(model),
-        "data": {"path": "/unused", "max_length": case.longest + 10},
-        "method": case.method,
-        "training": {**STEPS, **case.training},
-    }
-    if spec["data"]["max_length"] > spec["training"].get("pack_length", 1024):
-        raise ValueError("the documents do not fit into the rows of this case")
+    spec, data = prepare(case, folder)
     stage = Stage(stage_id="stage", job_id="job", name="train", kind="train", attempt=1, fence=1)
     outputs = StageOutputs(artifact=Artifact(uri=data.uri, digest=data.digest, num_bytes=data.num_bytes))
     assignment = StageAssignment(
@@ -135,11 +148,10 @@ def run(case: Case, folder: Path) -> dict[str, Any]:
     work.mkdir()
     write_task(work, assignment)
     environment = WorkerSettings(data_roots="/").runner_environment()
-    log = (work / "log").open("w")
-    runner = subprocess.Popen(
-        [sys.executable, "-m", "workers.runner", str(work)], env=environment, stdout=log, stderr=log
-    )
-    _, _, usage = os.wait4(runner.pid, 0)
+    with (work / "log").open("w") as log:
+        command = [sys.executable, "-m", "workers.runner", str(work)]
+        runner = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+        _, _, usage = os.wait4(runner.pid, 0)
     outcome = read_outcome(work)
     if not isinstance(outcome, StageOutputs):
         raise RuntimeError(f"the stage failed: {outcome}\n{(work / 'log').read_text()[-2000:]}")
@@ -157,15 +169,32 @@ def run(case: Case, folder: Path) -> dict[str, Any]:
     }
 
 
-def tiny_model(base: Path, folder: Path) -> Path:
-    """A model of two narrow layers with random weights, and the tokenizer of `base`."""
+def prepare(case: Case, folder: Path) -> tuple[dict[str, Any], ArtifactRef]:
+    """The job file and the dataset of a case."""
+    folder.mkdir()
+    base = resolve_base_model(SMALL, WorkerSettings())
+    model = base if case.model == SMALL else random_model(case.model, base, folder / "model")
+    data = publish(write_documents(folder / "data", case.longest), str(folder / "published"))
+    spec = {
+        "name": "case",
+        "base_model": str(model),
+        "data": {"path": "/unused", "max_length": case.longest + 10},
+        "method": case.method,
+        "training": {**STEPS, **case.training},
+    }
+    return spec, data
+
+
+def random_model(name: str, base: Path, folder: Path) -> Path:
+    """A model with random weights, and the tokenizer of `base`."""
+    width, inner, blocks, heads = SHAPES[name]
     tokenizer = load_tokenizer(base)
     config = transformers.LlamaConfig(
         vocab_size=len(tokenizer),
-        hidden_size=64,
-        intermediate_size=160,
-        num_hidden_layers=2,
-        num_attention_heads=4,
+        hidden_size=width,
+        intermediate_size=inner,
+        num_hidden_layers=blocks,
+        num_attention_heads=heads,
         num_key_value_heads=2,
         max_position_embeddings=2048,
         tie_word_embeddings=True,
