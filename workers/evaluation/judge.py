@@ -31,7 +31,7 @@ def judge_both(task: Task, plan: Plan, report: Report) -> tuple[list[Prediction]
     trained = task.input_dir("train")
 
     def by_score() -> list[Prediction]:
-        model: Any = load_tuned(base, trained, dtype)
+        model: Any = load_tuned(base, trained, dtype, task.settings.custom_methods)
         load_head(model, trained)
         model.to(device)
         scores = score_pairs(
