@@ -124,6 +124,15 @@ class JobSpec(Section):
         return self
 
     @model_validator(mode="after")
+    def _optimizer_fits_the_workers(self) -> Self:
+        if self.training.optim == "paged_adamw_8bit" and self.resources.worker_class == "cpu":
+            raise ValueError(
+                "training.optim paged_adamw_8bit moves a GPU's memory to the host's; take adamw_8bit, "
+                "or resources.worker_class: gpu"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _sections_agree(self) -> Self:
         longest = self.objective.num_documents * self.data.max_length
         if self.training.packing and self.training.pack_length < longest:

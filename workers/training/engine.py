@@ -35,7 +35,7 @@ from workers.training.rng import rng_tensors
 from workers.training.sampler import Sampler
 from workers.training.samples import Sample, documents_of
 from workers.training.schedule import check_schedule
-from workers.training.skipping import check_learned, skip
+from workers.training.skipping import check_learned, check_loss, skip
 from workers.training.snapshot import Snapshot
 from workers.training.state import Best, Progress
 from workers.training.step import Stepper
@@ -225,6 +225,7 @@ class Engine:
         improved = self._due(self._eval_steps) and self._validate(metrics)
         progress = self._progress
         progress.history.append({"step": float(progress.step), **metrics})
+        check_loss(progress.history)
         progress.unfinished = None
         remaining = (self._num_steps - progress.step) * progress.training_seconds / progress.step
         self._report.metrics(progress.step, metrics)

@@ -1,4 +1,4 @@
-"""Steps that would do harm are skipped, and too many of them end the run.
+"""Steps that would do harm are skipped, and too many of them end the run, as does a loss that runs away.
 
 A step is harmful when its loss or gradient norm is not finite, or when the norm is far above the median of those
 before it. Then weights, optimizer and method stay as they were; the step counts, and its rows are named. All of it
@@ -21,7 +21,9 @@ from workers.training.state import Progress, Skipped
 _WINDOW = 64
 """Norms of which the median is taken."""
 _MIN_NORMS = 16
-"""With fewer there is no median: at the start norms change quickly."""
+"""Steps of which a median is taken at least: at the start norms change quickly."""
+_MAX_GROWTH, _MIN_LOSS = 4.0, 0.25
+"""How many times the loss of the start, or of a start so good, a loss may become."""
 _MAX_ROWS = 100
 """Rows of a step that are named."""
 _REMEDY = "lower training.learning_rate, raise training.warmup_ratio or lower training.max_grad_norm"
@@ -30,8 +32,7 @@ _log = logging.getLogger(__name__)
 
 def recent_norms(history: Sequence[Mapping[str, float]]) -> list[float]:
     """Gradient norms of the last steps that were taken, newest first; empty before the first one."""
-    taken = (row["grad_norm"] for row in reversed(history) if "grad_norm" in row and "skipped_steps" not in row)
-    return [*islice(taken, _WINDOW)]
+    return [row["grad_norm"] for row in islice(filter(_is_taken, reversed(history)), _WINDOW)]
 
 
 def usual_norm(norms: Sequence[float]) -> float | None:
@@ -95,9 +96,32 @@ def check_learned(history: Sequence[Mapping[str, float]]) -> None:
         raise DivergedError(f"training diverged: not one of {len(history)} steps had a gradient to go by; {_REMEDY}")
 
 
+def check_loss(history: Sequence[Mapping[str, float]]) -> None:
+    """After each step: the loss has not run away, though it stays finite. Medians of 16 steps are compared.
+
+    Raises:
+        DivergedError: it is four times that of the start.
+    """
+    taken = [*islice(filter(_is_taken, history), _MIN_NORMS)]
+    recent = [*islice(filter(_is_taken, reversed(history)), _MIN_NORMS)]
+    if len(history) < 2 * _MIN_NORMS or not taken:
+        return
+    start, now = (statistics.median(row["loss"] for row in rows) for rows in (taken, recent))
+    if now > _MAX_GROWTH * max(start, _MIN_LOSS):
+        last = history[-1]
+        raise DivergedError(
+            f"training diverged at step {last['step']:.0f}: the loss was {start:.4g} in the first {_MIN_NORMS} steps "
+            f"and is {now:.4g} in the last ones, learning rate {last['learning_rate']:.4g}; {_REMEDY}"
+        )
+
+
 def rows_of(samples: Sequence[Sample]) -> list[str]:
     """Where they came from, the first hundred of them."""
     return [sample.origin or f"row {sample.number + 1} of its split" for sample in samples[:_MAX_ROWS]]
+
+
+def _is_taken(row: Mapping[str, float]) -> bool:
+    return "grad_norm" in row and "skipped_steps" not in row
 
 
 def _in_a_row(skipped: Sequence[Skipped]) -> int:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from luthier.spec import TrainingSpec
+from luthier.spec import JobSpec, TrainingSpec
 
 
 @pytest.mark.parametrize(
@@ -29,3 +29,10 @@ from luthier.spec import TrainingSpec
 def test_what_cannot_work_is_refused_with_the_field(settings: dict[str, Any], said: str) -> None:
     with pytest.raises(ValidationError, match=f"(?s){said}"):
         TrainingSpec.model_validate(settings)
+
+
+def test_pages_need_a_gpu() -> None:
+    job = {"name": "a", "base_model": "b", "data": {"path": "c"}, "training": {"optim": "paged_adamw_8bit"}}
+    with pytest.raises(ValidationError, match=r"paged_adamw_8bit.*take adamw_8bit.*worker_class: gpu"):
+        JobSpec.model_validate(job)
+    JobSpec.model_validate({**job, "resources": {"worker_class": "gpu"}})

@@ -29,7 +29,7 @@ from workers.training.objectives import sft as module
 from workers.training.objectives.sft import summed_loss
 from workers.training.packing import Batch
 from workers.training.samples import Sample
-from workers.training.skipping import check_learned, reason_to_skip, recent_norms, rows_of, usual_norm
+from workers.training.skipping import check_learned, check_loss, reason_to_skip, recent_norms, rows_of, usual_norm
 from workers.training.state import Progress, Skipped
 
 SPEC = TrainingSpec(spike_factor=10.0, max_grad_norm=1.0)
@@ -104,6 +104,38 @@ def test_too_many_in_a_row_are_the_end(tmp_path: Path, monkeypatch: pytest.Monke
     with pytest.raises(DivergedError, match=said):
         engine.run()
     assert same(before, weights(model))
+
+
+def test_weights_that_are_not_finite_end_the_run_at_once(tmp_path: Path) -> None:
+    model = make_model()
+    with torch.no_grad():
+        next(weight for weight in model.parameters() if weight.requires_grad).fill_(math.inf)
+    engine, _ = make_engine(tmp_path, Recorder(), model=model, validation=[], **SETTINGS)
+    with pytest.raises(DivergedError, match=r"at step 1: loss nan, gradient norm nan, learning rate 0\.0\d+; lower"):
+        engine.run()
+
+
+def test_a_learning_rate_that_wrecks_a_good_model_ends_the_run(tmp_path: Path) -> None:
+    """Its loss stays finite, and far above where it was."""
+    good = make_model("full")
+    make_engine(tmp_path / "good", Recorder(), model=good, validation=[], max_steps=40)[0].run()
+    wild = {"learning_rate": 1.0, "warmup_ratio": 0.9, "max_steps": 200, "packing": False}
+    engine, _ = make_engine(tmp_path / "wild", Recorder(), model=good, validation=[], **wild)
+    with pytest.raises(DivergedError, match=r"loss was \d.*in the first 16 steps and is \d.*, learning rate \d"):
+        engine.run()
+
+
+def test_a_loss_has_run_away_when_it_is_four_times_that_of_the_start() -> None:
+    def rows(*losses: float) -> list[dict[str, float]]:
+        figures = {"grad_norm": 1.0, "learning_rate": 0.1}
+        return [{"step": float(step), "loss": loss, **figures} for step, loss in enumerate(losses, start=1)]
+
+    check_loss(rows(*[1.0] * 16, *[3.9] * 16))
+    check_loss(rows(*[1.0] * 16, *[9.0] * 7))
+    check_loss(rows(*[0.01] * 16, *[0.9] * 16))
+    check_loss([{"step": 1.0, "skipped_steps": 1.0}] * 40)
+    with pytest.raises(DivergedError, match=r"at step 32: the loss was 1 .* is 4\.1 .*learning rate 0\.1; lower"):
+        check_loss(rows(*[1.0] * 16, *[4.1] * 16))
 
 
 def test_what_is_skipped_now_and_then_is_not_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
