@@ -73,7 +73,11 @@ def test_yaml_is_read_as_version_1_2() -> None:
         ({"method": {"type": "full", "zzz": 8}}, "method.zzz", "Known keys: added_tokens, type."),
         ({"method": {"r": "x"}}, "method.r", "valid integer (got 'x')"),
         ({"method": "full"}, "method", "object (got 'full')"),
-        ({"method": {"type": "full"}, "export": {"formats": ["peft"]}}, "export", "makes no adapter that PEFT knows; leave 'peft' out"),
+        (
+            {"method": {"type": "full"}, "export": {"formats": ["peft"]}},
+            "export",
+            "makes no adapter that PEFT knows; leave 'peft' out",
+        ),
         ({"training": {"learning_rate": "fast"}}, "training.learning_rate", "valid number (got 'fast')"),
         ({"training": {"learning_rate": -1}}, "training.learning_rate", "greater than 0"),
         ({"training": {"max_steps": 1.5}}, "training.max_steps", "valid integer"),
