@@ -7,7 +7,6 @@ stages, files or services. The same seed gives the same weights on the same CPU,
 import logging
 import math
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 
@@ -24,7 +23,7 @@ from workers.training.distributed.strategies.base import Strategy
 from workers.training.distributed.strategies.replicated import Replicated
 from workers.training.distributed.world import World
 from workers.training.environment import current_environment
-from workers.training.guards import check_finite, check_trainable, fits_into_memory
+from workers.training.guards import check_finite, check_trainable
 from workers.training.methods.base import Control, NoControl
 from workers.training.objectives import Objective
 from workers.training.optimizers import trainable_parameters
@@ -40,6 +39,7 @@ from workers.training.snapshot import Snapshot
 from workers.training.state import Best, Progress
 from workers.training.step import Stepper
 from workers.training.summary import Summary, summarise
+from workers.training.validation import Validation
 
 _VALIDATIONS_PER_RUN = 10
 _log = logging.getLogger(__name__)
@@ -104,14 +104,13 @@ class Engine:
         self._prefix_length = shared_prefix(documents_of(train))
         self._lengths = own_lengths(train, self._prefix_length)
         self._sampler = Sampler(self._lengths, spec.pack_length - self._prefix_length, spec)
-        self._validation = [*self._passes(useful)]
         self._num_steps = self._sampler.num_steps
         check_schedule(self._num_steps, spec)
         self._eval_steps = spec.eval_steps or max(1, math.ceil(self._num_steps / _VALIDATIONS_PER_RUN))
         self._save_steps = spec.save_steps or self._eval_steps
         self._control = make_control(self._num_steps)
         shortest = min(train, key=lambda sample: (not objective.weigh(sample), sample.longest))
-        self._idle = batch_of([shortest]).to(self._device)
+        idle = batch_of([shortest]).to(self._device)
         self._stepper = Stepper(
             model,
             self._parameters,
@@ -121,7 +120,16 @@ class Engine:
             compute,
             world=world,
             strategy=self._strategy,
-            idle=self._idle,
+            idle=idle,
+        )
+        self._validation = Validation(
+            model,
+            objective,
+            [*self._passes(useful)],
+            compute,
+            world=world,
+            strategy=self._strategy,
+            idle=idle,
         )
         self._environment = current_environment(compute, self._device, world.size)
         self._progress = Progress()
@@ -237,10 +245,9 @@ class Engine:
         """Adds `validation_loss` to `metrics`; whether it is the best so far."""
         if not self._validation:
             return False
+        leave_if_asked = partial(self._leave_if_asked, rng_tensors(self._device))
         with self._stepper.average.in_the_model():
-            summed = self._sum_up_validation()
-        weight = sum(self._stepper.weight(batch) for batch in self._validation)
-        metrics |= {f"validation_{name}": total / weight for name, total in summed.items()}
+            metrics |= self._validation.measure(leave_if_asked)
         loss = metrics["validation_loss"]
         check_finite(self._progress.step, loss, 0.0)
         best = self._progress.best
@@ -250,29 +257,6 @@ class Engine:
             self._progress.num_validations_without_gain = 0
             self._progress.best = Best(self._progress.step, loss, self._checkpoints.uri_of(self._progress.step))
         return improved
-
-    def _sum_up_validation(self) -> dict[str, float]:
-        """Loss and figures of all validation samples, by their weights."""
-        rng = rng_tensors(self._device)
-        self._model.eval()
-        samples = [sample for batch in self._validation for sample in batch.samples]
-        self._objective.begin(self._model, samples, self._compute)
-        sums: Counter[str] = Counter()
-        for batch in self._own_validation():
-            self._leave_if_asked(rng)
-            if batch is None and not self._strategy.takes_every_round:
-                continue
-            with torch.no_grad(), fits_into_memory(batch or self._idle):
-                measured = self._objective.measure(self._model, batch or self._idle, self._compute)
-            if batch is not None:
-                sums.update({"loss": measured.loss.item(), **measured.figures})
-        self._model.train()
-        return self._world.sum_figures(sums)
-
-    def _own_validation(self) -> list[Batch | None]:
-        """This rank's batches, one in each round; None where it has none left."""
-        own = self._validation[self._world.rank :: self._world.size]
-        return [*own, *[None] * (math.ceil(len(self._validation) / self._world.size) - len(own))]
 
     def _leave_if_asked(self, rng: Mapping[str, torch.Tensor]) -> None:
         """Between two forward passes. What was done since the last optimizer step is dropped and will be done again;

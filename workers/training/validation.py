@@ -1,0 +1,67 @@
+"""The model on samples that it does not learn from: the same objective, in a fixed order, shared among the ranks."""
+
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import nn
+
+from workers.training.distributed.strategies.base import Strategy
+from workers.training.distributed.world import World
+from workers.training.guards import fits_into_memory
+from workers.training.objectives import Objective
+from workers.training.packing import Batch
+
+
+class Validation:
+    """The validation samples of a run, in batches as large as those of training."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        objective: Objective,
+        batches: Sequence[Batch],
+        compute: torch.dtype,
+        *,
+        world: World,
+        strategy: Strategy,
+        idle: Batch,
+    ) -> None:
+        """`batches` are those of all ranks, without samples that weigh nothing; `idle` is that of `Stepper`."""
+        self._model = model
+        self._objective = objective
+        self._compute = compute
+        self._strategy = strategy
+        self._world = world
+        self._idle = idle
+        self._samples = [sample for batch in batches for sample in batch.samples]
+        own: list[Batch | None] = [*batches[world.rank :: world.size]]
+        self._rounds = own + [None] * (math.ceil(len(batches) / world.size) - len(own))
+
+    def __bool__(self) -> bool:
+        """Whether there is anything to look at."""
+        return bool(self._samples)
+
+    def measure(self, before_each: Callable[[], None]) -> dict[str, float]:
+        """`validation_loss` and the objective's other figures, means over the samples by their weights; on every rank.
+
+        The model is in training mode before and after. `before_each` is called before every forward pass.
+
+        Raises:
+            StageError: OUT_OF_MEMORY; not even one sample at a time fits.
+        """
+        self._model.eval()
+        self._objective.begin(self._model, self._samples, self._compute)
+        sums: Counter[str] = Counter()
+        for batch in self._rounds:
+            before_each()
+            if batch is None and not self._strategy.takes_every_round:
+                continue
+            with torch.no_grad(), fits_into_memory(batch or self._idle):
+                measured = self._objective.measure(self._model, batch or self._idle, self._compute)
+            if batch is not None:
+                sums.update({"loss": measured.loss.item(), **measured.figures})
+        self._model.train()
+        weight = sum(self._objective.weigh(sample) for sample in self._samples)
+        return {f"validation_{name}": total / weight for name, total in self._world.sum_figures(sums).items()}
