@@ -5,7 +5,6 @@ dtype that was chosen, and how fast this machine multiplies.
 """
 
 import logging
-import resource
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,10 +74,15 @@ def compared(planned: Forecast, summary: Summary, device: torch.device) -> dict[
 
 
 def peak_memory_bytes(device: torch.device) -> int:
-    """The most that this process has had: resident on a CPU (getrusage(2), in KiB on Linux), allocated on a GPU."""
+    """The most that this process has had: resident on a CPU (VmHWM of proc(5)), allocated on a GPU.
+
+    Not getrusage(2): its figure survives exec, so that a small runner would have the peak of whoever started it.
+    """
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    lines = Path("/proc/self/status").read_text().splitlines()
+    (peak,) = (line.split()[1] for line in lines if line.startswith("VmHWM:"))
+    return int(peak) * 1024
 
 
 def figures_of(samples: Sequence[Sample]) -> DataFigures:

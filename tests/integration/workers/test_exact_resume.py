@@ -83,6 +83,7 @@ class Attempt:
         summary = json.loads((folder / "summary.json").read_text())
         for timed in (*rows, summary):
             del timed["tokens_per_second"]
+        del summary["plan"]
         return files, rows, summary
 
 

@@ -18,6 +18,7 @@ FILES = (
     "optimizer.safetensors",
     "rng.safetensors",
     "control.safetensors",
+    "step.safetensors",
     "progress.json",
     "manifest.json",
 )
