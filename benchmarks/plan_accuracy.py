@@ -13,7 +13,6 @@ import json
 import os
 import platform
 import statistics
-import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass, field
@@ -26,13 +25,12 @@ import torch
 import transformers
 from pyarrow import parquet as pq
 from support.figures import table
+from support.stages import run_stage
 
 from luthier.artifacts import ArtifactRef, publish
 from luthier.settings import WorkerSettings
 from luthier.spec import JobSpec
-from luthier.v1.stage_pb2 import Artifact, Stage, StageOutputs
-from luthier.v1.worker_service_pb2 import StageAssignment
-from workers.contract import read_outcome, write_task
+from luthier.v1.stage_pb2 import Artifact, StageOutputs
 from workers.data.dataset import SCHEMA, load_split
 from workers.models import load_tokenizer, resolve_base_model
 from workers.training.forecast import forecast
@@ -139,25 +137,10 @@ def run(case: Case, folder: Path) -> dict[str, Any]:
         RuntimeError: the stage failed.
     """
     spec, data = prepare(case, folder)
-    stage = Stage(stage_id="stage", job_id="job", name="train", kind="train", attempt=1, fence=1)
     outputs = StageOutputs(artifact=Artifact(uri=data.uri, digest=data.digest, num_bytes=data.num_bytes))
-    assignment = StageAssignment(
-        stage=stage, spec_json=json.dumps(spec), output_uri=str(folder / "out"), inputs={"preprocess": outputs}
-    )
-    work = folder / "work"
-    work.mkdir()
-    write_task(work, assignment)
-    environment = WorkerSettings(data_roots="/").runner_environment()
-    with (work / "log").open("w") as log:
-        command = [sys.executable, "-m", "workers.runner", str(work)]
-        runner = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
-        _, _, usage = os.wait4(runner.pid, 0)
-    outcome = read_outcome(work)
-    if not isinstance(outcome, StageOutputs):
-        raise RuntimeError(f"the stage failed: {outcome}\n{(work / 'log').read_text()[-2000:]}")
-    result = json.loads(outcome.result_json)
+    finished = run_stage("train", spec, folder / "stage", {"preprocess": outputs})
+    result, actual = finished.result, finished.peak_bytes
     memory, seconds = result["plan"]["peak_memory_bytes"], result["plan"]["training_seconds"]
-    actual = usage.ru_maxrss * 1024
     return {
         "trained": result["num_trainable_parameters"],
         "predicted": memory["predicted"] // MIB,
