@@ -98,7 +98,7 @@ def measure(
 def run(script: str, *arguments: str) -> dict[str, Any]:
     """What a process of an arm printed last."""
     environment = {
-        **os.environ,
+        **os.environ,  # the arms get what the caller has, threads and allocator among it
         "PYTHONPATH": f"{_FOLDER}{os.pathsep}{_FOLDER.parent}",
         "TOKENIZERS_PARALLELISM": "false",
     }

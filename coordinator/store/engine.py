@@ -125,12 +125,12 @@ class Database:
             except GIVEN_UP as error:
                 self._cut_off(driver, error)
                 raise
-            except BaseException:
+            except BaseException:  # whoever leaves, and why ever: nothing of it may stay, and the caller is told
                 await self._roll_back(driver, transaction)
                 raise
             try:
                 await transaction.commit()
-            except BaseException as error:
+            except BaseException as error:  # whether it was committed is not known: the connection is of no use
                 self._cut_off(driver, error)
                 raise
 

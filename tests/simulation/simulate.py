@@ -38,7 +38,7 @@ def simulate(seed: int, faults: Faults | None = None, log: list[str] | None = No
         with _silent_coordinator():
             _run(world)
         invariants.check(world.store.tables, world.accepted)
-    except Exception as error:
+    except Exception as error:  # whatever a seed meets is told together with the seed
         replay = f"python -m tests.simulation --first {seed} --trace"
         raise SeedFailedError(f"seed {seed}: {type(error).__name__}: {error}; see it again: {replay}") from error
     finally:

@@ -33,7 +33,7 @@ async def half_open(cluster: Cluster) -> None:
     links = [cluster.links[name] for name in SHAPE.links if name.endswith(":nats")]
     for link in links:
         link.mode = Mode.HALF_OPEN
-    await asyncio.sleep(15)
+    await asyncio.sleep(15)  # this is the fault: so long do the links say nothing
     for link in links:
         link.mode = Mode.PASS
 

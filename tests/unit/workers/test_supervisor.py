@@ -244,6 +244,7 @@ async def test_a_hint_about_the_job_at_hand_asks_for_the_verdict_at_once(
     num_beats = len(fake_coordinator.heartbeats)
     queue.hint()
     await fake_coordinator.until(lambda fake: len(fake.heartbeats) > num_beats, seconds=3)
+    assert fake_coordinator.heartbeats[num_beats].worker_id == fake_coordinator.heartbeats[0].worker_id
     may_end.set()
     await leave(drain, task)
 

@@ -8,7 +8,7 @@ import torch
 from pydantic import ValidationError
 
 from luthier.spec import LoraSpec
-from tests.unit.workers.training.methods.rows import ROWS, Row
+from tests.unit.workers.training.methods.rows import ROWS, Row, lora
 from tests.unit.workers.training.methods.trained import (
     adapt,
     engine_of,
@@ -117,7 +117,8 @@ def test_an_output_layer_of_its_own_may_have_an_adapter(tmp_path: Path, base_dir
 
 
 def test_a_larger_rank_fits_where_small_layers_are_left_out() -> None:
-    add_lora(make_base(), LoraSpec(r=17, target_modules=r".*\.(q|o)_proj"))
+    adapted = add_lora(make_base(), LoraSpec(r=17, target_modules=r".*\.(q|o)_proj"))
+    assert sum(one.numel() for one in adapted.parameters() if one.requires_grad) == 17 * lora(1, "q_proj", "o_proj")
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from luthier.spec import OftSpec
-from tests.unit.workers.training.methods.rows import ROWS
+from tests.unit.workers.training.methods.rows import LAYERS, ROWS
 from tests.unit.workers.training.methods.trained import train
 from tests.unit.workers.training.tiny_run import make_base
 from workers.failures import ConfigError
@@ -45,4 +45,5 @@ def test_blocks_that_do_not_fit_are_refused(size: int, words: str) -> None:
 
 
 def test_larger_blocks_fit_where_other_layers_are_left_out() -> None:
-    add_oft(make_base(), OftSpec(type="oft", oft_block_size=32, target_modules=["q_proj"]))
+    adapted = add_oft(make_base(), OftSpec(type="oft", oft_block_size=32, target_modules=["q_proj"]))
+    assert sum(one.numel() for one in adapted.parameters() if one.requires_grad) == LAYERS * (32 * 31 // 2)
