@@ -151,6 +151,11 @@ class JobSpec(Section):
                 f"data.overlong is split, which would tear the rows of objective.type {self.objective.type} apart; "
                 "set it to drop or truncate, or objective.type: pretrain"
             )
+        if self.objective.has_head and not (self.method.makes_adapter or self.method.is_mergeable):
+            raise ValueError(
+                f"objective.type {self.objective.type} gives the model a head, which the adapter of method.type "
+                f"{self.method.type} cannot carry; take type: lora or full"
+            )
         if "triton" in self.export.formats and "merged" not in self.export.formats:
             raise ValueError("export.formats has 'triton' without 'merged'; add 'merged'")
         if self.deploy is not None and "triton" not in self.export.formats:

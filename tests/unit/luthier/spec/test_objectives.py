@@ -69,3 +69,10 @@ def test_a_relative_teacher_is_relative_to_the_job_file() -> None:
 def test_metrics_of_classes_are_for_classifiers() -> None:
     with pytest.raises(InvalidSpecError, match=r"has accuracy, which does not suit objective\.type sft"):
         _parse(evaluation={"metrics": ["accuracy"]})
+
+
+@pytest.mark.parametrize("objective", ["classification", "reward"])
+def test_an_adapter_of_our_own_format_carries_no_head(objective: str) -> None:
+    with pytest.raises(InvalidSpecError, match=rf"objective.type {objective} .* bottleneck cannot carry; take type"):
+        _parse(objective={"type": objective}, method={"type": "bottleneck"})
+    assert _parse(objective={"type": objective}, method={"type": "full"}).objective.type == objective
