@@ -73,6 +73,6 @@ def test_metrics_of_classes_are_for_classifiers() -> None:
 
 @pytest.mark.parametrize("objective", ["classification", "reward"])
 def test_an_adapter_of_our_own_format_carries_no_head(objective: str) -> None:
-    with pytest.raises(InvalidSpecError, match=rf"objective.type {objective} .* bottleneck cannot carry; take type"):
+    with pytest.raises(InvalidSpecError, match=rf"objective\.type {objective} .* bottleneck cannot carry"):
         _parse(objective={"type": objective}, method={"type": "bottleneck"})
     assert _parse(objective={"type": objective}, method={"type": "full"}).objective.type == objective
