@@ -133,6 +133,15 @@ class JobSpec(Section):
         return self
 
     @model_validator(mode="after")
+    def _the_adapter_carries_the_head(self) -> Self:
+        if self.objective.has_head and not (self.method.makes_adapter or self.method.is_mergeable):
+            raise ValueError(
+                f"objective.type {self.objective.type} gives the model a head, which the adapter of method.type "
+                f"{self.method.type} cannot carry; take type: lora or full"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _sections_agree(self) -> Self:
         longest = self.objective.num_documents * self.data.max_length
         if self.training.packing and self.training.pack_length < longest:
@@ -150,11 +159,6 @@ class JobSpec(Section):
             raise ValueError(
                 f"data.overlong is split, which would tear the rows of objective.type {self.objective.type} apart; "
                 "set it to drop or truncate, or objective.type: pretrain"
-            )
-        if self.objective.has_head and not (self.method.makes_adapter or self.method.is_mergeable):
-            raise ValueError(
-                f"objective.type {self.objective.type} gives the model a head, which the adapter of method.type "
-                f"{self.method.type} cannot carry; take type: lora or full"
             )
         if "triton" in self.export.formats and "merged" not in self.export.formats:
             raise ValueError("export.formats has 'triton' without 'merged'; add 'merged'")
