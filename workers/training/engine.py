@@ -4,7 +4,6 @@ It is given a model with weights to train, tokenized documents and a place for c
 stages, files or services. The same seed gives the same weights on the same CPU, whether or not the run was interrupted.
 """
 
-import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,25 +12,23 @@ from functools import partial
 import torch
 from torch import nn
 
-from luthier.artifacts import ArtifactError
 from luthier.spec import TrainingSpec
 from workers.failures import PreemptedError
 from workers.task import Report
+from workers.training.batches import Batches
 from workers.training.checkpoints import CheckpointStore
-from workers.training.distributed.deal import deal
 from workers.training.distributed.strategies.base import Strategy
 from workers.training.distributed.strategies.replicated import Replicated
 from workers.training.distributed.world import World
-from workers.training.environment import current_environment
 from workers.training.guards import check_finite, check_trainable
+from workers.training.keeper import Keeper
+from workers.training.learner import Learner
 from workers.training.methods.base import Control, NoControl
 from workers.training.objectives import Objective
 from workers.training.optimizers import trainable_parameters
-from workers.training.packing import Batch, batch_of, own_lengths, pack_fixed, shared_prefix
+from workers.training.packing import Batch, own_lengths
 from workers.training.recompute import recompute_activations
-from workers.training.resume import restore
 from workers.training.rng import rng_tensors
-from workers.training.sampler import Sampler
 from workers.training.samples import Sample, documents_of
 from workers.training.schedule import check_schedule
 from workers.training.skipping import check_learned, check_loss, skip
@@ -42,7 +39,6 @@ from workers.training.summary import Summary, summarise
 from workers.training.validation import Validation
 
 _VALIDATIONS_PER_RUN = 10
-_log = logging.getLogger(__name__)
 
 
 class Engine:
@@ -85,65 +81,30 @@ class Engine:
             DataError: nothing to train on, or a sample that does not fit.
             ConfigError: nothing is trainable, or early stopping has nothing to look at.
         """
-        self._model = model
-        self._device = next(model.parameters()).device
-        self._train = train
         self._spec = spec
-        self._objective = objective
-        self._compute = compute
         self._report = report
         self._checkpoints = checkpoints
-        self._refit = refit
-        self._world = world
-        self._strategy = strategy or Replicated(world)
         recompute_activations(model, spec.gradient_checkpointing)
-        self._parameters = trainable_parameters(model)
+        parameters = trainable_parameters(model)
         objective.check(train, validation)
         useful = [sample for sample in validation if objective.weigh(sample)]
-        check_trainable(self._parameters, own_lengths(train, 0), useful, spec)
-        self._prefix_length = shared_prefix(documents_of(train))
-        self._lengths = own_lengths(train, self._prefix_length)
-        self._sampler = Sampler(self._lengths, spec.pack_length - self._prefix_length, spec)
-        self._num_steps = self._sampler.num_steps
-        check_schedule(self._num_steps, spec)
-        self._eval_steps = spec.eval_steps or max(1, math.ceil(self._num_steps / _VALIDATIONS_PER_RUN))
+        check_trainable(parameters, own_lengths(train, 0), useful, spec)
+        device = next(model.parameters()).device
+        self._batches = Batches(train, objective, spec, device, world=world, refit=refit)
+        check_schedule(self._batches.num_steps, spec)
+        self._eval_steps = spec.eval_steps or max(1, math.ceil(self._batches.num_steps / _VALIDATIONS_PER_RUN))
         self._save_steps = spec.save_steps or self._eval_steps
-        self._control = make_control(self._num_steps)
-        shortest = min(train, key=lambda sample: (not objective.weigh(sample), sample.longest))
-        idle = batch_of([shortest]).to(self._device)
-        self._stepper = Stepper(
-            model,
-            self._parameters,
-            objective,
-            self._control,
-            spec,
-            compute,
-            world=world,
-            strategy=self._strategy,
-            idle=idle,
-        )
-        self._validation = Validation(
-            model,
-            objective,
-            [*self._passes(useful)],
-            compute,
-            world=world,
-            strategy=self._strategy,
-            idle=idle,
-        )
-        self._environment = current_environment(compute, self._device, world.size)
+        control = make_control(self._batches.num_steps)
+        self._learner = Learner(model, parameters, objective, control, compute, world, strategy or Replicated(world))
+        self._stepper = Stepper(self._learner, spec, self._batches.idle)
+        self._validation = Validation(self._learner, [*self._batches.passes(useful)], self._batches.idle)
+        self._keeper = Keeper(self._learner, self._stepper, checkpoints)
         self._progress = Progress()
-        self._resumed_from_step: int | None = None
-        self._saved_step = self._progress.step
-        seen = dict.fromkeys([*(train[index] for index in self._sampler.visited()), shortest])
-        for samples in (list(seen), useful):
+        for samples in (self._batches.visited(), useful):
             objective.prepare(model, samples, self._passes_unless_asked, compute)
         if resume_from is not None:
-            restore(resume_from, self._strategy, self._control, self._environment, world, self._device)
-            self._stepper.load_tensors(resume_from.step)
-            self._progress = resume_from.progress
-            self._resumed_from_step = self._progress.step
-        self._saved_step = self._progress.step
+            self._progress = self._keeper.resume(resume_from)
+        self._resumed_from_step = None if resume_from is None else self._progress.step
 
     def run(self) -> Summary:
         """Trains to the end.
@@ -156,7 +117,7 @@ class Engine:
             OSError, SafetensorError: a checkpoint could not be written.
         """
         with self._checkpoints:
-            self._model.train()
+            self._learner.model.train()
             while not self._is_over():
                 self._checkpoints.check()
                 if self._progress.unfinished is None:
@@ -164,88 +125,71 @@ class Engine:
                 self._finish(self._progress.unfinished)
             self._checkpoints.wait()
             check_learned(self._progress.history)
-            self._restore_best()
-            self._strategy.finish()
-            self._control.finish()
+            self._learner.model.eval()
+            self._keeper.restore_best(self._progress)
+            self._learner.strategy.finish()
+            self._learner.control.finish()
         return summarise(
             self._progress,
-            self._parameters,
+            self._learner.parameters,
             resumed_from_step=self._resumed_from_step,
             stopped_early=self._out_of_patience(),
         )
 
     def _is_over(self) -> bool:
-        done = self._progress.step == self._num_steps or self._out_of_patience()
+        done = self._progress.step == self._batches.num_steps or self._out_of_patience()
         return done and self._progress.unfinished is None
 
     def _step(self) -> dict[str, float]:
         """One optimizer step; returns its row of metrics."""
         started = time.perf_counter()
-        step = self._progress.step
-        samples = [self._train[index] for batch in self._sampler.micro_batches(step) for index in batch]
-        total = sum(self._objective.weigh(sample) for sample in samples)
-        leave_if_asked = partial(self._leave_if_asked, rng_tensors(self._device))
-        self._objective.begin(self._model, samples, self._compute)
+        learner, step = self._learner, self._progress.step
+        samples = self._batches.samples(step)
+        total = sum(learner.objective.weigh(sample) for sample in samples)
+        leave_if_asked = partial(self._leave_if_asked, rng_tensors(learner.device))
+        learner.objective.begin(learner.model, samples, learner.compute)
         taken = self._stepper.take(
-            step, self._num_steps, self._rounds(step), total, self._progress.history, leave_if_asked
+            step,
+            self._batches.num_steps,
+            self._batches.rounds(step),
+            total,
+            self._progress.history,
+            leave_if_asked,
         )
         num_tokens = sum(len(document.input_ids) for document in documents_of(samples))
         seconds = time.perf_counter() - started
         if taken.reason_to_skip is not None:
             rate = taken.figures["learning_rate"]
-            skip(self._progress, taken.reason_to_skip, samples, rate, self._parameters.values(), self._spec)
+            skip(self._progress, taken.reason_to_skip, samples, rate, learner.parameters.values(), self._spec)
             taken.figures["skipped_steps"] = float(len(self._progress.skipped))
         self._progress.step += 1
         self._progress.num_trained_tokens += num_tokens
         self._progress.training_seconds += seconds
-        self._progress.samples.append(self._sampler.digest(step))
+        self._progress.samples.append(self._batches.digest(step))
         return {
             **taken.figures,
             "tokens_per_second": num_tokens / seconds,
-            "epoch": self._progress.step / self._sampler.steps_per_epoch,
+            "epoch": self._progress.step / self._batches.steps_per_epoch,
         }
-
-    def _rounds(self, step: int) -> list[Batch | None]:
-        """This rank's batch in each round of forward passes; None where it has none left."""
-        hand = deal(
-            self._sampler.micro_batches(step),
-            self._lengths,
-            self._prefix_length,
-            refit=self._refit,
-            rank=self._world.rank,
-            num_ranks=self._world.size,
-        )
-        batches = [batch_of([self._train[index] for index in samples], self._prefix_length) for samples in hand.passes]
-        return [*(batch.to(self._device) for batch in batches), *[None] * (hand.num_rounds - len(batches))]
-
-    def _passes(self, samples: Sequence[Sample]) -> Iterator[Batch]:
-        """Batches for passes without learning, as large as those of training."""
-        return (batch.to(self._device) for batch in pack_fixed(samples, self._spec, self._refit))
-
-    def _passes_unless_asked(self, samples: Sequence[Sample]) -> Iterator[Batch]:
-        """The same for objectives, who may have many of them: the run can be asked to stop before each."""
-        for batch in self._passes(samples):
-            self._leave_if_asked(rng_tensors(self._device))
-            yield batch
 
     def _finish(self, metrics: dict[str, float]) -> None:
         """What follows an optimizer step: validation where due, the report, a checkpoint where due."""
         improved = self._due(self._eval_steps) and self._validate(metrics)
-        progress = self._progress
+        progress, num_steps = self._progress, self._batches.num_steps
         progress.history.append({"step": float(progress.step), **metrics})
         check_loss(progress.history)
         progress.unfinished = None
-        remaining = (self._num_steps - progress.step) * progress.training_seconds / progress.step
+        remaining = (num_steps - progress.step) * progress.training_seconds / progress.step
         self._report.metrics(progress.step, metrics)
-        self._report.progress(progress.step, self._num_steps, _in_short(metrics), remaining)
+        self._report.progress(progress.step, num_steps, _in_short(metrics), remaining)
         if self._due(self._save_steps) or improved or self._out_of_patience():
-            self._save(rng_tensors(self._device))
+            self._save(rng_tensors(self._learner.device))
 
     def _validate(self, metrics: dict[str, float]) -> bool:
         """Adds `validation_loss` to `metrics`; whether it is the best so far."""
         if not self._validation:
             return False
-        leave_if_asked = partial(self._leave_if_asked, rng_tensors(self._device))
+        leave_if_asked = partial(self._leave_if_asked, rng_tensors(self._learner.device))
         with self._stepper.average.in_the_model():
             metrics |= self._validation.measure(leave_if_asked)
         loss = metrics["validation_loss"]
@@ -258,47 +202,30 @@ class Engine:
             self._progress.best = Best(self._progress.step, loss, self._checkpoints.uri_of(self._progress.step))
         return improved
 
+    def _passes_unless_asked(self, samples: Sequence[Sample]) -> Iterator[Batch]:
+        """Passes for objectives, who may have many of them: the run can be asked to stop before each."""
+        for batch in self._batches.passes(samples):
+            self._leave_if_asked(rng_tensors(self._learner.device))
+            yield batch
+
     def _leave_if_asked(self, rng: Mapping[str, torch.Tensor]) -> None:
         """Between two forward passes. What was done since the last optimizer step is dropped and will be done again;
         `rng` is what the random generators were then."""
-        if not self._world.any(self._report.should_stop()):
+        if not self._learner.world.any(self._report.should_stop()):
             return
-        if self._saved_step != self._progress.step:
+        if self._keeper.saved_step != self._progress.step:
             self._save(rng)
         self._checkpoints.wait()
         raise PreemptedError(f"asked to stop; the run goes on from step {self._progress.step}")
 
     def _save(self, rng: Mapping[str, torch.Tensor]) -> None:
         step = self._progress.step
-        snapshot = Snapshot(
-            progress=self._progress,
-            weights=self._stepper.average.raw_weights() or self._strategy.weights(),
-            optimizer=self._strategy.optimizer_tensors(),
-            rng=self._world.gather_states(rng),
-            environment=self._environment,
-            control=self._control.tensors(),
-            step=self._stepper.tensors(),
-        )
-        stalled = self._checkpoints.save(snapshot, self._sampler.position(step))
+        stalled = self._keeper.save(self._progress, self._batches.position(step), rng)
         self._report.metrics(step, {"checkpoint_stall_seconds": stalled})
-        self._saved_step = step
-
-    def _restore_best(self) -> None:
-        self._model.eval()
-        best = self._progress.best
-        if best is not None and best.step != self._progress.step:
-            try:
-                snapshot = self._checkpoints.load(best.checkpoint_uri)
-                self._strategy.load_weights(snapshot.weights)
-                self._stepper.load_average(snapshot.step)
-            except ArtifactError as error:
-                _log.error("the best weights, of step %d, are lost; the last ones are taken: %s", best.step, error)
-                self._progress.best = None
-        self._stepper.average.keep()
 
     def _due(self, every: int) -> bool:
         """Whether this step is one of every `every`, or the last."""
-        return self._progress.step % every == 0 or self._progress.step == self._num_steps
+        return self._progress.step % every == 0 or self._progress.step == self._batches.num_steps
 
     def _out_of_patience(self) -> bool:
         patience = self._spec.early_stopping_patience

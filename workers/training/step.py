@@ -6,16 +6,12 @@ from dataclasses import dataclass
 
 import torch
 from peft.helpers import disable_input_dtype_casting
-from torch import nn
 
 from luthier.spec import TrainingSpec
 from workers.training.average import Average
-from workers.training.distributed.strategies.base import Strategy
-from workers.training.distributed.world import World
 from workers.training.guards import check_learning, fits_into_memory
+from workers.training.learner import Learner
 from workers.training.loss_scale import LossScale
-from workers.training.methods.base import Control
-from workers.training.objectives import Objective
 from workers.training.optimizers import make_optimizer
 from workers.training.packing import Batch
 from workers.training.schedule import learning_rate
@@ -33,38 +29,28 @@ class Taken:
 
 
 class Stepper:
-    """Model, optimizer and objective of a run."""
+    """Optimizer, loss scale and average of a run's weights."""
 
-    def __init__(
-        self,
-        model: nn.Module,
-        parameters: Mapping[str, nn.Parameter],
-        objective: Objective,
-        control: Control,
-        spec: TrainingSpec,
-        compute: torch.dtype,
-        *,
-        world: World,
-        strategy: Strategy,
-        idle: Batch,
-    ) -> None:
+    def __init__(self, learner: Learner, spec: TrainingSpec, idle: Batch) -> None:
         """
-        `parameters` are those of `model` that are trained, by name. `idle` is what a rank computes, for nothing, in a
-        round in which it has no batch and the `strategy` does not let it rest.
+        Args:
+            learner: whose weights move.
+            spec: the job's `training` section.
+            idle: what a rank computes, for nothing, in a round in which it has no batch and the strategy does not let
+                it rest.
         """
-        self._model = model
-        self._parameters = parameters
-        self._objective = objective
-        self._control = control
+        self._model = learner.model
+        self._objective = learner.objective
+        self._control = learner.control
         self._spec = spec
-        self._compute = compute
-        self._world = world
-        self._strategy = strategy
+        self._compute = learner.compute
+        self._world = learner.world
+        self._strategy = learner.strategy
         self._idle = idle
-        self._optimizer = make_optimizer(parameters, spec, control.rate_ratios)
-        strategy.attach(model, parameters, self._optimizer, spec.max_grad_norm)
-        self.average = Average(parameters, spec.ema_decay)
-        self._scale = LossScale(compute, next(iter(parameters.values())).device)
+        self._optimizer = make_optimizer(learner.parameters, spec, learner.control.rate_ratios)
+        self._strategy.attach(learner.model, learner.parameters, self._optimizer, spec.max_grad_norm)
+        self.average = Average(learner.parameters, spec.ema_decay)
+        self._scale = LossScale(learner.compute, learner.device)
 
     def take(
         self,

@@ -5,39 +5,26 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 import torch
-from torch import nn
 
-from workers.training.distributed.strategies.base import Strategy
-from workers.training.distributed.world import World
 from workers.training.guards import fits_into_memory
-from workers.training.objectives import Objective
+from workers.training.learner import Learner
 from workers.training.packing import Batch
 
 
 class Validation:
     """The validation samples of a run, in batches as large as those of training."""
 
-    def __init__(
-        self,
-        model: nn.Module,
-        objective: Objective,
-        batches: Sequence[Batch],
-        compute: torch.dtype,
-        *,
-        world: World,
-        strategy: Strategy,
-        idle: Batch,
-    ) -> None:
+    def __init__(self, learner: Learner, batches: Sequence[Batch], idle: Batch) -> None:
         """`batches` are those of all ranks, without samples that weigh nothing; `idle` is that of `Stepper`."""
-        self._model = model
-        self._objective = objective
-        self._compute = compute
-        self._strategy = strategy
-        self._world = world
+        self._model = learner.model
+        self._objective = learner.objective
+        self._compute = learner.compute
+        self._strategy = learner.strategy
+        self._world = learner.world
         self._idle = idle
         self._samples = [sample for batch in batches for sample in batch.samples]
-        own: list[Batch | None] = [*batches[world.rank :: world.size]]
-        self._rounds = own + [None] * (math.ceil(len(batches) / world.size) - len(own))
+        own: list[Batch | None] = [*batches[self._world.rank :: self._world.size]]
+        self._rounds = own + [None] * (math.ceil(len(batches) / self._world.size) - len(own))
 
     def __bool__(self) -> bool:
         """Whether there is anything to look at."""
