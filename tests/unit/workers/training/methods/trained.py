@@ -1,8 +1,9 @@
 """Trains by a row of the matrix as the train stage does, and reads back what that leaves as a stranger would."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from peft import PeftModel
@@ -57,8 +58,13 @@ def engine_of(
     compute: torch.dtype = torch.float32,
     earlier: Sequence[Checkpoint] = (),
     fence: int = 1,
+    training: Mapping[str, Any] = TRAINING,
+    **learned: Any,
 ) -> Engine:
-    """An engine for a model from `adapt`, which goes on from the newest of `earlier`."""
+    """An engine for a model from `adapt`, which goes on from the newest of `earlier`.
+
+    `learned` are objective and rows as `make_engine` takes them; supervised fine-tuning by default.
+    """
     method, section = METHODS[row.section["type"]], section_of(row)
     engine, _ = make_engine(
         folder,
@@ -68,9 +74,8 @@ def engine_of(
         earlier=earlier,
         fence=fence,
         make_control=lambda num_steps: method.control(model, section, num_steps),
-        **TRAINING,
-        learning_rate=row.learning_rate,
-        **row.training,
+        **learned,
+        **{**training, "learning_rate": row.learning_rate, **row.training},
     )
     return engine
 
