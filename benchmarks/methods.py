@@ -1,26 +1,36 @@
 """Every method on the tickets example: what it trains, what it needs, how quick it is and how good it gets.
 
 One row per method: trainable parameters, peak memory of the runner, tokens a second, validation loss, exact match on
-the test split. Everything else is the example's job file: model, data, epochs, seed. Learning rates are the ones that
-the literature suggests for the method, chosen once and not by looking at the test split.
+the test split. Everything else is the example's job file (model, data, seed) with one epoch instead of two. Learning
+rates are the ones that the literature suggests for the method, chosen once and not by looking at the test split.
 
-Each row is written to --results as soon as it is known, and a row that is there is not measured again: all of them take
-more than an hour on two cores. A table goes to stderr, and with --markdown the rows of `docs/methods.md` to stdout.
-Speed means something only on a machine that does nothing else.
+Two measurements, each resumable, for a row that is in its file is not measured again:
+
+- `quality` trains and evaluates each method. All of them take more than an hour on two cores; other work on the
+  machine makes it longer and changes nothing else.
+- `speed` trains every method for a few steps, in rounds, and wants a machine that does nothing else. Its figure is the
+  median over the steps of all rounds, each round's first step left out.
+
+`table` prints both as the rows of `docs/methods.md`.
 """
 
 import argparse
 import json
 import os
+import shutil
+import statistics
 import sys
 import tempfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from support.figures import table
 from support.stages import run_stage
 
 from luthier.spec import load_job_file
+from luthier.v1.stage_pb2 import StageOutputs
+
+Measure = Callable[[dict[str, Any], StageOutputs, Path], dict[str, Any]]
 
 TICKETS = Path(__file__).parents[1] / "examples" / "tickets" / "job.yaml"
 _LORA = {"r": 16, "lora_alpha": 32.0}
@@ -43,71 +53,94 @@ METHODS: dict[str, tuple[dict[str, Any], float]] = {
     "hft": ({"type": "hft"}, 5e-5),
     "full": ({"type": "full"}, 5e-5),
 }
-COLUMNS = ("method", "trainable", "peak_mib", "tokens_per_second", "validation_loss", "exact_match")
+_SPEED_STEPS = 5
 
 
 def main() -> int:
-    """Measures the rows that are missing; 1 when one of them fails."""
+    """Measures what is missing, or prints it; 1 when a method fails."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("quality", "speed", "table"))
     parser.add_argument("--only", nargs="+", choices=METHODS, default=list(METHODS))
-    parser.add_argument(
-        "--results", type=Path, default=Path("build") / "methods.jsonl", help="rows, one JSON object each"
-    )
-    parser.add_argument(
-        "--max-steps", type=int, help="optimizer steps instead of the example's epochs, to try things out"
-    )
-    parser.add_argument("--markdown", action="store_true", help="print a table for the documentation")
+    parser.add_argument("--results", type=Path, default=Path("build") / "methods", help="folder of the measured rows")
+    parser.add_argument("--rounds", type=int, default=2, help="of `speed`")
     arguments = parser.parse_args()
-    arguments.results.parent.mkdir(parents=True, exist_ok=True)
-    rows = {row["method"]: row for row in read_rows(arguments.results)}
-    failed = []
+    arguments.results.mkdir(parents=True, exist_ok=True)
+    if arguments.what == "table":
+        print(markdown(arguments.results))
+        return 0
     with tempfile.TemporaryDirectory(prefix="luthier-methods-") as scratch:
-        missing = [name for name in arguments.only if name not in rows]
-        job = load_job_file(TICKETS).model_dump(mode="json")
-        dataset = run_stage("preprocess", job, Path(scratch) / "preprocess") if missing else None
-        for name in missing:
-            assert dataset is not None
-            try:
-                rows[name] = measure(name, job, dataset.outputs, Path(scratch) / name, arguments.max_steps)
-            except RuntimeError as error:
-                failed.append(name)
-                print(f"{name}: {error}", file=sys.stderr)
-                continue
-            with arguments.results.open("a") as stream:
-                stream.write(json.dumps(rows[name]) + "\n")
-            print(json.dumps(rows[name]), file=sys.stderr, flush=True)
-    shown = [{column: rows[name][column] for column in COLUMNS} for name in METHODS if name in rows]
-    print(table(shown), file=sys.stderr)
-    if arguments.markdown:
-        print(markdown(shown))
-    return 1 if failed else 0
+        bench = Bench(Path(scratch), arguments.results / f"{arguments.what}.jsonl")
+        if arguments.what == "quality":
+            bench.run(quality, arguments.only, rounds=1)
+        else:
+            bench.run(speed, arguments.only, rounds=arguments.rounds)
+    return 1 if bench.failed else 0
 
 
-def measure(name: str, job: dict[str, Any], dataset: Any, folder: Path, max_steps: int | None) -> dict[str, Any]:
-    """One row: trains, and evaluates on the test split."""
-    section, rate = METHODS[name]
-    training = {**job["training"], "learning_rate": rate, "max_steps": max_steps}
-    # Without the sections that not every method can follow: nothing is exported here.
-    kept = {key: value for key, value in job.items() if key not in ("export", "deploy")}
-    spec = {**kept, "method": section, "training": training}
+class Bench:
+    """Measures methods one after the other and keeps their rows."""
+
+    def __init__(self, scratch: Path, results: Path) -> None:
+        self._scratch = scratch
+        self._results = results
+        self._job = load_job_file(TICKETS).model_dump(mode="json")
+        self._dataset = run_stage("preprocess", self._job, scratch / "preprocess").outputs
+        self.failed: list[str] = []
+
+    def run(self, measure: Measure, methods: Sequence[str], *, rounds: int) -> None:
+        """All `methods` once in each round; rows that are there already are left as they are."""
+        known = {(row["method"], row["round"]) for row in read_rows(self._results)}
+        for number in range(rounds):
+            for name in methods:
+                if (name, number) not in known and name not in self.failed:
+                    self._measure(measure, name, number)
+
+    def _measure(self, measure: Measure, name: str, number: int) -> None:
+        folder = self._scratch / f"{name}-{number}"
+        try:
+            row = {"method": name, "round": number, **measure(self._spec(name), self._dataset, folder)}
+        except RuntimeError as error:
+            self.failed.append(name)
+            print(f"{name}: {error}", file=sys.stderr)
+            return
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+        row["load_average"] = round(os.getloadavg()[0], 2)
+        with self._results.open("a") as stream:
+            stream.write(json.dumps(row) + "\n")
+        print(json.dumps(row), file=sys.stderr, flush=True)
+
+    def _spec(self, name: str) -> dict[str, Any]:
+        """The example's job with this method, without the sections that not every method can follow."""
+        section, rate = METHODS[name]
+        kept = {key: value for key, value in self._job.items() if key not in ("export", "deploy")}
+        training = {**self._job["training"], "learning_rate": rate, "num_train_epochs": 1.0}
+        return {**kept, "method": section, "training": training}
+
+
+def quality(spec: dict[str, Any], dataset: StageOutputs, folder: Path) -> dict[str, Any]:
+    """Trains, and evaluates on the test split."""
     trained = run_stage("train", spec, folder / "train", {"preprocess": dataset})
-    inputs = {"preprocess": dataset, "train": trained.outputs}
-    evaluated = run_stage("evaluate", spec, folder / "evaluate", inputs)
+    evaluated = run_stage("evaluate", spec, folder / "evaluate", {"preprocess": dataset, "train": trained.outputs})
     metrics = evaluated.outputs.metrics
     return {
-        "method": name,
-        "section": section,
-        "learning_rate": rate,
+        "learning_rate": spec["training"]["learning_rate"],
         "trainable": trained.result["num_trainable_parameters"],
         "peak_mib": trained.peak_bytes >> 20,
-        "tokens_per_second": round(trained.result["tokens_per_second"], 1),
         "validation_loss": round(trained.result["best_validation_loss"], 4),
         "exact_match": round(metrics["exact_match_tuned"], 3),
         "exact_match_base": round(metrics["exact_match_base"], 3),
         "num_steps": trained.result["num_steps"],
         "precision": trained.result["precision"],
-        "load_average": round(os.getloadavg()[0], 2),
     }
+
+
+def speed(spec: dict[str, Any], dataset: StageOutputs, folder: Path) -> dict[str, Any]:
+    """Trains for a few steps without validation."""
+    training = {**spec["training"], "max_steps": _SPEED_STEPS, "eval_steps": _SPEED_STEPS}
+    trained = run_stage("train", {**spec, "training": training}, folder, {"preprocess": dataset})
+    lines = (Path(trained.outputs.artifact.uri) / "metrics.jsonl").read_text().splitlines()
+    return {"tokens_per_second": [round(json.loads(line)["tokens_per_second"], 1) for line in lines[1:]]}
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
@@ -115,14 +148,19 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
-def markdown(rows: list[dict[str, Any]]) -> str:
-    """A table of the rows."""
+def markdown(results: Path) -> str:
+    """A table of all rows that are in `results`."""
+    rows = {row["method"]: row for row in read_rows(results / "quality.jsonl")}
+    speeds: dict[str, list[float]] = {}
+    for row in read_rows(results / "speed.jsonl"):
+        speeds.setdefault(row["method"], []).extend(row["tokens_per_second"])
     lines = ["| Method | Trained parameters | Peak memory, MiB | Tokens/s | Validation loss | Exact match |"]
     lines.append("|---|---:|---:|---:|---:|---:|")
-    lines += [
-        f"| {' | '.join(f'{value:,}' if isinstance(value, int) else str(value) for value in row.values())} |"
-        for row in rows
-    ]
+    for name in METHODS:
+        if name in rows:
+            row, rate = rows[name], f"{statistics.median(speeds[name]):,.0f}" if name in speeds else ""
+            figures = f"{row['trainable']:,} | {row['peak_mib']:,} | {rate} | {row['validation_loss']:.3f}"
+            lines.append(f"| {name} | {figures} | {row['exact_match']:.3f} |")
     return "\n".join(lines)
 
 
