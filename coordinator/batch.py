@@ -27,6 +27,7 @@ from coordinator.commands.claims import (
 from coordinator.facts import Completed, Failed
 from coordinator.job_store import JobStore, JobTransaction
 from coordinator.lifecycle import StageState
+from coordinator.seating import culprit, members_of, sit
 from coordinator.store.render import stage_message
 from coordinator.store.tables import StageRow, WorkerRow, WorkerState
 from coordinator.terms import Terms
@@ -147,9 +148,12 @@ class _Batch:
         one.is_new = one.row.state is StageState.RUNNING
         try:
             if isinstance(call, Complete):
+                helpers = members_of(one.row)
                 one.change.advance(one.row, Completed(call.fence, call.outputs))
+                one.change.credit(helpers)
             else:
-                one.change.advance(one.row, Failed(call.fence, call.failure))
+                whose = culprit(one.row, one.row.worker_id, call.failure)
+                one.change.advance(one.row, Failed(call.fence, call.failure, whose))
         except LuthierError as error:
             self.outcomes[one.number] = error
             return False
@@ -157,10 +161,7 @@ class _Batch:
 
     def _num_fences(self, ended: Sequence[_Open], claims: Sequence[_Open]) -> int:
         """How many attempts may begin."""
-        num_fences = 0
-        for one in claims:
-            asked = one.row, self._claim(one).worker_id, self._claim(one).request_id
-            num_fences += may_win(*asked) and not is_repeat(*asked)
+        num_fences = sum(one.row.state is StageState.QUEUED for one in claims)
         for one in ended:
             call = self._calls[one.number]
             num_fences += one.is_new and isinstance(call, Complete) and bool(call.request_id and one.change.ready())
@@ -177,7 +178,7 @@ class _Batch:
         if call.request_id and worker is not None:
             following = self._following(one, call, worker, fences)
             if following is not None:
-                answer.next.CopyFrom(await self._assignment(one.change, following))
+                answer.next.CopyFrom(await self._assignment(one.change, following, call.worker_id))
         self.outcomes[one.number] = answer
 
     def _following(self, one: _Open, call: Complete, worker: WorkerRow, fences: Iterator[int]) -> StageRow | None:
@@ -197,12 +198,16 @@ class _Batch:
             if not may_win(row, call.worker_id, call.request_id) or not is_rested(row, change.moment):
                 self.outcomes[one.number] = ClaimStageResponse()
                 return
-            is_for_others = is_avoided(row, call.worker_id, change.moment) and await self._others_can(row, call)
+            is_avoiding = row.state is StageState.QUEUED and is_avoided(row, call.worker_id, change.moment)
+            is_for_others = is_avoiding and await self._others_can(row, call)
             if is_for_others or self._is_turned_away(locked.get(call.worker_id), change):
                 self.outcomes[one.number] = ClaimStageResponse(try_elsewhere=True)
                 return
-            take(change, row, call.worker_id, call.request_id, next(fences), self._terms)
-        self.outcomes[one.number] = ClaimStageResponse(assignment=await self._assignment(change, row))
+            if row.state is StageState.QUEUED:
+                take(change, row, call.worker_id, call.request_id, next(fences), self._terms)
+            else:
+                sit(change, row, call.worker_id, call.request_id, self._terms)
+        self.outcomes[one.number] = ClaimStageResponse(assignment=await self._assignment(change, row, call.worker_id))
 
     async def _others_can(self, row: StageRow, call: Claim) -> bool:
         others: Collection[WorkerRow] = await self._transaction.list_ready_workers()
@@ -217,6 +222,6 @@ class _Batch:
         quarantine.begin_probe(worker, change.moment, self._terms.quarantine)
         return False
 
-    async def _assignment(self, change: JobChange, row: StageRow) -> StageAssignment:
+    async def _assignment(self, change: JobChange, row: StageRow, worker_id: str) -> StageAssignment:
         checkpoints = await self._transaction.list_checkpoints(row.stage_id) if row.attempt > 1 else []
-        return assignment_of(change, row, checkpoints, self._terms.artifacts)
+        return assignment_of(change, row, checkpoints, self._terms.artifacts, worker_id)

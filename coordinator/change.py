@@ -57,6 +57,8 @@ class JobChange:
         """The stages as the lifecycle knows them; always what the rows say."""
         self._facts: list[Message] = []
         self._wake_ups: list[StageRow] = []
+        self._calls: list[StageRow] = []
+        """Stages that look for members, once for each that they need."""
 
     def stage(self, stage_id: str) -> StageRow:
         """The row of one of the job's stages."""
@@ -109,6 +111,10 @@ class JobChange:
         """Stages that became claimable in this very change and that nobody has taken since."""
         return [row for row in self._wake_ups if row.state is StageState.QUEUED]
 
+    def wanted(self) -> list[StageRow]:
+        """Stages that workers are told of: those that are ready, and those that look for members, once for each."""
+        return [*self.ready(), *(row for row in self._calls if row.state is StageState.RUNNING)]
+
     def emit(self, fact: Message) -> None:
         """Adds an event; `fact` is one of the messages in the event's oneof."""
         self._facts.append(fact)
@@ -120,6 +126,14 @@ class JobChange:
             return
         row.wake_time = self.moment + OVERLOOKED_AFTER
         self._wake_ups.append(row)
+
+    def call_members(self, row: StageRow, num_members: int) -> None:
+        """Has the workers told that a RUNNING stage has so many free seats."""
+        self._calls += [row] * num_members
+
+    def credit(self, worker_ids: Iterable[str]) -> None:
+        """Counts a success for workers that shared an attempt with the one that claimed it."""
+        self.judgements += [(worker_id, True) for worker_id in worker_ids]
 
     def settle(self) -> None:
         """Draws the consequences for the other stages and for the job. Asking twice is safe."""
@@ -144,7 +158,7 @@ class JobChange:
 
     def messages(self, first_sequence: int) -> list[OutboxMessage]:
         """Wake-ups and events for the outbox; the events are numbered from `first_sequence` on."""
-        wake_ups = [stage_ready_message(self.job, row, self.moment, self.make_id("wake")) for row in self.ready()]
+        wake_ups = [stage_ready_message(self.job, row, self.moment, self.make_id("wake")) for row in self.wanted()]
         events = [
             event_message(self.job, fact, sequence, self.moment, self.make_id("evt"))
             for sequence, fact in enumerate(self._facts, start=first_sequence)
@@ -154,7 +168,7 @@ class JobChange:
     @property
     def is_silent(self) -> bool:
         """Whether nobody needs to hear of it."""
-        return not self._facts and not self._wake_ups
+        return not self._facts and not self._wake_ups and not self._calls
 
     def _advance_all(self, found: Iterable[tuple[Stage, Fact]]) -> None:
         for stage, fact in found:
@@ -179,6 +193,7 @@ class JobChange:
         if after.state in TERMINAL:
             present["finished_time"] = self.moment
         present["lease_until"] = present["claimable_time"] = present["wake_time"] = None
+        present["gang"] = present["gang_time"] = None
 
 
 def stage_of(row: StageRow) -> Stage:

@@ -36,6 +36,8 @@ class Failed:
 
     fence: int
     failure: Failure
+    worker_id: str | None = None
+    """Whom it counts against: None: the worker that claimed the stage; empty: nobody."""
 
 
 @dataclass(frozen=True)

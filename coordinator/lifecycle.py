@@ -177,15 +177,16 @@ def _compare(stage: Stage, fact: Completed) -> Step:
 def _end_try(stage: Stage, fact: Failed) -> Step:
     """A try left nothing: the stage is tried again, held back, or has failed for good."""
     rule = rule_of(fact.failure.failure_class)
+    culprit = stage.worker_id if fact.worker_id is None else fact.worker_id
     ended = replace(
         stage,
         num_counted=stage.num_counted + int(rule.budget is Budget.ATTEMPTS),
         num_waits=stage.num_waits + int(rule.budget is Budget.WAITS),
         refit=stage.refit + int(rule.is_refitted),
-        avoid_worker_id=stage.worker_id if rule.is_tried_elsewhere else "",
+        avoid_worker_id=culprit if rule.is_tried_elsewhere else "",
         failure=fact.failure,
     )
-    blame = (Blame(stage.worker_id),) if rule.is_blamed else ()
+    blame = (Blame(culprit),) if rule.is_blamed and culprit else ()
     if not rule.is_retried:
         after, effects = _fail(ended, fact.failure)
     elif (spent := _spent(ended, rule.budget)) is not None:
@@ -195,7 +196,9 @@ def _end_try(stage: Stage, fact: Failed) -> Step:
         after, effects = _fail(ended, failure)
     else:
         num_ended = ended.num_waits if rule.budget is Budget.WAITS else ended.num_counted
-        after, effects = _try_again(ended, fact.failure, rule.delay_seconds(num_ended))
+        after, effects = _try_again(
+            ended, fact.failure, rule.delay_seconds(num_ended, f"{stage.stage_id}/{stage.attempt}")
+        )
     return after, (*effects, *blame)
 
 

@@ -1,7 +1,8 @@
 """The guarantee behind the bus: looks for what time alone has changed and turns it into the same facts.
 
-Expired leases, attempts without progress, back-offs that are over, wake-ups that nobody followed, jobs that nothing
-would move any more, workers that fell silent. Runs in every coordinator; a job that another one works on is skipped.
+Expired leases, attempts without progress, gangs that wait or have lost a member, back-offs that are over, wake-ups that
+nobody followed, jobs that nothing would move any more, workers that fell silent. Runs in every coordinator; a job that
+another one works on is skipped.
 """
 
 import asyncio
@@ -12,6 +13,7 @@ from coordinator.apply import finish, judge_workers
 from coordinator.facts import Fact, Failed, LeaseExpired, Overlooked
 from coordinator.job_store import JobStore
 from coordinator.lifecycle import StageState
+from coordinator.seating import tend
 from coordinator.store.engine import DATABASE_DOWN, OUR_FAULTS
 from coordinator.store.tables import StageRow
 from coordinator.terms import Terms
@@ -75,6 +77,7 @@ class Reconciler:
             for row in change.stages:
                 fact = overdue_fact(row, change.moment)
                 if fact is None:
+                    tend(change, row)
                     continue
                 level = logging.INFO if isinstance(fact, Overlooked) else logging.WARNING
                 log.log(level, "job %s, stage %s, attempt %d: %s", job_id, row.name, row.attempt, type(fact).__name__)
@@ -103,6 +106,10 @@ def overdue_fact(row: StageRow, moment: datetime) -> Fact | None:
         return None
     if row.lease_until < moment:
         return LeaseExpired(row.fence)
+    if row.gang is not None:
+        end = row.gang.end(row.fence, moment)
+        if end is not None or not row.gang.is_formed:
+            return end
     if row.progress_time + timedelta(seconds=row.progress_timeout_seconds) < moment:
         where = (
             f"at {row.progress.message or 'step'} {row.progress.step}" if row.progress is not None else "at the start"

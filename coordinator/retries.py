@@ -1,9 +1,10 @@
 """What follows a failure, by its class: one table, no I/O.
 
-Back-off doubles with every try that used up the same budget. There is no jitter: attempts of one stage never run at
-the same time.
+Back-off doubles with every try that used up the same budget. There is no jitter, because attempts of one stage never
+run at the same time; but for stages that compete for workers, which would come back all together.
 """
 
+import zlib
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -43,9 +44,15 @@ class RetryRule:
     """Whether another worker should have the next try."""
     is_blamed: bool = False
     """Whether it counts against the worker."""
+    is_spread: bool = False
+    """Whether the pause is another one for every try of every stage, from a quarter of the delay to all of it."""
 
-    def delay_seconds(self, num_ended: int) -> float:
-        """Pause after `num_ended` tries that used up this budget, the last one included."""
+    def delay_seconds(self, num_ended: int, name: str = "") -> float:
+        """Pause after `num_ended` tries that used up this budget, the last one included; `name` is the last try's."""
+        share = 0.25 + 0.75 * zlib.crc32(name.encode()) / 2**32 if self.is_spread else 1.0
+        return share * self._longest_delay(num_ended)
+
+    def _longest_delay(self, num_ended: int) -> float:
         num_doublings = num_ended - 1 - int(self.is_first_at_once)
         if num_doublings < 0 and self.is_first_at_once:
             return 0.0
@@ -78,6 +85,14 @@ RETRY_RULES: dict[FailureClass, RetryRule] = {
     FailureClass.FAILURE_CLASS_CANCELLED: _FINAL,
     FailureClass.FAILURE_CLASS_GATE_REFUSED: _FINAL,
     FailureClass.FAILURE_CLASS_UNAVAILABLE: RetryRule(is_retried=True, base_delay_seconds=2.0),
+    FailureClass.FAILURE_CLASS_GANG_INCOMPLETE: RetryRule(
+        is_retried=True,
+        budget=Budget.NONE,
+        base_delay_seconds=10.0,
+        max_delay_seconds=10.0,
+        is_tried_elsewhere=False,
+        is_spread=True,
+    ),
 }
 
 

@@ -77,7 +77,12 @@ async def serve(
     notifications = Notifications(database)
     bus = Bus(settings.nats_url.get_secret_value())
     health = Health(database, bus, SERVICES)
-    terms = Terms(lease=settings.lease, quarantine=settings.quarantine, artifacts=settings.artifacts)
+    terms = Terms(
+        lease=settings.lease,
+        quarantine=settings.quarantine,
+        artifacts=settings.artifacts,
+        gang_wait=settings.gang_wait,
+    )
     server = make_server(
         database,
         notifications,

@@ -14,3 +14,5 @@ class Terms:
     """How long a worker gets nothing after its third failure in a row; doubles with every further one."""
     artifacts: str
     """fsspec URI below which attempts write."""
+    gang_wait: timedelta = timedelta(seconds=30)
+    """How long the workers of a gang wait for those that are missing."""

@@ -82,6 +82,8 @@ class CoordinatorSettings(BusSettings):
     """How long an attempt lives without a heartbeat."""
     quarantine: Duration = timedelta(seconds=60)
     """How long a worker gets nothing after its third failure in a row; doubles with every further one, up to 1 h."""
+    gang_wait: Duration = timedelta(seconds=30)
+    """How long the workers of a gang wait for those that are missing; then they begin, or are set free."""
     reconcile_interval: Duration = timedelta(seconds=2)
     """Pause between two looks for expired leases and lost events; a sixth of the lease if that is shorter."""
     stop_grace: Duration = timedelta(seconds=10)
@@ -137,6 +139,9 @@ class WorkerSettings(BusSettings):
     """Model repository that Triton reads."""
     checkpoint_key: SecretStr = SecretStr("")
     """Key of the HMAC in checkpoint manifests: only checkpoints that we wrote are resumed."""
+    gang_host: str = "127.0.0.1"
+    """Address of this machine for the other workers of a gang. Keep it in a network that only workers reach: what
+    ranks say to each other is neither encrypted nor signed."""
     heartbeat_timeout: Duration = timedelta(seconds=5)
     """Deadline of one call to the coordinator."""
     drain_grace: Duration = timedelta(seconds=30)

@@ -4,6 +4,7 @@ from coordinator.api.requests import Context, id_of
 from coordinator.commands.claims import claim_stage
 from coordinator.commands.dead_letters import record_message_of_worker
 from coordinator.commands.ends import complete_stage, fail_stage
+from coordinator.commands.gangs import leave_gang
 from coordinator.commands.reports import report_stage
 from coordinator.commands.workers import heartbeat, register_worker
 from coordinator.job_store import JobStore
@@ -70,6 +71,13 @@ class WorkerService(WorkerServiceServicer):
         """The failure."""
         stage_id = id_of(request.stage_id, "stage_id")
         return await fail_stage(self._lane, stage_id, request.fence, request.failure)
+
+    async def LeaveGang(self, request: pb.LeaveGangRequest, context: Context) -> pb.LeaveGangResponse:
+        """A seat is given up, or its work is done."""
+        stage_id, worker_id = id_of(request.stage_id, "stage_id"), id_of(request.worker_id, "worker_id")
+        failure = request.failure if request.HasField("failure") else None
+        await leave_gang(self._store, self._terms, stage_id, request.fence, worker_id, failure)
+        return pb.LeaveGangResponse()
 
     async def RecordDeadLetter(
         self, request: pb.RecordDeadLetterRequest, context: Context

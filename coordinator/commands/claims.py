@@ -10,6 +10,7 @@ from coordinator.calls import Carrier, Claim
 from coordinator.change import JobChange
 from coordinator.facts import Claimed
 from coordinator.lifecycle import StageState
+from coordinator.seating import has_seat, may_sit, open_gang, place_of
 from coordinator.store.render import checkpoint_message, stage_message
 from coordinator.store.tables import CheckpointRow, StageRow, WorkerRow, WorkerState
 from coordinator.terms import Terms
@@ -35,10 +36,14 @@ async def claim_stage(carrier: Carrier, stage_id: str, worker_id: str, request_i
 
 
 def take(change: JobChange, row: StageRow, worker_id: str, request_id: str, fence: int, terms: Terms) -> None:
-    """Begins an attempt: the stage is this worker's, and its lease runs from the moment of the change."""
+    """Begins an attempt: the stage is this worker's, and its lease runs from the moment of the change.
+
+    If several workers are to share it, this one leads them and the others are called.
+    """
     change.advance(row, Claimed(worker_id, fence))
     row.claim_request_id = request_id
     row.lease_until = change.moment + terms.lease
+    open_gang(change, row, terms)
 
 
 def can_go_on(worker: WorkerRow, stage: StageRow, moment: datetime) -> bool:
@@ -51,17 +56,22 @@ def can_go_on(worker: WorkerRow, stage: StageRow, moment: datetime) -> bool:
 
 
 def is_repeat(stage: StageRow, worker_id: str, request_id: str) -> bool:
-    """Whether this very claim has won before."""
-    return stage.state is StageState.RUNNING and stage.worker_id == worker_id and stage.claim_request_id == request_id
+    """Whether this very claim has won before, the stage or a seat in its gang."""
+    if stage.state is not StageState.RUNNING:
+        return False
+    is_leader = stage.worker_id == worker_id and stage.claim_request_id == request_id
+    return is_leader or has_seat(stage, worker_id, request_id)
 
 
 def may_win(stage: StageRow, worker_id: str, request_id: str) -> bool:
-    """Whether the stage waits for a worker, or this claim has it already.
+    """Whether the stage waits for a worker, for the first one or for another of its gang, or this claim has it already.
 
     A claim that had it once, and whose attempt has ended, is a late repeat: nobody would run what it gets.
     """
     is_last = (stage.worker_id, stage.claim_request_id) == (worker_id, request_id)
-    return is_repeat(stage, worker_id, request_id) or (stage.state is StageState.QUEUED and not is_last)
+    if stage.state is StageState.QUEUED:
+        return not is_last
+    return is_repeat(stage, worker_id, request_id) or may_sit(stage, worker_id)
 
 
 def is_rested(stage: StageRow, moment: datetime) -> bool:
@@ -101,9 +111,9 @@ def check_can_run(worker: WorkerRow, stage: StageRow) -> None:
 
 
 def assignment_of(
-    change: JobChange, row: StageRow, checkpoints: Sequence[CheckpointRow], artifacts: str
+    change: JobChange, row: StageRow, checkpoints: Sequence[CheckpointRow], artifacts: str, worker_id: str
 ) -> StageAssignment:
-    """Everything that the present attempt of `row` needs to know."""
+    """Everything that `worker_id` needs to know for its part in the present attempt of `row`."""
     job = change.job
     folder = f"{job.project_id}/{job.job_id}/{row.name}/{row.attempt}-{row.fence}"
     assignment = StageAssignment(
@@ -116,6 +126,7 @@ def assignment_of(
         traceparent=job.traceparent,
         model_id=job.model_id or "",
         deployment_id=job.deployment_id or "",
+        gang=place_of(row, worker_id),
     )
     for stage in change.stages:
         if stage.name in row.needs:

@@ -40,12 +40,16 @@ async def fail_stage(carrier: Carrier, stage_id: str, fence: int, failure: Failu
         NotFoundError: there is no such stage.
         ConflictError: the fence is stale, or the stage has succeeded.
     """
-    kept = Failure(
+    return await carrier.carry_out(Fail(stage_id, fence, bounded(failure)))
+
+
+def bounded(failure: Failure) -> Failure:
+    """As much of a failure as is kept."""
+    return Failure(
         failure_class=failure.failure_class,
         message=failure.message[:MAX_MESSAGE_CHARS],
         detail=failure.detail[-MAX_DETAIL_CHARS:],
     )
-    return await carrier.carry_out(Fail(stage_id, fence, kept))
 
 
 def _check_outputs(outputs: StageOutputs) -> None:

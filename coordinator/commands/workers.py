@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from coordinator import quarantine
 from coordinator.job_store import JobStore
 from coordinator.lifecycle import StageState
+from coordinator.seating import meet_at, members_of, place_of, renew_seat
 from coordinator.store.render import worker_message
 from coordinator.store.tables import StageRow, WorkerRow
 from luthier.errors import ConflictError, NotFoundError
@@ -87,27 +88,33 @@ async def _renew(store: JobStore, worker_id: str, pulse: StageHeartbeat, lease: 
         answer = verdict_on(row, worker_id, pulse.fence)
         verdict = StageVerdict(stage_id=pulse.stage_id, verdict=answer)
         if row is not None and answer in RENEWING:
-            if renew(row, pulse, await transaction.now(), lease):
+            moment = await transaction.now()
+            if row.worker_id != worker_id:
+                renew_seat(row, worker_id, moment, lease)
+            elif renew(row, pulse, moment, lease):
                 await transaction.announce_progress(await transaction.find_project_of_job(row.job_id), row.job_id)
-            assert row.lease_until is not None, "it was just renewed"
-            verdict.lease_until.FromDatetime(row.lease_until)
+            verdict.lease_until.FromDatetime(moment + lease)
+            if (place := place_of(row, worker_id)) is not None:
+                verdict.gang.CopyFrom(place)
         return verdict
 
 
 def verdict_on(row: StageRow | None, worker_id: str, fence: int) -> StageVerdict.Verdict:
     """What a worker has to do with the attempt that it holds by `fence`."""
-    if row is None or row.fence != fence or row.worker_id != worker_id:
+    if row is None or row.fence != fence or worker_id not in (row.worker_id, *members_of(row)):
         return StageVerdict.VERDICT_LOST_LEASE
     if row.state is StageState.CANCELLED:
         return StageVerdict.VERDICT_CANCEL
     if row.state is not StageState.RUNNING:
         return StageVerdict.VERDICT_LOST_LEASE
-    return StageVerdict.VERDICT_PAUSE if row.pause_requested else StageVerdict.VERDICT_OK
+    must_stop = row.pause_requested or (row.gang is not None and row.gang.is_leaving)
+    return StageVerdict.VERDICT_PAUSE if must_stop else StageVerdict.VERDICT_OK
 
 
 def renew(row: StageRow, pulse: StageHeartbeat, moment: datetime, lease: timedelta) -> bool:
     """Lets the attempt live for another lease; whether there is progress to show."""
     row.lease_until = moment + lease
+    meet_at(row, pulse.address, moment)
     if not pulse.HasField("progress") or row.progress == pulse.progress:
         return False
     if _moved(row.progress, pulse.progress):

@@ -268,6 +268,7 @@ class PostgresTransaction:
                 and_(col(StageRow.state) == StageState.RUNNING, col(StageRow.lease_until) < clock),
                 and_(col(StageRow.state) == StageState.RUNNING, col(StageRow.progress_time) + patience < clock),
                 and_(col(StageRow.state) == StageState.QUEUED, col(StageRow.wake_time) <= clock, ~untold),
+                and_(col(StageRow.state) == StageState.RUNNING, col(StageRow.gang_time) <= clock),
             )
         )
         alive = exists().where(
@@ -348,7 +349,7 @@ class PostgresTransaction:
 
     async def _tell(self, project_id: str, changes: Sequence[JobChange]) -> None:
         """Numbers the events of one project's changes, writes all messages, and notifies who waits for them."""
-        channel = WAKE_UPS_CHANNEL if any(change.ready() for change in changes) else EVENTS_CHANNEL
+        channel = WAKE_UPS_CHANNEL if any(change.wanted() for change in changes) else EVENTS_CHANNEL
         payload = payload_of(project_id, *(change.job.job_id for change in changes))
         num_events = sum(change.num_events for change in changes)
         # Without events it notifies all the same.

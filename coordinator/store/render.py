@@ -77,6 +77,7 @@ def stage_message(stage: StageRow) -> Stage:
         outputs=stage.outputs,
         refit=stage.refit,
         pause_requested=stage.pause_requested,
+        member_ids=[] if stage.gang is None else [seat.worker_id for seat in stage.gang.seats],
     )
 
 

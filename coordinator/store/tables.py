@@ -11,9 +11,10 @@ from sqlalchemy import BigInteger, Column, ForeignKeyConstraint, Identity, Index
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlmodel import Field, SQLModel
 
+from coordinator.gang import Gang
 from coordinator.graph import JobState
 from coordinator.lifecycle import StageState
-from coordinator.store.types import Id, Moment, ProtoJson, StateText
+from coordinator.store.types import DataclassJson, Id, Moment, ProtoJson, StateText
 from luthier.v1.failure_pb2 import Failure
 from luthier.v1.stage_pb2 import Progress, StageOutputs
 from luthier.v1.worker_pb2 import WorkerCapabilities
@@ -113,6 +114,7 @@ class StageRow(_Row, table=True):
         UniqueConstraint("job_id", "name"),
         Index("stage_leased", "lease_until", postgresql_where=text("state = 'RUNNING'")),
         Index("stage_waiting", "wake_time", postgresql_where=text("state = 'QUEUED'")),
+        Index("stage_shared", "gang_time", postgresql_where=text("gang_time IS NOT NULL")),
     )
 
     stage_id: str = Field(primary_key=True, sa_type=Id)
@@ -150,6 +152,14 @@ class StageRow(_Row, table=True):
     pause_requested: bool = Field(default=False, sa_column_kwargs={"server_default": text("false")})
     avoid_worker_id: str = Field(default="", sa_type=Id, sa_column_kwargs={"server_default": text("''")})
     """Worker of the last attempt that failed; others go first."""
+    num_workers: int = Field(default=1, sa_column_kwargs={"server_default": text("1")})
+    """How many workers should share an attempt."""
+    min_workers: int = Field(default=1, sa_column_kwargs={"server_default": text("1")})
+    """How many of them are enough."""
+    gang: Gang | None = Field(default=None, sa_type=DataclassJson(Gang))
+    """Those that share the present attempt; NULL where one worker has it alone."""
+    gang_time: datetime | None = Field(default=None, sa_type=Moment)
+    """When time alone changes something about the gang."""
 
 
 class CheckpointRow(_Row, table=True):

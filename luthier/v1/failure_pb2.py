@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18luthier/v1/failure.proto\x12\nluthier.v1\"[\n\x07\x46\x61ilure\x12/\n\rfailure_class\x18\x01 \x01(\x0e\x32\x18.luthier.v1.FailureClass\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x03 \x01(\t*\xf0\x02\n\x0c\x46\x61ilureClass\x12\x1d\n\x19\x46\x41ILURE_CLASS_UNSPECIFIED\x10\x00\x12\x18\n\x14\x46\x41ILURE_CLASS_CONFIG\x10\x01\x12\x16\n\x12\x46\x41ILURE_CLASS_DATA\x10\x02\x12\x1f\n\x1b\x46\x41ILURE_CLASS_OUT_OF_MEMORY\x10\x03\x12\x1a\n\x16\x46\x41ILURE_CLASS_DIVERGED\x10\x04\x12\x1e\n\x1a\x46\x41ILURE_CLASS_STORAGE_FULL\x10\x05\x12\x1b\n\x17\x46\x41ILURE_CLASS_PREEMPTED\x10\x06\x12\x1d\n\x19\x46\x41ILURE_CLASS_LOST_WORKER\x10\x07\x12\x1a\n\x16\x46\x41ILURE_CLASS_INTERNAL\x10\x08\x12\x1b\n\x17\x46\x41ILURE_CLASS_CANCELLED\x10\t\x12\x1e\n\x1a\x46\x41ILURE_CLASS_GATE_REFUSED\x10\n\x12\x1d\n\x19\x46\x41ILURE_CLASS_UNAVAILABLE\x10\x0b\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18luthier/v1/failure.proto\x12\nluthier.v1\"[\n\x07\x46\x61ilure\x12/\n\rfailure_class\x18\x01 \x01(\x0e\x32\x18.luthier.v1.FailureClass\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x03 \x01(\t*\x93\x03\n\x0c\x46\x61ilureClass\x12\x1d\n\x19\x46\x41ILURE_CLASS_UNSPECIFIED\x10\x00\x12\x18\n\x14\x46\x41ILURE_CLASS_CONFIG\x10\x01\x12\x16\n\x12\x46\x41ILURE_CLASS_DATA\x10\x02\x12\x1f\n\x1b\x46\x41ILURE_CLASS_OUT_OF_MEMORY\x10\x03\x12\x1a\n\x16\x46\x41ILURE_CLASS_DIVERGED\x10\x04\x12\x1e\n\x1a\x46\x41ILURE_CLASS_STORAGE_FULL\x10\x05\x12\x1b\n\x17\x46\x41ILURE_CLASS_PREEMPTED\x10\x06\x12\x1d\n\x19\x46\x41ILURE_CLASS_LOST_WORKER\x10\x07\x12\x1a\n\x16\x46\x41ILURE_CLASS_INTERNAL\x10\x08\x12\x1b\n\x17\x46\x41ILURE_CLASS_CANCELLED\x10\t\x12\x1e\n\x1a\x46\x41ILURE_CLASS_GATE_REFUSED\x10\n\x12\x1d\n\x19\x46\x41ILURE_CLASS_UNAVAILABLE\x10\x0b\x12!\n\x1d\x46\x41ILURE_CLASS_GANG_INCOMPLETE\x10\x0c\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,7 +32,7 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'luthier.v1.failure_pb2', _g
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_FAILURECLASS']._serialized_start=134
-  _globals['_FAILURECLASS']._serialized_end=502
+  _globals['_FAILURECLASS']._serialized_end=537
   _globals['_FAILURE']._serialized_start=40
   _globals['_FAILURE']._serialized_end=131
 # @@protoc_insertion_point(module_scope)

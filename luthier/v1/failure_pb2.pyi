@@ -19,6 +19,7 @@ class FailureClass(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     FAILURE_CLASS_CANCELLED: _ClassVar[FailureClass]
     FAILURE_CLASS_GATE_REFUSED: _ClassVar[FailureClass]
     FAILURE_CLASS_UNAVAILABLE: _ClassVar[FailureClass]
+    FAILURE_CLASS_GANG_INCOMPLETE: _ClassVar[FailureClass]
 FAILURE_CLASS_UNSPECIFIED: FailureClass
 FAILURE_CLASS_CONFIG: FailureClass
 FAILURE_CLASS_DATA: FailureClass
@@ -31,6 +32,7 @@ FAILURE_CLASS_INTERNAL: FailureClass
 FAILURE_CLASS_CANCELLED: FailureClass
 FAILURE_CLASS_GATE_REFUSED: FailureClass
 FAILURE_CLASS_UNAVAILABLE: FailureClass
+FAILURE_CLASS_GANG_INCOMPLETE: FailureClass
 
 class Failure(_message.Message):
     __slots__ = ("failure_class", "message", "detail")

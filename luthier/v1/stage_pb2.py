@@ -27,7 +27,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from luthier.v1 import failure_pb2 as luthier_dot_v1_dot_failure__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16luthier/v1/stage.proto\x12\nluthier.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18luthier/v1/failure.proto\"\xb6\x05\n\x05Stage\x12\x10\n\x08stage_id\x18\x01 \x01(\t\x12\x0e\n\x06job_id\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x0c\n\x04kind\x18\x04 \x01(\t\x12\x14\n\x0cworker_class\x18\x05 \x01(\t\x12&\n\x05state\x18\x06 \x01(\x0e\x32\x17.luthier.v1.Stage.State\x12\r\n\x05needs\x18\x07 \x03(\t\x12\x0f\n\x07\x61ttempt\x18\x08 \x01(\x05\x12\r\n\x05\x66\x65nce\x18\t \x01(\x03\x12\x11\n\tworker_id\x18\n \x01(\t\x12/\n\x0bqueued_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0cstarted_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rfinished_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\x08progress\x18\x0e \x01(\x0b\x32\x14.luthier.v1.Progress\x12$\n\x07\x66\x61ilure\x18\x0f \x01(\x0b\x32\x13.luthier.v1.Failure\x12)\n\x07outputs\x18\x10 \x01(\x0b\x32\x18.luthier.v1.StageOutputs\x12\r\n\x05refit\x18\x11 \x01(\x05\x12\x17\n\x0fpause_requested\x18\x12 \x01(\x08\"\xb7\x01\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x11\n\rSTATE_PENDING\x10\x01\x12\x10\n\x0cSTATE_QUEUED\x10\x02\x12\x11\n\rSTATE_RUNNING\x10\x03\x12\x13\n\x0fSTATE_SUCCEEDED\x10\x04\x12\x10\n\x0cSTATE_FAILED\x10\x05\x12\x13\n\x0fSTATE_CANCELLED\x10\x06\x12\x11\n\rSTATE_SKIPPED\x10\x07\x12\x10\n\x0cSTATE_PAUSED\x10\x08\"q\n\x08Progress\x12\x0c\n\x04step\x18\x01 \x01(\x03\x12\x11\n\tnum_steps\x18\x02 \x01(\x03\x12\x0f\n\x07message\x18\x03 \x01(\t\x12+\n\x03\x65ta\x18\x04 \x01(\x0b\x32\x19.google.protobuf.DurationH\x00\x88\x01\x01\x42\x06\n\x04_eta\"\xdd\x01\n\x0cStageOutputs\x12&\n\x08\x61rtifact\x18\x01 \x01(\x0b\x32\x14.luthier.v1.Artifact\x12\x36\n\x07metrics\x18\x02 \x03(\x0b\x32%.luthier.v1.StageOutputs.MetricsEntry\x12\x13\n\x0bresult_json\x18\x03 \x01(\t\x12\x13\n\x0bgate_passed\x18\x04 \x01(\x08\x12\x13\n\x0bgate_reason\x18\x05 \x01(\t\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\":\n\x08\x41rtifact\x12\x0b\n\x03uri\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12\x11\n\tnum_bytes\x18\x03 \x01(\x03\"W\n\nCheckpoint\x12\x0b\n\x03uri\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12\x0c\n\x04step\x18\x03 \x01(\x03\x12\x0f\n\x07\x61ttempt\x18\x04 \x01(\x05\x12\r\n\x05\x66\x65nce\x18\x05 \x01(\x03\"\xa9\x01\n\x0bMetricPoint\x12\x0c\n\x04step\x18\x01 \x01(\x03\x12(\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x33\n\x06values\x18\x03 \x03(\x0b\x32#.luthier.v1.MetricPoint.ValuesEntry\x1a-\n\x0bValuesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16luthier/v1/stage.proto\x12\nluthier.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18luthier/v1/failure.proto\"\xca\x05\n\x05Stage\x12\x10\n\x08stage_id\x18\x01 \x01(\t\x12\x0e\n\x06job_id\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x0c\n\x04kind\x18\x04 \x01(\t\x12\x14\n\x0cworker_class\x18\x05 \x01(\t\x12&\n\x05state\x18\x06 \x01(\x0e\x32\x17.luthier.v1.Stage.State\x12\r\n\x05needs\x18\x07 \x03(\t\x12\x0f\n\x07\x61ttempt\x18\x08 \x01(\x05\x12\r\n\x05\x66\x65nce\x18\t \x01(\x03\x12\x11\n\tworker_id\x18\n \x01(\t\x12/\n\x0bqueued_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0cstarted_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rfinished_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\x08progress\x18\x0e \x01(\x0b\x32\x14.luthier.v1.Progress\x12$\n\x07\x66\x61ilure\x18\x0f \x01(\x0b\x32\x13.luthier.v1.Failure\x12)\n\x07outputs\x18\x10 \x01(\x0b\x32\x18.luthier.v1.StageOutputs\x12\r\n\x05refit\x18\x11 \x01(\x05\x12\x17\n\x0fpause_requested\x18\x12 \x01(\x08\x12\x12\n\nmember_ids\x18\x13 \x03(\t\"\xb7\x01\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x11\n\rSTATE_PENDING\x10\x01\x12\x10\n\x0cSTATE_QUEUED\x10\x02\x12\x11\n\rSTATE_RUNNING\x10\x03\x12\x13\n\x0fSTATE_SUCCEEDED\x10\x04\x12\x10\n\x0cSTATE_FAILED\x10\x05\x12\x13\n\x0fSTATE_CANCELLED\x10\x06\x12\x11\n\rSTATE_SKIPPED\x10\x07\x12\x10\n\x0cSTATE_PAUSED\x10\x08\"q\n\x08Progress\x12\x0c\n\x04step\x18\x01 \x01(\x03\x12\x11\n\tnum_steps\x18\x02 \x01(\x03\x12\x0f\n\x07message\x18\x03 \x01(\t\x12+\n\x03\x65ta\x18\x04 \x01(\x0b\x32\x19.google.protobuf.DurationH\x00\x88\x01\x01\x42\x06\n\x04_eta\"\xdd\x01\n\x0cStageOutputs\x12&\n\x08\x61rtifact\x18\x01 \x01(\x0b\x32\x14.luthier.v1.Artifact\x12\x36\n\x07metrics\x18\x02 \x03(\x0b\x32%.luthier.v1.StageOutputs.MetricsEntry\x12\x13\n\x0bresult_json\x18\x03 \x01(\t\x12\x13\n\x0bgate_passed\x18\x04 \x01(\x08\x12\x13\n\x0bgate_reason\x18\x05 \x01(\t\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\":\n\x08\x41rtifact\x12\x0b\n\x03uri\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12\x11\n\tnum_bytes\x18\x03 \x01(\x03\"W\n\nCheckpoint\x12\x0b\n\x03uri\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12\x0c\n\x04step\x18\x03 \x01(\x03\x12\x0f\n\x07\x61ttempt\x18\x04 \x01(\x05\x12\r\n\x05\x66\x65nce\x18\x05 \x01(\x03\"\xa9\x01\n\x0bMetricPoint\x12\x0c\n\x04step\x18\x01 \x01(\x03\x12(\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x33\n\x06values\x18\x03 \x03(\x0b\x32#.luthier.v1.MetricPoint.ValuesEntry\x1a-\n\x0bValuesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,21 +39,21 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_METRICPOINT_VALUESENTRY']._loaded_options = None
   _globals['_METRICPOINT_VALUESENTRY']._serialized_options = b'8\001'
   _globals['_STAGE']._serialized_start=130
-  _globals['_STAGE']._serialized_end=824
-  _globals['_STAGE_STATE']._serialized_start=641
-  _globals['_STAGE_STATE']._serialized_end=824
-  _globals['_PROGRESS']._serialized_start=826
-  _globals['_PROGRESS']._serialized_end=939
-  _globals['_STAGEOUTPUTS']._serialized_start=942
-  _globals['_STAGEOUTPUTS']._serialized_end=1163
-  _globals['_STAGEOUTPUTS_METRICSENTRY']._serialized_start=1117
-  _globals['_STAGEOUTPUTS_METRICSENTRY']._serialized_end=1163
-  _globals['_ARTIFACT']._serialized_start=1165
-  _globals['_ARTIFACT']._serialized_end=1223
-  _globals['_CHECKPOINT']._serialized_start=1225
-  _globals['_CHECKPOINT']._serialized_end=1312
-  _globals['_METRICPOINT']._serialized_start=1315
-  _globals['_METRICPOINT']._serialized_end=1484
-  _globals['_METRICPOINT_VALUESENTRY']._serialized_start=1439
-  _globals['_METRICPOINT_VALUESENTRY']._serialized_end=1484
+  _globals['_STAGE']._serialized_end=844
+  _globals['_STAGE_STATE']._serialized_start=661
+  _globals['_STAGE_STATE']._serialized_end=844
+  _globals['_PROGRESS']._serialized_start=846
+  _globals['_PROGRESS']._serialized_end=959
+  _globals['_STAGEOUTPUTS']._serialized_start=962
+  _globals['_STAGEOUTPUTS']._serialized_end=1183
+  _globals['_STAGEOUTPUTS_METRICSENTRY']._serialized_start=1137
+  _globals['_STAGEOUTPUTS_METRICSENTRY']._serialized_end=1183
+  _globals['_ARTIFACT']._serialized_start=1185
+  _globals['_ARTIFACT']._serialized_end=1243
+  _globals['_CHECKPOINT']._serialized_start=1245
+  _globals['_CHECKPOINT']._serialized_end=1332
+  _globals['_METRICPOINT']._serialized_start=1335
+  _globals['_METRICPOINT']._serialized_end=1504
+  _globals['_METRICPOINT_VALUESENTRY']._serialized_start=1459
+  _globals['_METRICPOINT_VALUESENTRY']._serialized_end=1504
 # @@protoc_insertion_point(module_scope)

@@ -13,7 +13,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Stage(_message.Message):
-    __slots__ = ("stage_id", "job_id", "name", "kind", "worker_class", "state", "needs", "attempt", "fence", "worker_id", "queued_time", "started_time", "finished_time", "progress", "failure", "outputs", "refit", "pause_requested")
+    __slots__ = ("stage_id", "job_id", "name", "kind", "worker_class", "state", "needs", "attempt", "fence", "worker_id", "queued_time", "started_time", "finished_time", "progress", "failure", "outputs", "refit", "pause_requested", "member_ids")
     class State(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         STATE_UNSPECIFIED: _ClassVar[Stage.State]
@@ -52,6 +52,7 @@ class Stage(_message.Message):
     OUTPUTS_FIELD_NUMBER: _ClassVar[int]
     REFIT_FIELD_NUMBER: _ClassVar[int]
     PAUSE_REQUESTED_FIELD_NUMBER: _ClassVar[int]
+    MEMBER_IDS_FIELD_NUMBER: _ClassVar[int]
     stage_id: str
     job_id: str
     name: str
@@ -70,7 +71,8 @@ class Stage(_message.Message):
     outputs: StageOutputs
     refit: int
     pause_requested: bool
-    def __init__(self, stage_id: _Optional[str] = ..., job_id: _Optional[str] = ..., name: _Optional[str] = ..., kind: _Optional[str] = ..., worker_class: _Optional[str] = ..., state: _Optional[_Union[Stage.State, str]] = ..., needs: _Optional[_Iterable[str]] = ..., attempt: _Optional[int] = ..., fence: _Optional[int] = ..., worker_id: _Optional[str] = ..., queued_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., started_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., finished_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., failure: _Optional[_Union[_failure_pb2.Failure, _Mapping]] = ..., outputs: _Optional[_Union[StageOutputs, _Mapping]] = ..., refit: _Optional[int] = ..., pause_requested: _Optional[bool] = ...) -> None: ...
+    member_ids: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, stage_id: _Optional[str] = ..., job_id: _Optional[str] = ..., name: _Optional[str] = ..., kind: _Optional[str] = ..., worker_class: _Optional[str] = ..., state: _Optional[_Union[Stage.State, str]] = ..., needs: _Optional[_Iterable[str]] = ..., attempt: _Optional[int] = ..., fence: _Optional[int] = ..., worker_id: _Optional[str] = ..., queued_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., started_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., finished_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., failure: _Optional[_Union[_failure_pb2.Failure, _Mapping]] = ..., outputs: _Optional[_Union[StageOutputs, _Mapping]] = ..., refit: _Optional[int] = ..., pause_requested: _Optional[bool] = ..., member_ids: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Progress(_message.Message):
     __slots__ = ("step", "num_steps", "message", "eta")

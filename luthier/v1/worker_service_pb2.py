@@ -29,7 +29,7 @@ from luthier.v1 import stage_pb2 as luthier_dot_v1_dot_stage__pb2
 from luthier.v1 import worker_pb2 as luthier_dot_v1_dot_worker__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fluthier/v1/worker_service.proto\x12\nluthier.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18luthier/v1/failure.proto\x1a\x16luthier/v1/stage.proto\x1a\x17luthier/v1/worker.proto\"\x8b\x01\n\x15RegisterWorkerRequest\x12\x11\n\tworker_id\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12\x34\n\x0c\x63\x61pabilities\x18\x03 \x01(\x0b\x32\x1e.luthier.v1.WorkerCapabilities\x12\x13\n\x0binstance_id\x18\x04 \x01(\t\"\x9d\x01\n\x16RegisterWorkerResponse\x12\"\n\x06worker\x18\x01 \x01(\x0b\x32\x12.luthier.v1.Worker\x12(\n\x05lease\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x35\n\x12heartbeat_interval\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"L\n\x11\x43laimStageRequest\x12\x10\n\x08stage_id\x18\x01 \x01(\t\x12\x11\n\tworker_id\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"\\\n\x12\x43laimStageResponse\x12/\n\nassignment\x18\x01 \x01(\x0b\x32\x1b.luthier.v1.StageAssignment\x12\x15\n\rtry_elsewhere\x18\x02 \x01(\x08\"\xed\x02\n\x0fStageAssignment\x12 \n\x05stage\x18\x01 \x01(\x0b\x32\x11.luthier.v1.Stage\x12\x12\n\nproject_id\x18\x02 \x01(\t\x12\x10\n\x08job_name\x18\x03 \x01(\t\x12\x11\n\tspec_json\x18\x04 \x01(\t\x12\x37\n\x06inputs\x18\x05 \x03(\x0b\x32\'.luthier.v1.StageAssignment.InputsEntry\x12+\n\x0b\x63heckpoints\x18\x06 \x03(\x0b\x32\x16.luthier.v1.Checkpoint\x12\x12\n\noutput_uri\x18\x07 \x01(\t\x12\x13\n\x0btraceparent\x18\x08 \x01(\t\x12\x10\n\x08model_id\x18\t \x01(\t\x12\x15\n\rdeployment_id\x18\n \x01(\t\x1aG\n\x0bInputsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\'\n\x05value\x18\x02 \x01(\x0b\x32\x18.luthier.v1.StageOutputs:\x02\x38\x01\"{\n\x10HeartbeatRequest\x12\x11\n\tworker_id\x18\x01 \x01(\t\x12\x13\n\x0bis_draining\x18\x02 \x01(\x08\x12*\n\x06stages\x18\x03 \x03(\x0b\x32\x1a.luthier.v1.StageHeartbeat\x12\x13\n\x0binstance_id\x18\x04 \x01(\t\"Y\n\x0eStageHeartbeat\x12\x10\n\x08stage_id\x18\x01 \x01(\t\x12\r\n\x05\x66\x65nce\x18\x02 \x01(\x03\x12&\n\x08progress\x18\x03 \x01(\x0b\x32\x14.luthier.v1.Progress\"?\n\x11HeartbeatResponse\x12*\n\x08verdicts\x18\x01 \x03(\x0b\x32\x18.luthier.v1.StageVerdict\"\xf7\x01\n\x0cStageVerdict\x12\x10\n\x08stage_id\x18\x01 \x01(\t\x12\x31\n\x07verdict\x18\x02 \x01(\x0e\x32 .luthier.v1.StageVerdict.Verdict\x12/\n\x0blease_until\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"q\n\x07Verdict\x12\x17\n\x13VERDICT_UNSPECIFIED\x10\x00\x12\x0e\n\nVERDICT_OK\x10\x01\x12\x12\n\x0eVERDICT_CANCEL\x10\x02\x12\x16\n\x12VERDICT_LOST_LEASE\x10\x03\x12\x11\n\rVERDICT_PAUSE\x10\x04\"\xac\x01\n\x12ReportStageRequest\x12\x10\n\x08stage_id\x18\x01 \x01(\t\x12\r\n\x05\x66\x65nce\x18\x02 \x01(\x03\x12\'\n\x06points\x18\x03 \x03(\x0b\x32\x17.luthier.v1.MetricPoint\x12+\n\x0b\x63heckpoints\x18\x04 \x03(\x0b\x32\x16.luthier.v1.Checkpoint\x12\x1f\n\x17retired_checkpoint_uris\x18\x05 \x03(\t\"\x15\n\x13ReportStageResponse\"\x8f\x01\n\x14\x43ompleteStageRequest\x12\x10\n\x08stage_id\x18\x01 \x01(\t\x12\r\n\x05\x66\x65nce\x18\x02 \x01(\x03\x12)\n\x07outputs\x18\x03 \x01(\x0b\x32\x18.luthier.v1.StageOutputs\x12\x11\n\tworker_id\x18\x04 \x01(\t\x12\x18\n\x10\x63laim_request_id\x18\x05 \x01(\t\"d\n\x15\x43ompleteStageResponse\x12 \n\x05stage\x18\x01 \x01(\x0b\x32\x11.luthier.v1.Stage\x12)\n\x04next\x18\x02 \x01(\x0b\x32\x1b.luthier.v1.StageAssignment\"Y\n\x10\x46\x61ilStageRequest\x12\x10\n\x08stage_id\x18\x01 \x01(\t\x12\r\n\x05\x66\x65nce\x18\x02 \x01(\x03\x12$\n\x07\x66\x61ilure\x18\x03 \x01(\x0b\x32\x13.luthier.v1.Failure\"5\n\x11\x46\x61ilStageResponse\x12 \n\x05stage\x18\x01 \x01(\x0b\x32\x11.luthier.v1.Stage\"\xd0\x01\n\x17RecordDeadLetterRequest\x12\x0f\n\x07subject\x18\x01 \x01(\t\x12\x41\n\x07headers\x18\x02 \x03(\x0b\x32\x30.luthier.v1.RecordDeadLetterRequest.HeadersEntry\x12\x0f\n\x07payload\x18\x03 \x01(\x0c\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x10\n\x08stage_id\x18\x05 \x01(\t\x1a.\n\x0cHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x1a\n\x18RecordDeadLetterResponse2\xce\x04\n\rWorkerService\x12W\n\x0eRegisterWorker\x12!.luthier.v1.RegisterWorkerRequest\x1a\".luthier.v1.RegisterWorkerResponse\x12K\n\nClaimStage\x12\x1d.luthier.v1.ClaimStageRequest\x1a\x1e.luthier.v1.ClaimStageResponse\x12H\n\tHeartbeat\x12\x1c.luthier.v1.HeartbeatRequest\x1a\x1d.luthier.v1.HeartbeatResponse\x12N\n\x0bReportStage\x12\x1e.luthier.v1.ReportStageRequest\x1a\x1f.luthier.v1.ReportStageResponse\x12T\n\rCompleteStage\x12 .luthier.v1.CompleteStageRequest\x1a!.luthier.v1.CompleteStageResponse\x12H\n\tFailStage\x12\x1c.luthier.v1.FailStageRequest\x1a\x1d.luthier.v1.FailStageResponse\x12]\n\x10RecordDeadLetter\x12#.luthier.v1.RecordDeadLetterRequest\x1a$.luthier.v1.RecordDeadLetterResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fluthier/v1/worker_service.proto\x12\nluthier.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18luthier/v1/failure.proto\x1a\x16luthier/v1/stage.proto\x1a\x17luthier/v1/worker.proto\"\x8b\x01\n\x15RegisterWorkerRequest\x12\x11\n\tworker_id\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12\x34\n\x0c\x63\x61pabilities\x18\x03 \x01(\x0b\x32\x1e.luthier.v1.WorkerCapabilities\x12\x13\n\x0binstance_id\x18\x04 \x01(\t\"\x9d\x01\n\x16RegisterWorkerResponse\x12\"\n\x06worker\x18\x01 \x01(\x0b\x32\x12.luthier.v1.Worker\x12(\n\x05lease\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x35\n\x12heartbeat_interval\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"L\n\x11\x43laimStageRequest\x12\x10\n\x08stage_id\x18\x01 \x01(\t\x12\x11\n\tworker_id\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"\\\n\x12\x43laimStageResponse\x12/\n\nassignment\x18\x01 \x01(\x0b\x32\x1b.luthier.v1.StageAssignment\x12\x15\n\rtry_elsewhere\x18\x02 \x01(\x08\"\x92\x03\n\x0fStageAssignment\x12 \n\x05stage\x18\x01 \x01(\x0b\x32\x11.luthier.v1.Stage\x12\x12\n\nproject_id\x18\x02 \x01(\t\x12\x10\n\x08job_name\x18\x03 \x01(\t\x12\x11\n\tspec_json\x18\x04 \x01(\t\x12\x37\n\x06inputs\x18\x05 \x03(\x0b\x32\'.luthier.v1.StageAssignment.InputsEntry\x12+\n\x0b\x63heckpoints\x18\x06 \x03(\x0b\x32\x16.luthier.v1.Checkpoint\x12\x12\n\noutput_uri\x18\x07 \x01(\t\x12\x13\n\x0btraceparent\x18\x08 \x01(\t\x12\x10\n\x08model_id\x18\t \x01(\t\x12\x15\n\rdeployment_id\x18\n \x01(\t\x12#\n\x04gang\x18\x0b \x01(\x0b\x32\x15.luthier.v1.GangPlace\x1aG\n\x0bInputsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\'\n\x05value\x18\x02 \x01(\x0b\x32\x18.luthier.v1.StageOutputs:\x02\x38\x01\"A\n\tGangPlace\x12\x0e\n\x06number\x18\x01 \x01(\x05\x12\x13\n\x0bnum_workers\x18\x02 \x01(\x05\x12\x0f\n\x07\x61\x64\x64ress\x18\x03 \x01(\t\"{\n\x10HeartbeatRequest\x12\x11\n\tworker_id\x18\x01 \x01(\t\x12\x13\n\x0bis_draining\x18\x02 \x01(\x08\x12*\n\x06stages\x18\x03 \x03(\x0b\x32\x1a.luthier.v1.StageHeartbeat\x12\x13\n\x0binstance_id\x18\x04 \x01(\t\"j\n\x0eStageHeartbeat\x12\x10\n\x08stage_id\x18\x01 \x01(\t\x12\r\n\x05\x66\x65nce\x18\x02 \x01(\x03\x12&\n\x08progress\x18\x03 \x01(\x0b\x32\x14.luthier.v1.Progress\x12\x0f\n\x07\x61\x64\x64ress\x18\x04 \x01(\t\"?\n\x11HeartbeatResponse\x12*\n\x08verdicts\x18\x01 \x03(\x0b\x32\x18.luthier.v1.StageVerdict\"\x9c\x02\n\x0cStageVerdict\x12\x10\n\x08stage_id\x18\x01 \x01(\t\x12\x31\n\x07verdict\x18\x02 \x01(\x0e\x32 .luthier.v1.StageVerdict.Verdict\x12/\n\x0blease_until\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12#\n\x04gang\x18\x04 \x01(\x0b\x32\x15.luthier.v1.GangPlace\"q\n\x07Verdict\x12\x17\n\x13VERDICT_UNSPECIFIED\x10\x00\x12\x0e\n\nVERDICT_OK\x10\x01\x12\x12\n\x0eVERDICT_CANCEL\x10\x02\x12\x16\n\x12VERDICT_LOST_LEASE\x10\x03\x12\x11\n\rVERDICT_PAUSE\x10\x04\"\xac\x01\n\x12ReportStageRequest\x12\x10\n\x08stage_id\x18\x01 \x01(\t\x12\r\n\x05\x66\x65nce\x18\x02 \x01(\x03\x12\'\n\x06points\x18\x03 \x03(\x0b\x32\x17.luthier.v1.MetricPoint\x12+\n\x0b\x63heckpoints\x18\x04 \x03(\x0b\x32\x16.luthier.v1.Checkpoint\x12\x1f\n\x17retired_checkpoint_uris\x18\x05 \x03(\t\"\x15\n\x13ReportStageResponse\"\x8f\x01\n\x14\x43ompleteStageRequest\x12\x10\n\x08stage_id\x18\x01 \x01(\t\x12\r\n\x05\x66\x65nce\x18\x02 \x01(\x03\x12)\n\x07outputs\x18\x03 \x01(\x0b\x32\x18.luthier.v1.StageOutputs\x12\x11\n\tworker_id\x18\x04 \x01(\t\x12\x18\n\x10\x63laim_request_id\x18\x05 \x01(\t\"d\n\x15\x43ompleteStageResponse\x12 \n\x05stage\x18\x01 \x01(\x0b\x32\x11.luthier.v1.Stage\x12)\n\x04next\x18\x02 \x01(\x0b\x32\x1b.luthier.v1.StageAssignment\"Y\n\x10\x46\x61ilStageRequest\x12\x10\n\x08stage_id\x18\x01 \x01(\t\x12\r\n\x05\x66\x65nce\x18\x02 \x01(\x03\x12$\n\x07\x66\x61ilure\x18\x03 \x01(\x0b\x32\x13.luthier.v1.Failure\"5\n\x11\x46\x61ilStageResponse\x12 \n\x05stage\x18\x01 \x01(\x0b\x32\x11.luthier.v1.Stage\"l\n\x10LeaveGangRequest\x12\x10\n\x08stage_id\x18\x01 \x01(\t\x12\r\n\x05\x66\x65nce\x18\x02 \x01(\x03\x12\x11\n\tworker_id\x18\x03 \x01(\t\x12$\n\x07\x66\x61ilure\x18\x04 \x01(\x0b\x32\x13.luthier.v1.Failure\"\x13\n\x11LeaveGangResponse\"\xd0\x01\n\x17RecordDeadLetterRequest\x12\x0f\n\x07subject\x18\x01 \x01(\t\x12\x41\n\x07headers\x18\x02 \x03(\x0b\x32\x30.luthier.v1.RecordDeadLetterRequest.HeadersEntry\x12\x0f\n\x07payload\x18\x03 \x01(\x0c\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x10\n\x08stage_id\x18\x05 \x01(\t\x1a.\n\x0cHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x1a\n\x18RecordDeadLetterResponse2\x98\x05\n\rWorkerService\x12W\n\x0eRegisterWorker\x12!.luthier.v1.RegisterWorkerRequest\x1a\".luthier.v1.RegisterWorkerResponse\x12K\n\nClaimStage\x12\x1d.luthier.v1.ClaimStageRequest\x1a\x1e.luthier.v1.ClaimStageResponse\x12H\n\tHeartbeat\x12\x1c.luthier.v1.HeartbeatRequest\x1a\x1d.luthier.v1.HeartbeatResponse\x12N\n\x0bReportStage\x12\x1e.luthier.v1.ReportStageRequest\x1a\x1f.luthier.v1.ReportStageResponse\x12T\n\rCompleteStage\x12 .luthier.v1.CompleteStageRequest\x1a!.luthier.v1.CompleteStageResponse\x12H\n\tFailStage\x12\x1c.luthier.v1.FailStageRequest\x1a\x1d.luthier.v1.FailStageResponse\x12H\n\tLeaveGang\x12\x1c.luthier.v1.LeaveGangRequest\x1a\x1d.luthier.v1.LeaveGangResponse\x12]\n\x10RecordDeadLetter\x12#.luthier.v1.RecordDeadLetterRequest\x1a$.luthier.v1.RecordDeadLetterResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -49,37 +49,43 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CLAIMSTAGERESPONSE']._serialized_start=567
   _globals['_CLAIMSTAGERESPONSE']._serialized_end=659
   _globals['_STAGEASSIGNMENT']._serialized_start=662
-  _globals['_STAGEASSIGNMENT']._serialized_end=1027
-  _globals['_STAGEASSIGNMENT_INPUTSENTRY']._serialized_start=956
-  _globals['_STAGEASSIGNMENT_INPUTSENTRY']._serialized_end=1027
-  _globals['_HEARTBEATREQUEST']._serialized_start=1029
-  _globals['_HEARTBEATREQUEST']._serialized_end=1152
-  _globals['_STAGEHEARTBEAT']._serialized_start=1154
-  _globals['_STAGEHEARTBEAT']._serialized_end=1243
-  _globals['_HEARTBEATRESPONSE']._serialized_start=1245
-  _globals['_HEARTBEATRESPONSE']._serialized_end=1308
-  _globals['_STAGEVERDICT']._serialized_start=1311
-  _globals['_STAGEVERDICT']._serialized_end=1558
-  _globals['_STAGEVERDICT_VERDICT']._serialized_start=1445
-  _globals['_STAGEVERDICT_VERDICT']._serialized_end=1558
-  _globals['_REPORTSTAGEREQUEST']._serialized_start=1561
-  _globals['_REPORTSTAGEREQUEST']._serialized_end=1733
-  _globals['_REPORTSTAGERESPONSE']._serialized_start=1735
-  _globals['_REPORTSTAGERESPONSE']._serialized_end=1756
-  _globals['_COMPLETESTAGEREQUEST']._serialized_start=1759
-  _globals['_COMPLETESTAGEREQUEST']._serialized_end=1902
-  _globals['_COMPLETESTAGERESPONSE']._serialized_start=1904
-  _globals['_COMPLETESTAGERESPONSE']._serialized_end=2004
-  _globals['_FAILSTAGEREQUEST']._serialized_start=2006
-  _globals['_FAILSTAGEREQUEST']._serialized_end=2095
-  _globals['_FAILSTAGERESPONSE']._serialized_start=2097
-  _globals['_FAILSTAGERESPONSE']._serialized_end=2150
-  _globals['_RECORDDEADLETTERREQUEST']._serialized_start=2153
-  _globals['_RECORDDEADLETTERREQUEST']._serialized_end=2361
-  _globals['_RECORDDEADLETTERREQUEST_HEADERSENTRY']._serialized_start=2315
-  _globals['_RECORDDEADLETTERREQUEST_HEADERSENTRY']._serialized_end=2361
-  _globals['_RECORDDEADLETTERRESPONSE']._serialized_start=2363
-  _globals['_RECORDDEADLETTERRESPONSE']._serialized_end=2389
-  _globals['_WORKERSERVICE']._serialized_start=2392
-  _globals['_WORKERSERVICE']._serialized_end=2982
+  _globals['_STAGEASSIGNMENT']._serialized_end=1064
+  _globals['_STAGEASSIGNMENT_INPUTSENTRY']._serialized_start=993
+  _globals['_STAGEASSIGNMENT_INPUTSENTRY']._serialized_end=1064
+  _globals['_GANGPLACE']._serialized_start=1066
+  _globals['_GANGPLACE']._serialized_end=1131
+  _globals['_HEARTBEATREQUEST']._serialized_start=1133
+  _globals['_HEARTBEATREQUEST']._serialized_end=1256
+  _globals['_STAGEHEARTBEAT']._serialized_start=1258
+  _globals['_STAGEHEARTBEAT']._serialized_end=1364
+  _globals['_HEARTBEATRESPONSE']._serialized_start=1366
+  _globals['_HEARTBEATRESPONSE']._serialized_end=1429
+  _globals['_STAGEVERDICT']._serialized_start=1432
+  _globals['_STAGEVERDICT']._serialized_end=1716
+  _globals['_STAGEVERDICT_VERDICT']._serialized_start=1603
+  _globals['_STAGEVERDICT_VERDICT']._serialized_end=1716
+  _globals['_REPORTSTAGEREQUEST']._serialized_start=1719
+  _globals['_REPORTSTAGEREQUEST']._serialized_end=1891
+  _globals['_REPORTSTAGERESPONSE']._serialized_start=1893
+  _globals['_REPORTSTAGERESPONSE']._serialized_end=1914
+  _globals['_COMPLETESTAGEREQUEST']._serialized_start=1917
+  _globals['_COMPLETESTAGEREQUEST']._serialized_end=2060
+  _globals['_COMPLETESTAGERESPONSE']._serialized_start=2062
+  _globals['_COMPLETESTAGERESPONSE']._serialized_end=2162
+  _globals['_FAILSTAGEREQUEST']._serialized_start=2164
+  _globals['_FAILSTAGEREQUEST']._serialized_end=2253
+  _globals['_FAILSTAGERESPONSE']._serialized_start=2255
+  _globals['_FAILSTAGERESPONSE']._serialized_end=2308
+  _globals['_LEAVEGANGREQUEST']._serialized_start=2310
+  _globals['_LEAVEGANGREQUEST']._serialized_end=2418
+  _globals['_LEAVEGANGRESPONSE']._serialized_start=2420
+  _globals['_LEAVEGANGRESPONSE']._serialized_end=2439
+  _globals['_RECORDDEADLETTERREQUEST']._serialized_start=2442
+  _globals['_RECORDDEADLETTERREQUEST']._serialized_end=2650
+  _globals['_RECORDDEADLETTERREQUEST_HEADERSENTRY']._serialized_start=2604
+  _globals['_RECORDDEADLETTERREQUEST_HEADERSENTRY']._serialized_end=2650
+  _globals['_RECORDDEADLETTERRESPONSE']._serialized_start=2652
+  _globals['_RECORDDEADLETTERRESPONSE']._serialized_end=2678
+  _globals['_WORKERSERVICE']._serialized_start=2681
+  _globals['_WORKERSERVICE']._serialized_end=3345
 # @@protoc_insertion_point(module_scope)

@@ -55,7 +55,7 @@ class ClaimStageResponse(_message.Message):
     def __init__(self, assignment: _Optional[_Union[StageAssignment, _Mapping]] = ..., try_elsewhere: _Optional[bool] = ...) -> None: ...
 
 class StageAssignment(_message.Message):
-    __slots__ = ("stage", "project_id", "job_name", "spec_json", "inputs", "checkpoints", "output_uri", "traceparent", "model_id", "deployment_id")
+    __slots__ = ("stage", "project_id", "job_name", "spec_json", "inputs", "checkpoints", "output_uri", "traceparent", "model_id", "deployment_id", "gang")
     class InputsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -73,6 +73,7 @@ class StageAssignment(_message.Message):
     TRACEPARENT_FIELD_NUMBER: _ClassVar[int]
     MODEL_ID_FIELD_NUMBER: _ClassVar[int]
     DEPLOYMENT_ID_FIELD_NUMBER: _ClassVar[int]
+    GANG_FIELD_NUMBER: _ClassVar[int]
     stage: _stage_pb2.Stage
     project_id: str
     job_name: str
@@ -83,7 +84,18 @@ class StageAssignment(_message.Message):
     traceparent: str
     model_id: str
     deployment_id: str
-    def __init__(self, stage: _Optional[_Union[_stage_pb2.Stage, _Mapping]] = ..., project_id: _Optional[str] = ..., job_name: _Optional[str] = ..., spec_json: _Optional[str] = ..., inputs: _Optional[_Mapping[str, _stage_pb2.StageOutputs]] = ..., checkpoints: _Optional[_Iterable[_Union[_stage_pb2.Checkpoint, _Mapping]]] = ..., output_uri: _Optional[str] = ..., traceparent: _Optional[str] = ..., model_id: _Optional[str] = ..., deployment_id: _Optional[str] = ...) -> None: ...
+    gang: GangPlace
+    def __init__(self, stage: _Optional[_Union[_stage_pb2.Stage, _Mapping]] = ..., project_id: _Optional[str] = ..., job_name: _Optional[str] = ..., spec_json: _Optional[str] = ..., inputs: _Optional[_Mapping[str, _stage_pb2.StageOutputs]] = ..., checkpoints: _Optional[_Iterable[_Union[_stage_pb2.Checkpoint, _Mapping]]] = ..., output_uri: _Optional[str] = ..., traceparent: _Optional[str] = ..., model_id: _Optional[str] = ..., deployment_id: _Optional[str] = ..., gang: _Optional[_Union[GangPlace, _Mapping]] = ...) -> None: ...
+
+class GangPlace(_message.Message):
+    __slots__ = ("number", "num_workers", "address")
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    NUM_WORKERS_FIELD_NUMBER: _ClassVar[int]
+    ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    number: int
+    num_workers: int
+    address: str
+    def __init__(self, number: _Optional[int] = ..., num_workers: _Optional[int] = ..., address: _Optional[str] = ...) -> None: ...
 
 class HeartbeatRequest(_message.Message):
     __slots__ = ("worker_id", "is_draining", "stages", "instance_id")
@@ -98,14 +110,16 @@ class HeartbeatRequest(_message.Message):
     def __init__(self, worker_id: _Optional[str] = ..., is_draining: _Optional[bool] = ..., stages: _Optional[_Iterable[_Union[StageHeartbeat, _Mapping]]] = ..., instance_id: _Optional[str] = ...) -> None: ...
 
 class StageHeartbeat(_message.Message):
-    __slots__ = ("stage_id", "fence", "progress")
+    __slots__ = ("stage_id", "fence", "progress", "address")
     STAGE_ID_FIELD_NUMBER: _ClassVar[int]
     FENCE_FIELD_NUMBER: _ClassVar[int]
     PROGRESS_FIELD_NUMBER: _ClassVar[int]
+    ADDRESS_FIELD_NUMBER: _ClassVar[int]
     stage_id: str
     fence: int
     progress: _stage_pb2.Progress
-    def __init__(self, stage_id: _Optional[str] = ..., fence: _Optional[int] = ..., progress: _Optional[_Union[_stage_pb2.Progress, _Mapping]] = ...) -> None: ...
+    address: str
+    def __init__(self, stage_id: _Optional[str] = ..., fence: _Optional[int] = ..., progress: _Optional[_Union[_stage_pb2.Progress, _Mapping]] = ..., address: _Optional[str] = ...) -> None: ...
 
 class HeartbeatResponse(_message.Message):
     __slots__ = ("verdicts",)
@@ -114,7 +128,7 @@ class HeartbeatResponse(_message.Message):
     def __init__(self, verdicts: _Optional[_Iterable[_Union[StageVerdict, _Mapping]]] = ...) -> None: ...
 
 class StageVerdict(_message.Message):
-    __slots__ = ("stage_id", "verdict", "lease_until")
+    __slots__ = ("stage_id", "verdict", "lease_until", "gang")
     class Verdict(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         VERDICT_UNSPECIFIED: _ClassVar[StageVerdict.Verdict]
@@ -130,10 +144,12 @@ class StageVerdict(_message.Message):
     STAGE_ID_FIELD_NUMBER: _ClassVar[int]
     VERDICT_FIELD_NUMBER: _ClassVar[int]
     LEASE_UNTIL_FIELD_NUMBER: _ClassVar[int]
+    GANG_FIELD_NUMBER: _ClassVar[int]
     stage_id: str
     verdict: StageVerdict.Verdict
     lease_until: _timestamp_pb2.Timestamp
-    def __init__(self, stage_id: _Optional[str] = ..., verdict: _Optional[_Union[StageVerdict.Verdict, str]] = ..., lease_until: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    gang: GangPlace
+    def __init__(self, stage_id: _Optional[str] = ..., verdict: _Optional[_Union[StageVerdict.Verdict, str]] = ..., lease_until: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., gang: _Optional[_Union[GangPlace, _Mapping]] = ...) -> None: ...
 
 class ReportStageRequest(_message.Message):
     __slots__ = ("stage_id", "fence", "points", "checkpoints", "retired_checkpoint_uris")
@@ -190,6 +206,22 @@ class FailStageResponse(_message.Message):
     STAGE_FIELD_NUMBER: _ClassVar[int]
     stage: _stage_pb2.Stage
     def __init__(self, stage: _Optional[_Union[_stage_pb2.Stage, _Mapping]] = ...) -> None: ...
+
+class LeaveGangRequest(_message.Message):
+    __slots__ = ("stage_id", "fence", "worker_id", "failure")
+    STAGE_ID_FIELD_NUMBER: _ClassVar[int]
+    FENCE_FIELD_NUMBER: _ClassVar[int]
+    WORKER_ID_FIELD_NUMBER: _ClassVar[int]
+    FAILURE_FIELD_NUMBER: _ClassVar[int]
+    stage_id: str
+    fence: int
+    worker_id: str
+    failure: _failure_pb2.Failure
+    def __init__(self, stage_id: _Optional[str] = ..., fence: _Optional[int] = ..., worker_id: _Optional[str] = ..., failure: _Optional[_Union[_failure_pb2.Failure, _Mapping]] = ...) -> None: ...
+
+class LeaveGangResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
 
 class RecordDeadLetterRequest(_message.Message):
     __slots__ = ("subject", "headers", "payload", "reason", "stage_id")

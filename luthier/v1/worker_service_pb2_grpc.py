@@ -66,6 +66,11 @@ class WorkerServiceStub:
                 request_serializer=luthier_dot_v1_dot_worker__service__pb2.FailStageRequest.SerializeToString,
                 response_deserializer=luthier_dot_v1_dot_worker__service__pb2.FailStageResponse.FromString,
                 _registered_method=True)
+        self.LeaveGang = channel.unary_unary(
+                '/luthier.v1.WorkerService/LeaveGang',
+                request_serializer=luthier_dot_v1_dot_worker__service__pb2.LeaveGangRequest.SerializeToString,
+                response_deserializer=luthier_dot_v1_dot_worker__service__pb2.LeaveGangResponse.FromString,
+                _registered_method=True)
         self.RecordDeadLetter = channel.unary_unary(
                 '/luthier.v1.WorkerService/RecordDeadLetter',
                 request_serializer=luthier_dot_v1_dot_worker__service__pb2.RecordDeadLetterRequest.SerializeToString,
@@ -86,7 +91,8 @@ class WorkerServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ClaimStage(self, request, context):
-        """Takes a QUEUED stage. `assignment` is unset when somebody else has it: acknowledge the event and forget it.
+        """Takes a QUEUED stage, or a free seat in the gang of a RUNNING one. `assignment` is unset when there is nothing to
+        take: acknowledge the event and forget it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -115,6 +121,13 @@ class WorkerServiceServicer:
 
     def FailStage(self, request, context):
         """Gives the attempt up. The failure's class decides whether the stage is tried again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def LeaveGang(self, request, context):
+        """A member of a gang has done its part, or cannot do it. The same twice is OK.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -159,6 +172,11 @@ def add_WorkerServiceServicer_to_server(servicer, server):
                     servicer.FailStage,
                     request_deserializer=luthier_dot_v1_dot_worker__service__pb2.FailStageRequest.FromString,
                     response_serializer=luthier_dot_v1_dot_worker__service__pb2.FailStageResponse.SerializeToString,
+            ),
+            'LeaveGang': grpc.unary_unary_rpc_method_handler(
+                    servicer.LeaveGang,
+                    request_deserializer=luthier_dot_v1_dot_worker__service__pb2.LeaveGangRequest.FromString,
+                    response_serializer=luthier_dot_v1_dot_worker__service__pb2.LeaveGangResponse.SerializeToString,
             ),
             'RecordDeadLetter': grpc.unary_unary_rpc_method_handler(
                     servicer.RecordDeadLetter,
@@ -330,6 +348,33 @@ class WorkerService:
             '/luthier.v1.WorkerService/FailStage',
             luthier_dot_v1_dot_worker__service__pb2.FailStageRequest.SerializeToString,
             luthier_dot_v1_dot_worker__service__pb2.FailStageResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def LeaveGang(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/luthier.v1.WorkerService/LeaveGang',
+            luthier_dot_v1_dot_worker__service__pb2.LeaveGangRequest.SerializeToString,
+            luthier_dot_v1_dot_worker__service__pb2.LeaveGangResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -32,7 +32,9 @@ class WorkerServiceStub:
     RegisterWorker: grpc.UnaryUnaryMultiCallable[luthier.v1.worker_service_pb2.RegisterWorkerRequest, luthier.v1.worker_service_pb2.RegisterWorkerResponse]
     """Announces a worker, or the same worker again."""
     ClaimStage: grpc.UnaryUnaryMultiCallable[luthier.v1.worker_service_pb2.ClaimStageRequest, luthier.v1.worker_service_pb2.ClaimStageResponse]
-    """Takes a QUEUED stage. `assignment` is unset when somebody else has it: acknowledge the event and forget it."""
+    """Takes a QUEUED stage, or a free seat in the gang of a RUNNING one. `assignment` is unset when there is nothing to
+    take: acknowledge the event and forget it.
+    """
     Heartbeat: grpc.UnaryUnaryMultiCallable[luthier.v1.worker_service_pb2.HeartbeatRequest, luthier.v1.worker_service_pb2.HeartbeatResponse]
     """Renews the worker and the leases of the stages that it holds."""
     ReportStage: grpc.UnaryUnaryMultiCallable[luthier.v1.worker_service_pb2.ReportStageRequest, luthier.v1.worker_service_pb2.ReportStageResponse]
@@ -41,6 +43,8 @@ class WorkerServiceStub:
     """Records the outputs, and takes the stage that they made ready if the worker wants it. The same twice is OK."""
     FailStage: grpc.UnaryUnaryMultiCallable[luthier.v1.worker_service_pb2.FailStageRequest, luthier.v1.worker_service_pb2.FailStageResponse]
     """Gives the attempt up. The failure's class decides whether the stage is tried again."""
+    LeaveGang: grpc.UnaryUnaryMultiCallable[luthier.v1.worker_service_pb2.LeaveGangRequest, luthier.v1.worker_service_pb2.LeaveGangResponse]
+    """A member of a gang has done its part, or cannot do it. The same twice is OK."""
     RecordDeadLetter: grpc.UnaryUnaryMultiCallable[luthier.v1.worker_service_pb2.RecordDeadLetterRequest, luthier.v1.worker_service_pb2.RecordDeadLetterResponse]
     """Keeps a message that this worker can do nothing with. Call it before the message is dropped."""
 
@@ -54,7 +58,9 @@ class WorkerServiceAsyncStub(WorkerServiceStub):
     RegisterWorker: grpc.aio.UnaryUnaryMultiCallable[luthier.v1.worker_service_pb2.RegisterWorkerRequest, luthier.v1.worker_service_pb2.RegisterWorkerResponse]  # type: ignore[assignment]
     """Announces a worker, or the same worker again."""
     ClaimStage: grpc.aio.UnaryUnaryMultiCallable[luthier.v1.worker_service_pb2.ClaimStageRequest, luthier.v1.worker_service_pb2.ClaimStageResponse]  # type: ignore[assignment]
-    """Takes a QUEUED stage. `assignment` is unset when somebody else has it: acknowledge the event and forget it."""
+    """Takes a QUEUED stage, or a free seat in the gang of a RUNNING one. `assignment` is unset when there is nothing to
+    take: acknowledge the event and forget it.
+    """
     Heartbeat: grpc.aio.UnaryUnaryMultiCallable[luthier.v1.worker_service_pb2.HeartbeatRequest, luthier.v1.worker_service_pb2.HeartbeatResponse]  # type: ignore[assignment]
     """Renews the worker and the leases of the stages that it holds."""
     ReportStage: grpc.aio.UnaryUnaryMultiCallable[luthier.v1.worker_service_pb2.ReportStageRequest, luthier.v1.worker_service_pb2.ReportStageResponse]  # type: ignore[assignment]
@@ -63,6 +69,8 @@ class WorkerServiceAsyncStub(WorkerServiceStub):
     """Records the outputs, and takes the stage that they made ready if the worker wants it. The same twice is OK."""
     FailStage: grpc.aio.UnaryUnaryMultiCallable[luthier.v1.worker_service_pb2.FailStageRequest, luthier.v1.worker_service_pb2.FailStageResponse]  # type: ignore[assignment]
     """Gives the attempt up. The failure's class decides whether the stage is tried again."""
+    LeaveGang: grpc.aio.UnaryUnaryMultiCallable[luthier.v1.worker_service_pb2.LeaveGangRequest, luthier.v1.worker_service_pb2.LeaveGangResponse]  # type: ignore[assignment]
+    """A member of a gang has done its part, or cannot do it. The same twice is OK."""
     RecordDeadLetter: grpc.aio.UnaryUnaryMultiCallable[luthier.v1.worker_service_pb2.RecordDeadLetterRequest, luthier.v1.worker_service_pb2.RecordDeadLetterResponse]  # type: ignore[assignment]
     """Keeps a message that this worker can do nothing with. Call it before the message is dropped."""
 
@@ -85,7 +93,9 @@ class WorkerServiceServicer(metaclass=abc.ABCMeta):
         request: luthier.v1.worker_service_pb2.ClaimStageRequest,
         context: _ServicerContext,
     ) -> typing.Union[luthier.v1.worker_service_pb2.ClaimStageResponse, collections.abc.Awaitable[luthier.v1.worker_service_pb2.ClaimStageResponse]]:
-        """Takes a QUEUED stage. `assignment` is unset when somebody else has it: acknowledge the event and forget it."""
+        """Takes a QUEUED stage, or a free seat in the gang of a RUNNING one. `assignment` is unset when there is nothing to
+        take: acknowledge the event and forget it.
+        """
 
     @abc.abstractmethod
     def Heartbeat(
@@ -118,6 +128,14 @@ class WorkerServiceServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[luthier.v1.worker_service_pb2.FailStageResponse, collections.abc.Awaitable[luthier.v1.worker_service_pb2.FailStageResponse]]:
         """Gives the attempt up. The failure's class decides whether the stage is tried again."""
+
+    @abc.abstractmethod
+    def LeaveGang(
+        self,
+        request: luthier.v1.worker_service_pb2.LeaveGangRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[luthier.v1.worker_service_pb2.LeaveGangResponse, collections.abc.Awaitable[luthier.v1.worker_service_pb2.LeaveGangResponse]]:
+        """A member of a gang has done its part, or cannot do it. The same twice is OK."""
 
     @abc.abstractmethod
     def RecordDeadLetter(

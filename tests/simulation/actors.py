@@ -25,6 +25,15 @@ SPECS = [
         {"resources": {"progress_timeout_seconds": 600, "max_attempts": 8}, "deploy": {}},
     )
 ]
+# Of several workers each. No job asks for more than there are: it would wait for ever.
+SHARED_SPECS = {
+    num_workers: parse_spec(json.dumps(_SPEC | {"resources": {"progress_timeout_seconds": 60, **gang}}))
+    for num_workers, gang in {
+        1: {"num_workers": 3, "min_workers": 1, "max_attempts": 8},
+        2: {"num_workers": 2, "max_attempts": 8},
+        3: {"num_workers": 4, "min_workers": 3, "max_attempts": 8},
+    }.items()
+}
 RECONCILE_SECONDS = 3.0
 # Nothing is urgent in the quiet phase, and it may last until a clock that was an hour ahead is caught up with.
 QUIET_RECONCILE_SECONDS = 40.0
@@ -72,7 +81,8 @@ async def person(world: World, number: int) -> None:
     """Submits one job, perhaps meddles with it, and leaves it running."""
     who = f"person {number}"
     await sleep(world.random.uniform(0.0, ACTIVE_SECONDS / 2))
-    spec = world.random.choice(SPECS)
+    fitting = [spec for fewest, spec in SHARED_SPECS.items() if fewest <= world.num_workers]
+    spec = world.random.choice([*SPECS, *fitting])
 
     async def submit() -> Job:
         return await accept_job(world.store, PROJECT, spec, f"request-{number}", "")

@@ -12,7 +12,7 @@ from coordinator.graph import JOB_TERMINAL, JobState, job_state
 from coordinator.lifecycle import TERMINAL, StageState
 from coordinator.quarantine import MAX_FAILURES_IN_ROW
 from coordinator.retries import MAX_WAITS
-from coordinator.store.tables import DeploymentState
+from coordinator.store.tables import DeploymentState, StageRow
 from luthier.v1.event_pb2 import Event
 from tests.simulation.memory_store import Tables
 
@@ -80,6 +80,17 @@ def check_leases(tables: Tables, moment: datetime) -> None:
             assert row.lease_until is not None, f"{stage_id} runs without a lease"
             late = moment - row.lease_until
             assert late < LONGEST_LAPSE, f"{stage_id} runs, and its lease has been over for {late}"
+            _check_gang(stage_id, row, moment)
+
+
+def _check_gang(stage_id: str, row: StageRow, moment: datetime) -> None:
+    if row.gang is None:
+        assert row.num_workers == 1, f"{stage_id} is of several workers, and has no gang"
+        return
+    seated = [seat.worker_id for seat in row.gang.seats]
+    assert len({row.worker_id, *seated}) == 1 + len(seated) <= row.num_workers, f"{stage_id}: its gang is {seated}"
+    assert not row.gang.is_formed or 1 + len(seated) >= row.min_workers, f"{stage_id}: too few work on it"
+    assert row.gang_time is None or moment - row.gang_time < LONGEST_LAPSE, f"{stage_id}: its gang is overlooked"
 
 
 def _check_jobs(tables: Tables, accepted: set[str]) -> None:
@@ -106,6 +117,7 @@ def _check_stages(tables: Tables) -> None:
     for stage_id, row in tables.stage.items():
         assert row.state in TERMINAL, f"{stage_id} is {row.state}"
         assert row.lease_until is None, f"{stage_id} has ended and holds a lease"
+        assert (row.gang, row.gang_time) == (None, None), f"{stage_id} has ended and has a gang"
         assert not row.pause_requested, f"{stage_id} has ended and is to pause"
         assert row.num_counted <= row.max_attempts, f"{stage_id} was tried too often"
         assert row.num_waits <= MAX_WAITS + 1, f"{stage_id} waited too often"

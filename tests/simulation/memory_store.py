@@ -293,7 +293,9 @@ class MemoryTransaction:
         for job_id, job in self._committed.job.items():
             stages = [self._committed.stage[stage_id] for stage_id in self._committed.stages_of[job_id]]
             is_overdue = any(
-                overdue_fact(row, moment) for row in stages if row.state in (StageState.QUEUED, StageState.RUNNING)
+                overdue_fact(row, moment) or (row.gang_time is not None and row.gang_time <= moment)
+                for row in stages
+                if row.state in (StageState.QUEUED, StageState.RUNNING)
             )
             is_open = job.state in (JobState.PENDING, JobState.RUNNING)
             is_stuck = is_open and not any(row.state in (StageState.QUEUED, StageState.RUNNING) for row in stages)

@@ -57,7 +57,8 @@ def _run(world: World) -> None:
         scheduler.spawn(reconcile(world), f"reconciler {number}", 0.7 * number)
     world.relay = scheduler.spawn(relay(world), "relay")
     scheduler.spawn(jump(world), "clock")
-    for number in range(world.random.randint(1, 4)):
+    world.num_workers = world.random.randint(1, 4)
+    for number in range(world.num_workers):
         worker = Worker(world, f"worker-{number}", KINDS - {"deploy", "export"} if number == 1 else KINDS)
         worker.task = scheduler.spawn(worker.run(), worker.worker_id)
     people = [scheduler.spawn(person(world, n), f"person {n}") for n in range(world.random.randint(1, 3))]

@@ -46,3 +46,10 @@ def test_calls_share_transactions_and_workers_go_on_without_a_wake_up() -> None:
         simulate(seed, log=lines)
     assert sum("together" in line for line in lines) > 5
     assert sum("goes on with" in line for line in lines) > 10
+
+
+def test_gangs_of_several_workers_form() -> None:
+    lines: list[str] = []
+    for seed in range(30):
+        simulate(seed, log=lines)
+    assert sum(" is 1 of " in line for line in lines) > 10

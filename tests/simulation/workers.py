@@ -6,13 +6,20 @@ from functools import partial
 
 from coordinator.commands.claims import claim_stage
 from coordinator.commands.ends import complete_stage, fail_stage
+from coordinator.commands.gangs import leave_gang
 from coordinator.commands.reports import report_stage
 from coordinator.commands.workers import heartbeat, register_worker
 from luthier.errors import ConflictError
 from luthier.v1.failure_pb2 import Failure, FailureClass
 from luthier.v1.stage_pb2 import Artifact, Checkpoint, MetricPoint, Progress, StageOutputs
 from luthier.v1.worker_pb2 import WorkerCapabilities
-from luthier.v1.worker_service_pb2 import CompleteStageResponse, StageAssignment, StageHeartbeat, StageVerdict
+from luthier.v1.worker_service_pb2 import (
+    CompleteStageResponse,
+    GangPlace,
+    StageAssignment,
+    StageHeartbeat,
+    StageVerdict,
+)
 from tests.simulation.faults import UnavailableError, failure_class
 from tests.simulation.scheduler import Task, sleep
 from tests.simulation.world import TERMS, World
@@ -46,6 +53,8 @@ class Attempt:
     is_pausing: bool = False
     checkpoints: list[str] = field(default_factory=list)
     """URIs on record, oldest first."""
+    place: GangPlace | None = None
+    """In its gang, once that has formed."""
 
     @property
     def stage_id(self) -> str:
@@ -56,6 +65,11 @@ class Attempt:
     def fence(self) -> int:
         """Of the attempt."""
         return self.assignment.stage.fence
+
+    @property
+    def is_member(self) -> bool:
+        """Whether somebody else leads it."""
+        return self.assignment.gang.number > 0
 
 
 class Worker:
@@ -126,7 +140,8 @@ class Worker:
         self.held = attempt
         following = None
         try:
-            following = await self._attempt(attempt)
+            if await self._has_gathered(attempt):
+                following = await (self._help(attempt) if attempt.is_member else self._attempt(attempt))
         except ConflictError as error:
             world.note(self.worker_id, f"refused: {error}")
         self.held = None
@@ -135,6 +150,56 @@ class Worker:
     def _new_request_id(self) -> str:
         self.num_claims += 1
         return f"{self.worker_id}-{self.num_claims}"
+
+    async def _has_gathered(self, attempt: Attempt) -> bool:
+        """Waits until the gang has formed; without one there is nothing to wait for."""
+        world = self.world
+        while attempt.place is None and attempt.assignment.HasField("gang"):
+            await sleep(world.random.uniform(0.5, 3.0))
+            if world.chance(world.faults.worker_dies / 4):
+                raise WorkerDiedError
+            self.is_leaving = self.is_leaving or world.chance(world.faults.worker_leaves / 4)
+            if attempt.is_over:
+                return False
+            if self.is_leaving or attempt.is_pausing:
+                await self._give_up(attempt, FailureClass.FAILURE_CLASS_PREEMPTED)
+                return False
+        if attempt.place is not None:
+            found, known = (self.worker_id, attempt.place.num_workers), attempt.place.number
+            assert world.places.setdefault((attempt.fence, known), found) == found, f"{found} is not alone as {known}"
+            sizes = {size for (fence, _), (_, size) in world.places.items() if fence == attempt.fence}
+            assert len(sizes) == 1, f"the gang of fence {attempt.fence} has formed as {sizes}"
+            world.note(self.worker_id, f"is {known} of {attempt.place.num_workers}")
+        return True
+
+    async def _help(self, attempt: Attempt) -> None:
+        """The part of a member: it reports nothing, and its end is not the stage's."""
+        world, faults = self.world, self.world.faults
+        for _ in range(world.random.randint(1, 6)):
+            await sleep(world.random.uniform(0.5, 8.0))
+            if world.chance(faults.worker_dies):
+                raise WorkerDiedError
+            if world.chance(faults.worker_freezes) and await self._freeze(attempt):
+                break
+            if attempt.is_over:
+                return
+            self.is_leaving = self.is_leaving or world.chance(faults.worker_leaves)
+            if self.is_leaving or attempt.is_pausing:
+                await self._leave(attempt, FailureClass.FAILURE_CLASS_PREEMPTED)
+                return
+        await self._leave(attempt, failure_class(world.random) if world.chance(faults.attempt_fails / 3) else None)
+
+    async def _give_up(self, attempt: Attempt, how: FailureClass) -> None:
+        await (self._leave(attempt, how) if attempt.is_member else self._fail(attempt, how))
+
+    async def _leave(self, attempt: Attempt, how: FailureClass | None) -> None:
+        world = self.world
+        failure = None if how is None else Failure(failure_class=how, message="broken")
+        for _ in range(1 + int(world.chance(0.2) and not world.is_quiet)):
+            await world.call_until_answered(
+                self.worker_id,
+                lambda: leave_gang(world.store, TERMS, attempt.stage_id, attempt.fence, self.worker_id, failure),
+            )
 
     async def _attempt(self, attempt: Attempt) -> Attempt | None:
         world, faults = self.world, self.world.faults
@@ -241,7 +306,9 @@ class Worker:
             attempt, pulses = self.held, []
             if attempt is not None:
                 progress = Progress(step=attempt.step, num_steps=5)
-                pulses.append(StageHeartbeat(stage_id=attempt.stage_id, fence=attempt.fence, progress=progress))
+                pulse = StageHeartbeat(stage_id=attempt.stage_id, fence=attempt.fence, progress=progress)
+                pulse.address = "" if attempt.is_member else "here:1"
+                pulses.append(pulse)
             try:
                 beat = partial(heartbeat, world.store, self.worker_id, self.is_leaving, pulses, TERMS.lease)
                 verdicts = await world.call(self.worker_id, beat)
@@ -254,5 +321,6 @@ class Worker:
                 attempt.is_pausing = verdict.verdict == StageVerdict.VERDICT_PAUSE
                 if not attempt.is_over:
                     attempt.ok_at = world.scheduler.now
+                    attempt.place = verdict.gang if verdict.gang.num_workers else attempt.place
             if world.scheduler.now - attempt.ok_at > SELF_FENCE_SECONDS:
                 attempt.is_over = True

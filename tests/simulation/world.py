@@ -40,6 +40,9 @@ class World:
         """Checkpoints whose files exist."""
         self.relay: Task | None = None
         self.unpublished: list[OutboxMessage] = []
+        self.num_workers = 0
+        self.places: dict[tuple[int, int], tuple[str, int]] = {}
+        """Whom a number in a gang was given to, by fence and number, and how many workers that gang has."""
         self.accepted: set[str] = set()
         """Jobs that a person was told of."""
         self.trace = hashlib.sha256()

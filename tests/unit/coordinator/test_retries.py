@@ -7,7 +7,7 @@ from luthier.v1.failure_pb2 import FailureClass
 
 FINAL = {"CONFIG", "DATA", "DIVERGED", "CANCELLED", "GATE_REFUSED"}
 AT_ONCE = {"PREEMPTED", "LOST_WORKER"}
-BUDGETS = {"PREEMPTED": Budget.NONE, "STORAGE_FULL": Budget.WAITS}
+BUDGETS = {"GANG_INCOMPLETE": Budget.NONE, "PREEMPTED": Budget.NONE, "STORAGE_FULL": Budget.WAITS}
 
 
 def test_every_class_of_the_proto_has_a_rule() -> None:
