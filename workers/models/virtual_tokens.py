@@ -15,7 +15,7 @@ import torch
 from peft import PeftModel, PeftType
 from transformers import Cache, DynamicCache
 
-from workers.training.attention import Documents, behind_shared_tokens
+from workers.training.layout import Documents, behind_shared_tokens
 
 
 def open_virtual_tokens(model: PeftModel) -> PeftModel:
@@ -96,7 +96,7 @@ def _cache(model: PeftModel, num_rows: int) -> Cache:
     base: Any = model.get_base_model()
     read = DynamicCache(config=base.config)
     embeddings = prompt.to(base.get_input_embeddings().weight.dtype)
-    base(inputs_embeds=embeddings, past_key_values=read, use_cache=True, logits_to_keep=1)
+    base.base_model(inputs_embeds=embeddings, past_key_values=read, use_cache=True)  # past the output layer or head
     return read
 
 

@@ -5,7 +5,7 @@ from peft.helpers import disable_input_dtype_casting
 from torch import nn
 from torch.nn import functional
 
-from workers.training.attention import layout
+from workers.training.layout import layout
 from workers.training.packing import Batch
 
 

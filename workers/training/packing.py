@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from luthier.spec import TrainingSpec
-from workers.training.attention import length_class
+from workers.training.layout import length_class
 from workers.training.samples import Document, Sample, documents_of
 
 # A shorter common beginning is not worth the extra attention group.

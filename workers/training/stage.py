@@ -9,7 +9,7 @@ import torch
 from transformers import set_seed
 
 from luthier.artifacts import join
-from luthier.spec import ClassificationSpec, DistillationSpec, RewardSpec
+from luthier.spec import ClassificationSpec, DistillationSpec, PretrainSpec, RewardSpec, SftSpec
 from workers.data.dataset import Example, load_split
 from workers.failures import DependencyError, PreemptedError
 from workers.models import resolve_base_model
@@ -21,12 +21,15 @@ from workers.training.distributed.world import World
 from workers.training.engine import Engine
 from workers.training.forecast import compared, forecast, peak_memory_bytes
 from workers.training.heads import put_head, save_head, set_output
+from workers.training.kernels.choice import Kernels, use_kernels
 from workers.training.methods import METHODS
 from workers.training.objectives import OBJECTIVES, Objective
 from workers.training.objectives.classification import labels_of
 from workers.training.objectives.distillation import Distillation
 from workers.training.objectives.reward import LABELS
+from workers.training.objectives.sft import Sft
 from workers.training.objectives.teacher import Teacher
+from workers.training.pieces import Stored
 from workers.training.plot import write_loss_plot
 from workers.training.precision import choose_dtype, recorded_dtype
 from workers.training.samples import Sample
@@ -64,9 +67,11 @@ def train(task: Task, report: Report, world: World) -> StageResult:
     planned = forecast(task.spec, base, train, dtype, device)
     set_seed(task.spec.training.seed)
     section = task.spec.method
-    model = method.adapt(method.load(base, dtype, device, section), section)
+    strategy = make_strategy(world, task.spec.resources.distributed)
+    model = method.adapt(method.load(base, dtype, strategy.loads_on(device), section), section)
     labels = _labels(task, train)
     replaced = put_head(model, len(labels)) if labels else None
+    kernels = use_kernels(model, task.spec, dtype)
     if not world.is_first:
         torch.manual_seed(task.spec.training.seed + world.rank)  # the same weights, but a dropout of its own
     _leave_if_asked(report, world)
@@ -75,7 +80,7 @@ def train(task: Task, report: Report, world: World) -> StageResult:
         train,
         validation,
         task.spec.training,
-        objective=_objective(task, base),
+        objective=_objective(task, base, kernels),
         compute=dtype,
         report=report,
         checkpoints=checkpoints,
@@ -83,7 +88,7 @@ def train(task: Task, report: Report, world: World) -> StageResult:
         resume_from=snapshot,
         refit=task.assignment.stage.refit,
         world=world,
-        strategy=make_strategy(world, task.spec.resources.distributed),
+        strategy=strategy,
     )
     del snapshot  # of full fine-tuning it is three times the size of the model
     summary = engine.run()
@@ -94,7 +99,7 @@ def train(task: Task, report: Report, world: World) -> StageResult:
         save_head(model, labels, folder)
         set_output(model, replaced)
     method.save(model, base, folder)
-    figures = _write_figures(folder, summary, dtype, compared(planned, summary, device))
+    figures = _write_figures(folder, summary, dtype, kernels, compared(planned, summary, device))
     return StageResult(folder=folder, metrics=_headline(summary, device), result=figures)
 
 
@@ -104,8 +109,10 @@ def _leave_if_asked(report: Report, world: World) -> None:
         raise PreemptedError("asked to stop while the model was being loaded")
 
 
-def _objective(task: Task, base: Path) -> Objective:
+def _objective(task: Task, base: Path, kernels: Kernels) -> Objective:
     objective = task.spec.objective
+    if isinstance(objective, SftSpec | PretrainSpec):
+        return Sft(objective, kernels.summed_loss)
     if not isinstance(objective, DistillationSpec):
         return OBJECTIVES[objective.type](objective)
     folder = resolve_base_model(objective.teacher, task.settings)
@@ -130,7 +137,7 @@ def _device(world: World) -> torch.device:
     return device
 
 
-def _dtype(task: Task, snapshot: Snapshot | None, device: torch.device, world: World) -> torch.dtype:
+def _dtype(task: Task, snapshot: Snapshot[Stored] | None, device: torch.device, world: World) -> torch.dtype:
     """What all ranks compute in: the dtype of the attempts before, or what the first one finds."""
     steps = set(world.gather(snapshot.progress.step if snapshot else None))
     if len(steps) > 1:
@@ -168,10 +175,13 @@ def _checkpoints(task: Task, report: Report, world: World) -> CheckpointStore:
     )
 
 
-def _write_figures(folder: Path, summary: Summary, dtype: torch.dtype, plan: dict[str, object]) -> dict[str, object]:
+def _write_figures(
+    folder: Path, summary: Summary, dtype: torch.dtype, kernels: Kernels, plan: dict[str, object]
+) -> dict[str, object]:
     """Writes summary, metrics and curve; returns what `summary.json` says."""
     figures = {key: value for key, value in asdict(summary).items() if key not in ("history", "samples")}
     figures["precision"] = str(dtype).removeprefix("torch.")
+    figures["kernels"] = kernels.to_json()
     figures["plan"] = plan
     (folder / "summary.json").write_text(json.dumps(figures, indent=1) + "\n")
     with (folder / "metrics.jsonl").open("w") as stream:

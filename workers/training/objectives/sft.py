@@ -4,7 +4,7 @@ Continued pre-training is the same with every token a target, which is up to the
 The loss of a step is the mean over all of its targets by their weights: sum of w nll / sum of w.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -19,12 +19,16 @@ from workers.training.objectives.base import Measured, Passes
 from workers.training.packing import Batch
 from workers.training.samples import Sample
 
+SummedLoss = Callable[[nn.Module, Batch, torch.dtype], torch.Tensor]
+"""Model, batch, dtype of the products -> see `summed_loss`."""
+
 
 class Sft:
     """An `Objective`; the order of the documents and how they are packed do not matter to it."""
 
-    def __init__(self, _: SftSpec | PretrainSpec) -> None:
-        """What the sections have to set is done to the data."""
+    def __init__(self, _: SftSpec | PretrainSpec, loss: SummedLoss | None = None) -> None:
+        """What the sections have to set is done to the data. `loss` is another way to come to `summed_loss`."""
+        self._loss = loss
 
     def check(self, train: Sequence[Sample], _: Sequence[Sample]) -> None:
         """See `Objective`."""
@@ -45,7 +49,7 @@ class Sft:
 
     def measure(self, model: nn.Module, batch: Batch, compute: torch.dtype) -> Measured:
         """Negative log-likelihood of the batch's targets in nats, summed by their weights."""
-        return Measured(summed_loss(model, batch, compute))
+        return Measured((self._loss or summed_loss)(model, batch, compute))
 
 
 def summed_loss(model: nn.Module, batch: Batch, compute: torch.dtype) -> torch.Tensor:

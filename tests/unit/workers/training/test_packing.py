@@ -7,7 +7,9 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from workers.training import attention
+from workers.training.attention import register
+from workers.training.kernels import grouped
+from workers.training.layout import layout
 from workers.training.objectives.sft import summed_loss
 from workers.training.packing import Batch, make_batch, pack, shared_prefix, split_pass
 
@@ -118,9 +120,9 @@ def test_a_split_pass_has_the_same_documents_in_smaller_parts(prefix_length: int
 def test_packed_loss_and_gradients_equal_those_of_single_documents(
     prefix_length: int, matmul_length: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(attention, "_MATMUL_LENGTH", matmul_length)
+    monkeypatch.setattr(grouped, "_MATMUL_LENGTH", matmul_length)
     batch = documents(3, list(range(20, 20 + prefix_length)), (9, 30, 1, 17, 33, 8))
-    packed = make_model(attention.register())
+    packed = make_model(register())
     single = make_model("sdpa")
     loss = summed_loss(packed, make_batch(batch, prefix_length), torch.float32)
     expected = reference_loss(single, batch)
@@ -132,7 +134,7 @@ def test_packed_loss_and_gradients_equal_those_of_single_documents(
 
 
 def test_other_documents_change_nothing() -> None:
-    model = make_model(attention.register())
+    model = make_model(register())
     one, *others = documents(5, [], (30, 20, 11))
     different = documents(6, [], (30, 20, 11))[1:]
     logits = [_logits(model, make_batch([one, *rest]))[:30] for rest in (others, different)]
@@ -140,6 +142,6 @@ def test_other_documents_change_nothing() -> None:
 
 
 def _logits(model: LlamaForCausalLM, batch: Batch) -> torch.Tensor:
-    layout = attention.layout(batch.lengths, batch.prefix_length, torch.device("cpu"))
+    documents = layout(batch.lengths, batch.prefix_length, torch.device("cpu"))
     with torch.no_grad():
-        return model(input_ids=batch.input_ids, position_ids=batch.position_ids, documents=layout).logits[0]
+        return model(input_ids=batch.input_ids, position_ids=batch.position_ids, documents=documents).logits[0]

@@ -110,6 +110,9 @@ def test_the_artifact_is_complete_and_plain(make_task: Callable[..., Task], tiny
     assert [row["step"] for row in rows] == [1, 2, 3, 4]
     assert json.loads((folder / "summary.json").read_text()) == result.result
     assert result.result["precision"] == "float32"
+    kernels = result.result["kernels"]
+    assert (kernels["attention"], kernels["layers"], kernels["loss"]) == ("grouped", "transformers", "logits")
+    assert kernels["passed_over"]["layers.liger"] == "runs on CUDA only, not on cpu"
     assert result.result["resumed_from_step"] is None
     headline = {"validation_loss", "train_loss", "tokens_per_second", "num_steps", "peak_memory_bytes"}
     assert set(result.metrics) == headline

@@ -1,0 +1,83 @@
+"""Where each document of a row lies, and what it may look at: known once per batch, handed to every layer.
+
+A row is the shared prefix, then documents end to end. A token sees its own document up to itself, and all of the
+prefix. How attention computes that is up to a kernel (kernels/); the views of the row that a kernel wants are made when
+the first layer asks for them.
+"""
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+
+from workers.training.transfer import send
+
+
+@dataclass(frozen=True)
+class Group:
+    """Documents of similar length, side by side. Their tokens are one stretch of the row."""
+
+    num_documents: int
+    length: int
+    """Tokens of the longest one; the others are padded to it."""
+    slots: torch.Tensor
+    """int64 [tokens of this group]: where they go in the padded batch [num_documents * length]."""
+    sees_prefix: bool
+    """Whether its documents continue the shared prefix; only the prefix itself does not."""
+
+
+@dataclass(frozen=True)
+class Documents:
+    """The layout of one row of T tokens. Equal layouts are equal values."""
+
+    prefix_length: int
+    """Tokens of the shared prefix, the first of the row; 0: none."""
+    lengths: tuple[int, ...]
+    """Tokens of each document after the prefix; with it they sum to T."""
+    device: torch.device
+    """Of the row, and of the tensors of the views."""
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest document, the shared prefix included."""
+        return self.prefix_length + max(self.lengths)
+
+    @property
+    def stretches(self) -> tuple[int, ...]:
+        """Tokens of the prefix, if there is one, and of each document, in the order of the row; they sum to T."""
+        return (self.prefix_length, *self.lengths) if self.prefix_length else self.lengths
+
+    @cached_property
+    def sizes(self) -> tuple[int, ...]:
+        """Tokens of each group; they sum to T."""
+        return tuple(len(group.slots) for group in self.groups)
+
+    @cached_property
+    def groups(self) -> tuple[Group, ...]:
+        """The row as padded batches, in its order. The prefix, when there is one, is the first."""
+        members = [([self.prefix_length], False)] if self.prefix_length else []
+        for _, alike in itertools.groupby(self.lengths, key=length_class):
+            members.append((list(alike), self.prefix_length > 0))
+        groups = []
+        for lengths, sees_prefix in members:
+            longest = max(lengths)
+            slots = torch.cat([torch.arange(length) + place * longest for place, length in enumerate(lengths)])
+            groups.append(Group(len(lengths), longest, send(slots, self.device), sees_prefix))
+        return tuple(groups)
+
+
+def length_class(length: int) -> int:
+    """Documents of one class are padded together: one class per power of two, so less than half is padding."""
+    return (length - 1).bit_length()
+
+
+def layout(lengths: Sequence[int], prefix_length: int, device: torch.device) -> Documents:
+    """The layout of a row: the shared prefix, then documents of these lengths, those of one class together."""
+    return Documents(prefix_length, tuple(lengths), device)
+
+
+def behind_shared_tokens(documents: Documents, number: int) -> Documents:
+    """The layout of the row that has so many further tokens in front, which all documents see."""
+    return Documents(documents.prefix_length + number, documents.lengths, documents.device)
