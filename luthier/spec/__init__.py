@@ -21,6 +21,7 @@ from luthier.spec.method import (
     PromptTuningSpec,
     QloraSpec,
 )
+from luthier.spec.mixture import MixingSpec, SourceSpec
 from luthier.spec.objective import (
     ClassificationSpec,
     DistillationSpec,
@@ -58,6 +59,7 @@ __all__ = [
     "KtoSpec",
     "LoraSpec",
     "MethodSpec",
+    "MixingSpec",
     "ObjectiveSpec",
     "OftSpec",
     "OrpoSpec",
@@ -70,6 +72,8 @@ __all__ = [
     "RewardSpec",
     "SftSpec",
     "SimpoSpec",
+    "SourceSpec",
+    "SpielSpec",
     "TrainingSpec",
     "canonical_json",
     "json_schema",

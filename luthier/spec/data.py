@@ -5,26 +5,18 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from luthier.spec.base import Section
-
-RowFormat = Literal[
-    "auto",
-    "chat",
-    "prompt_completion",
-    "alpaca",
-    "text",
-    "preference",
-    "labelled_completion",
-    "labelled_text",
-    "labelled_chat",
-]
-FileType = Literal["auto", "jsonl", "csv", "parquet"]
+from luthier.spec.mixture import FileType, MixingSpec, Overlong, RowFormat, SourceSpec, check_sources
 
 
 class DataSpec(Section):
     """Where the rows are and how they become training examples."""
 
-    path: str = Field(min_length=1)
-    """File, folder or fsspec URI of the rows. A relative path is relative to the job file."""
+    path: str | None = Field(default=None, min_length=1)
+    """File, folder or fsspec URI of the rows. A relative path is relative to the job file. Either this or `sources`."""
+    sources: list[SourceSpec] | None = Field(default=None, min_length=1)
+    """Several places of rows, each with a name."""
+    mixing: MixingSpec = MixingSpec()
+    """How much of each of `sources` is trained on."""
     validation_path: str | None = None
     """Rows for the validation loss. Absent: a part of `path`, see `validation_fraction`."""
     test_path: str | None = None
@@ -39,7 +31,7 @@ class DataSpec(Section):
     """Put before every conversation that has no system message of its own."""
     max_length: int = Field(default=1024, ge=8, le=131072)
     """Longest example in tokens."""
-    overlong: Literal["drop", "truncate", "split"] = "drop"
+    overlong: Overlong = "drop"
     """What happens to a longer one; the report counts them. `split` makes several examples of it, for pre-training."""
     deduplicate: bool = True
     """Drop rows that are equal after normalising white space; the first one stays."""
@@ -50,7 +42,21 @@ class DataSpec(Section):
     test_fraction: float = Field(default=0.1, ge=0.0, lt=1.0)
     """Part of `path` used for the evaluation when there is no `test_path`."""
     seed: int = Field(default=0, ge=0)
-    """Of the split."""
+    """Of the split, and of the rows that are drawn from `sources`."""
+
+    @model_validator(mode="after")
+    def _rows_from_somewhere(self) -> Self:
+        if (self.path is None) == (self.sources is None):
+            what = "give path or sources" if self.path is None else "path and sources exclude each other; leave one out"
+            raise ValueError(what)
+        if self.sources is None:
+            if self.mixing != MixingSpec():
+                raise ValueError("mixing has no use without sources; leave it out")
+            return self
+        if self.validation_path or self.test_path:
+            raise ValueError("validation_path and test_path belong to path; give them to each of sources instead")
+        check_sources(self.sources, self.mixing)
+        return self
 
     @model_validator(mode="after")
     def _something_left_to_train_on(self) -> Self:

@@ -142,6 +142,27 @@ class JobSpec(Section):
         return self
 
     @model_validator(mode="after")
+    def _sources_suit_the_objective(self) -> Self:
+        for source in self.data.sources or []:
+            which = f"of source {source.name!r}"
+            if source.objective is not None and self.objective.type not in ("sft", "pretrain"):
+                raise ValueError(
+                    f"data.sources: the objective {which} is {source.objective}, which cannot be learned in one run "
+                    f"with objective.type {self.objective.type}; leave it out, or train one after the other"
+                )
+            if source.format not in (None, "auto", *self.objective.row_formats):
+                raise ValueError(
+                    f"data.sources: the format {which} is {source.format}, which is not what objective.type "
+                    f"{self.objective.type} learns from; it takes {' or '.join(self.objective.row_formats)}"
+                )
+            if source.overlong == "split" and (source.objective or self.objective.type) != "pretrain":
+                raise ValueError(
+                    f"data.sources: overlong {which} is split, which would tear its rows apart; set it to drop or "
+                    "truncate, or its objective to pretrain"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _sections_agree(self) -> Self:
         longest = self.objective.num_documents * self.data.max_length
         if self.training.packing and self.training.pack_length < longest:

@@ -13,7 +13,9 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from luthier.errors import InvalidSpecError
+from luthier.spec.data import DataSpec
 from luthier.spec.job import JobSpec
+from luthier.spec.mixture import SourceSpec
 from luthier.spec.objective import DistillationSpec
 from luthier.spec.problems import problem_of
 
@@ -76,7 +78,10 @@ def resolve_paths(spec: JobSpec, folder: Path) -> JobSpec:
     def absolute(path: str | None) -> str | None:
         return path if path is None or "://" in path else str((folder / Path(path).expanduser()).absolute())
 
-    paths = {key: absolute(getattr(spec.data, key)) for key in ("path", "validation_path", "test_path")}
+    def paths(section: DataSpec | SourceSpec) -> dict[str, Any]:
+        return {key: absolute(getattr(section, key)) for key in ("path", "validation_path", "test_path")}
+
+    sources = spec.data.sources and [source.model_copy(update=paths(source)) for source in spec.data.sources]
 
     def located(model: str) -> str:
         return (absolute(model) or model) if model.startswith((".", "~", "/")) else model
@@ -87,7 +92,7 @@ def resolve_paths(spec: JobSpec, folder: Path) -> JobSpec:
     return spec.model_copy(
         update={
             "base_model": located(spec.base_model),
-            "data": spec.data.model_copy(update=paths),
+            "data": spec.data.model_copy(update={**paths(spec.data), "sources": sources}),
             "objective": objective,
         }
     )

@@ -41,9 +41,10 @@ CANONICAL = pa.schema(
 `notes` (JSON) is set on a row that says something beside its text. The fingerprint is 128 bits in two halves."""
 
 
-def read_rows(files: Sequence[SourceFile], system_prompt: str | None, seed: int) -> Any:
-    """A lazy Daft table of schema `CANONICAL`, in the order of the files and their rows."""
-    return _Scan([_ScanFile(index, file, system_prompt, seed) for index, file in enumerate(files)]).read()
+def read_rows(files: Sequence[SourceFile], first: int, system_prompt: str | None, seed: int) -> Any:
+    """A lazy Daft table of schema `CANONICAL`, in the order of the files and their rows; `first` is their first index
+    among all sources."""
+    return _Scan([_ScanFile(index, file, system_prompt, seed) for index, file in enumerate(files, first)]).read()
 
 
 def fingerprint(content: Content, seed: bytes = b"", notes: Notes = Notes()) -> bytes:  # noqa: B008 - immutable

@@ -35,10 +35,11 @@ NOTES = pa.schema(
         ("rejected_ids", pa.list_(pa.int32())),
         ("rejected_trainable", pa.list_(pa.bool_())),
         ("label", pa.string()),
+        ("component", pa.string()),
     ]
 )
 """Columns that a split may have besides. `weights` is empty for a row whose targets count 1 each, `rejected_*` for one
-that compares no answers, `label` for one without."""
+that compares no answers, `label` for one without, `component` where the job has one source without a name."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,8 @@ class Example:
     """What the row's last answer is better than; None: the row compares nothing."""
     label: str | None = None
     """What kind of row it is; None: the data do not say."""
+    component: str = ""
+    """Name of the source in `data.sources` that it is from; empty where there is but one, without a name."""
 
     @property
     def prompt(self) -> list[dict[str, str]]:
@@ -110,8 +113,20 @@ def load_split(folder: Path, name: SplitName) -> list[Example]:
             weights=weights if len(weights) else None,
             rejected=Rejected(rejected_ids, rejected_trainable) if len(rejected_ids) else None,
             label=label or None,
+            component=component or "",
         )
-        for row, source, input_ids, trainable, messages, weights, rejected_ids, rejected_trainable, label in zip(
+        for (
+            row,
+            source,
+            input_ids,
+            trainable,
+            messages,
+            weights,
+            rejected_ids,
+            rejected_trainable,
+            label,
+            component,
+        ) in zip(
             table["row"].to_pylist(),
             table["source"].to_pylist(),
             _rows(table["input_ids"]),
@@ -121,6 +136,7 @@ def load_split(folder: Path, name: SplitName) -> list[Example]:
             _rows(table["rejected_ids"]),
             _rows(table["rejected_trainable"]),
             table["label"].to_pylist(),
+            table["component"].to_pylist(),
             strict=True,
         )
     ]

@@ -1,18 +1,20 @@
 """Which rows stay and in which split: exact duplicates, leaks between splits, and the split by seed.
 
 Works on fingerprints and places alone, some 60 bytes per row. A text that occurs in the test rows leaves the validation
-and the training rows, one of the validation rows leaves the training rows, whatever `data.deduplicate` says.
+and the training rows, one of the validation rows leaves the training rows, whatever `data.deduplicate` says. Sources do
+not matter to that; but each is split by itself, so that it has its share in every split.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from luthier.spec import DataSpec
 from workers.data.dataset import SPLITS
 from workers.data.engine import daft
+from workers.data.parts import Part
 
 _ORDINAL_BITS = 48
 
@@ -22,7 +24,7 @@ class Decisions:
     """One entry per canonical row, in the order of the rows."""
 
     file: npt.NDArray[np.int32]
-    """Where the row is from: index of the source."""
+    """Where the row is from: index of the file."""
     row: npt.NDArray[np.int64]
     """And the row in it."""
     split: npt.NDArray[np.int8]
@@ -31,19 +33,21 @@ class Decisions:
     """Dropped, because the same text comes earlier in its split."""
     is_leak: npt.NDArray[np.bool_]
     """Dropped, because the same text is in a later split."""
+    is_surplus: npt.NDArray[np.bool_]
+    """Dropped, because its source is to have no more rows."""
     twin: npt.NDArray[np.int64]
     """Ordinal of the row that stays for this text; the row itself if it stays."""
 
 
-def decide(rows: Path, spec: DataSpec) -> Decisions:
-    """Decides on every row of the Parquet files in the folder `rows`, whose `ordinal` counts from 0.
+def decide(rows: Path, parts: Sequence[Part], part_of_file: Sequence[int], *, deduplicate: bool) -> Decisions:
+    """Decides on every row of the Parquet files in the sub-folders of `rows`, whose `ordinal` counts from 0.
 
-    The split takes as many distinct texts as the fractions say, in the order of their seeded fingerprints: it does
-    not depend on the order of the rows, equal texts land on the same side, and rows that are added later move few
-    others. From three texts on, no split that was asked for is empty.
+    The split takes as many distinct texts of each part as its fractions say, in the order of their seeded fingerprints:
+    it does not depend on the order of the rows, equal texts land on the same side, and rows that are added later move
+    few others. From three texts on, no split that was asked for is empty.
     """
     column = daft.col
-    table = daft.read_parquet(f"{rows}/*.parquet")
+    table = daft.read_parquet(f"{rows}/*/*.parquet")
     # Said here, because nothing prunes columns through a window: the texts would come along.
     table = table.select("ordinal", "file", "row", "split", "fingerprint", "fingerprint_low")
     # Smallest first: the latest split owns a text, and in it the earliest row.
@@ -55,38 +59,59 @@ def decide(rows: Path, spec: DataSpec) -> Decisions:
     index = table.to_arrow()
     split, own, owner = (index[name].to_numpy() for name in ("split", "rank", "owner"))
     is_leak = (own >> _ORDINAL_BITS) != (owner >> _ORDINAL_BITS)
-    is_duplicate = (own != owner) & ~is_leak & spec.deduplicate
+    is_duplicate = (own != owner) & ~is_leak & deduplicate
     kept = np.where(is_leak | is_duplicate, -1, split).astype(np.int8)
+    file, fingerprints = index["file"].to_numpy(), index["fingerprint"].to_numpy()
+    part = np.array(part_of_file, np.int32)[file]
+    twin = owner & ((1 << _ORDINAL_BITS) - 1)
+    is_surplus = _surplus(kept, part, fingerprints, parts)
+    kept[is_surplus] = -1
+    for number, one in enumerate(parts):
+        # A text that several parts have belongs to the first of them: it must not be drawn twice.
+        own = (part[twin] == number) & (kept == SPLITS.index("train"))
+        kept[own] = _draw(fingerprints[own], one)
     return Decisions(
-        file=index["file"].to_numpy(),
+        file=file,
         row=index["row"].to_numpy(),
-        split=_draw(kept, index["fingerprint"].to_numpy(), spec),
+        split=kept,
         is_duplicate=is_duplicate,
         is_leak=is_leak,
-        twin=owner & ((1 << _ORDINAL_BITS) - 1),
+        is_surplus=is_surplus,
+        twin=twin,
     )
 
 
-def _draw(split: npt.NDArray[np.int8], fingerprints: npt.NDArray[np.uint64], spec: DataSpec) -> npt.NDArray[np.int8]:
-    """Moves the lowest fingerprints of the training rows into test, the next ones into validation."""
-    wanted = {
-        "test": 0.0 if spec.test_path else spec.test_fraction,
-        "validation": 0.0 if spec.validation_path else spec.validation_fraction,
-    }
-    train = SPLITS.index("train")
-    ordered = np.unique(fingerprints[split == train])
-    moved = split.copy()
+def _surplus(
+    split: npt.NDArray[np.int8],
+    part: npt.NDArray[np.int32],
+    fingerprints: npt.NDArray[np.uint64],
+    parts: Sequence[Part],
+) -> npt.NDArray[np.bool_]:
+    """Training rows beyond `max_samples` of their part, in the order of their seeded fingerprints."""
+    is_surplus = np.zeros(len(split), np.bool_)
+    for number, one in enumerate(parts):
+        if one.max_samples is not None:
+            (rows,) = np.nonzero((part == number) & (split == SPLITS.index("train")))
+            ordered = rows[np.argsort(fingerprints[rows], kind="stable")]
+            is_surplus[ordered[one.max_samples :]] = True
+    return is_surplus
+
+
+def _draw(fingerprints: npt.NDArray[np.uint64], part: Part) -> npt.NDArray[np.int8]:
+    """The split of each training row: test for the lowest fingerprints, validation for the next ones."""
+    ordered = np.unique(fingerprints)
+    moved = np.full(len(fingerprints), SPLITS.index("train"), np.int8)
     start = 0
-    still_to_serve = [name for name, fraction in wanted.items() if fraction > 0]
+    still_to_serve = [name for name, fraction in part.fractions.items() if fraction > 0]
     for name in list(still_to_serve):
         still_to_serve.remove(name)
         # One text stays for training, and then one for the split that comes next.
         spare = len(ordered) - start - 1
         spare -= min(len(still_to_serve), max(0, spare - 1))
-        size = max(0, min(max(1, round(wanted[name] * len(ordered))), spare))
+        size = max(0, min(max(1, round(part.fractions[name] * len(ordered))), spare))
         chosen = ordered[start : start + size]
         start += size
         if len(chosen):
             between = (fingerprints >= chosen[0]) & (fingerprints <= chosen[-1])
-            moved[(split == train) & between] = SPLITS.index(name)
+            moved[between] = SPLITS.index(name)
     return moved

@@ -1,7 +1,7 @@
 """What can be wrong with a row, and how it is told: by file, line and what was expected."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +19,8 @@ IN_OTHER_SPLIT = "also in validation or test"
 OVERLONG = "overlong"
 NOTHING_TRAINABLE = "nothing to train on"
 UNSTABLE_TEMPLATE = "unstable chat template"
+BEYOND_MAX_SAMPLES = "beyond max_samples"
+LEFT_OUT = "left out of the mixture"
 
 INVALID = frozenset(
     {NOT_UTF8, BROKEN_JSON, BROKEN_FILE, WRONG_COLUMNS, WRONG_TYPE, EMPTY, WRONG_ROLES, REFUSED_BY_TEMPLATE}
@@ -74,6 +76,15 @@ class Ledger:
             self.counts[reason] += num_rows
             listed = self.first.setdefault(reason, [])
             listed.extend(first[: _NUM_LISTED - len(listed)])
+
+    @classmethod
+    def of(cls, ledgers: Iterable["Ledger"]) -> "Ledger":
+        """All of them as one, in their order."""
+        merged = cls()
+        for ledger in ledgers:
+            for reason, count in ledger.counts.items():
+                merged.count(reason, count, ledger.first.get(reason, []))
+        return merged
 
     @property
     def num_invalid(self) -> int:

@@ -1,6 +1,7 @@
 """`report.json`, `report.md` and `lengths.svg` of a dataset artifact: what was read, what became of every row.
 
-The numbers add up: `num_rows_read` + `num_added_windows` = the rows of the three splits + the rows of `dropped`.
+The numbers add up: `num_rows_read` + `num_added_windows` + `num_repeats` = the rows of the three splits + the rows of
+`dropped`, and for each source by itself.
 """
 
 import hashlib
@@ -14,7 +15,7 @@ from transformers import PreTrainedTokenizerBase
 
 from luthier.spec import DataSpec
 from workers.data.histogram import length_histogram
-from workers.data.pipeline import Outcome
+from workers.data.outcome import Outcome
 from workers.data.report_page import page
 from workers.data.statistics import Sample
 from workers.failures import DataError
@@ -87,9 +88,11 @@ def _document(outcome: Outcome, spec: DataSpec, tokenizer: PreTrainedTokenizerBa
         },
         "num_rows_read": outcome.num_rows,
         "num_dropped": outcome.ledger.counts.total(),
-        "num_truncated": outcome.num_truncated,
-        "num_added_windows": outcome.num_added_windows,
+        "num_truncated": outcome.sum(lambda tally: tally.num_truncated),
+        "num_added_windows": outcome.sum(lambda tally: tally.num_added_windows),
+        "num_repeats": outcome.sum(lambda tally: tally.num_repeats),
         "dropped": outcome.ledger.document(),
+        "mixture": _mixture(outcome),
         "splits": {name: statistics.document() for name, statistics in outcome.splits.items()},
         "samples": [
             {"source": sample.source, "row": sample.row, "part": sample.part, "view": token_view(tokenizer, sample)}
@@ -99,18 +102,23 @@ def _document(outcome: Outcome, spec: DataSpec, tokenizer: PreTrainedTokenizerBa
     }
 
 
+def _mixture(outcome: Outcome) -> dict[str, Any] | None:
+    """How much of each source there is; None where there is but one, without a name."""
+    if not outcome.parts[0].name:
+        return None
+    return {"strategy": outcome.strategy, "sources": [tally.document() for tally in outcome.tallies]}
+
+
 def _warnings(outcome: Outcome, spec: DataSpec) -> list[str]:
     warnings = []
     if outcome.splits["validation"].num_rows == 0:
         warnings.append("the validation split is empty: no validation loss, no early stopping, no best checkpoint")
     if outcome.splits["test"].num_rows == 0:
         warnings.append("the test split is empty: nothing to evaluate the model on")
-    if outcome.num_truncated:
+    if num_truncated := outcome.sum(lambda tally: tally.num_truncated):
         warnings.append(
-            f"{outcome.num_truncated} rows were cut at {spec.max_length} tokens: they teach answers that do not end"
+            f"{num_truncated} rows were cut at {spec.max_length} tokens: they teach answers that do not end"
         )
-    if outcome.num_control_text:
-        warnings.append(
-            f"{outcome.num_control_text} rows spell control tokens of the model in their text; they count as such"
-        )
+    if num_control_text := outcome.sum(lambda tally: tally.num_control_text):
+        warnings.append(f"{num_control_text} rows spell control tokens of the model in their text; they count as such")
     return warnings

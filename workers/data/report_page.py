@@ -10,7 +10,8 @@ def page(document: dict[str, Any]) -> str:
         "# Data report",
         *(f"> **Note:** {warning}\n" for warning in document["warnings"]),
         f"{document['num_rows_read']} rows read, {document['num_dropped']} dropped, "
-        f"{document['num_truncated']} truncated{_windows(document['num_added_windows'])}.",
+        f"{document['num_truncated']} truncated{_windows(document['num_added_windows'])}"
+        f"{_repeats(document['num_repeats'])}.",
         "## Sources",
         _table(
             ["file", "split", "type", "format", "rows", "sha256"],
@@ -19,6 +20,7 @@ def page(document: dict[str, Any]) -> str:
                 for s in document["sources"]
             ],
         ),
+        *_mixture(document["mixture"]),
         "## Splits",
         _table(
             ["split", "rows", "tokens", "trained on", "masked", "p50", "p90", "p99", "longest"],
@@ -36,6 +38,32 @@ def page(document: dict[str, Any]) -> str:
 
 def _windows(num_added: int) -> str:
     return f", {num_added} examples more because long texts were split" if num_added else ""
+
+
+def _repeats(num_repeats: int) -> str:
+    return f", {num_repeats} training rows more because sources are repeated" if num_repeats else ""
+
+
+def _mixture(mixture: dict[str, Any] | None) -> list[str]:
+    if mixture is None:
+        return []
+    head = ["source", "drawn with", "read", "dropped", "repeated", "train", "validation", "test", "tokens trained on"]
+    return ["## Mixture", f"Training rows are put together by `{mixture['strategy']}`.", _table(head, _shares(mixture))]
+
+
+def _shares(mixture: dict[str, Any]) -> list[list[object]]:
+    return [
+        [
+            source["name"],
+            "-" if source["probability"] is None else f"{source['probability']:.1%}",
+            source["num_rows_read"],
+            ", ".join(f"{count} {reason}" for reason, count in source["num_dropped"].items()) or "none",
+            source["num_repeats"],
+            *(source["num_rows"].get(split, 0) for split in ("train", "validation", "test")),
+            source["num_trainable_tokens"],
+        ]
+        for source in mixture["sources"]
+    ]
 
 
 def _split(name: str, split: dict[str, Any]) -> list[object]:

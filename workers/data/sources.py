@@ -14,6 +14,7 @@ import fsspec
 from luthier.artifacts import join, local_path
 from workers.data.dataset import SplitName
 from workers.data.files import FILE_TYPES, FILES
+from workers.data.parts import Part
 from workers.data.shapes import SHAPES, detect
 from workers.failures import ConfigError, DataError
 
@@ -29,6 +30,7 @@ class SourceFile:
     """Where its rows go; `train` also stands for rows that are still to be split."""
     uri: str
     name: str
+    """Of the file, after that of its source and a slash where that has one."""
     file_type: str
     """Key of `FILES`."""
     num_bytes: int
@@ -38,6 +40,24 @@ class SourceFile:
     """As found; of a JSON Lines file, in its first rows."""
     shape: str = ""
     """Key of `SHAPES`."""
+
+
+def find_sources(part: Part, check_readable: CheckReadable, formats: Sequence[str]) -> list[SourceFile]:
+    """All files of a part in reading order, described; their rows have one of `formats`.
+
+    Raises:
+        ConfigError: a path may not be read.
+        DataError: a file is missing, empty, or not of a known type and shape.
+    """
+    keys = {"train": "path", "validation": "validation_path", "test": "test_path"}
+    found = []
+    for split, path in part.paths.items():
+        if path:
+            key = f"{part.key}.{keys[split]}"
+            for file in find_files(path, key, split, part.file_type, check_readable):
+                named = replace(file, name=f"{part.name}/{file.name}") if part.name else file
+                found.append(describe(named, part.format, key, formats))
+    return found
 
 
 def find_files(

@@ -82,7 +82,7 @@ def test_yaml_is_read_as_version_1_2() -> None:
         ({"training": {"learning_rate": -1}}, "training.learning_rate", "greater than 0"),
         ({"training": {"max_steps": 1.5}}, "training.max_steps", "valid integer"),
         ({"training": {"packing": "yes"}}, "training.packing", "valid boolean"),
-        ({"data": {}}, "data.path", "Field required"),
+        ({"data": {}}, "data", "give path or sources"),
         ({"data": {"path": "x", "format": "csv"}}, "data.format", "'chat'"),
         ({"name": "../x"}, "name", "pattern"),
         ({"data": {"path": "x", "max_length": 2048}}, "", "smaller than data.max_length"),

@@ -1,0 +1,79 @@
+"""What became of every row of a dataset: all that its report is made of."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+from pyarrow import compute as pc
+
+from workers.data import problems
+from workers.data.dataset import SPLITS, SplitName
+from workers.data.dedup import Decisions
+from workers.data.parts import Part
+from workers.data.problems import Fault, Ledger
+from workers.data.sources import SourceFile
+from workers.data.statistics import SplitStatistics
+from workers.data.tally import Tally
+
+
+@dataclass
+class Outcome:
+    """All that the report is made of."""
+
+    parts: list[Part]
+    files: list[SourceFile]
+    """Those of each part, one part after the other."""
+    part_of_file: list[int]
+    rows_per_file: list[int]
+    """Rows read, by file."""
+    tallies: list[Tally]
+    """By part."""
+    strategy: str
+    """How the training rows of the parts were put together."""
+    splits: dict[SplitName, SplitStatistics] = field(
+        default_factory=lambda: {name: SplitStatistics() for name in SPLITS}
+    )
+
+    @property
+    def num_rows(self) -> int:
+        """Rows read."""
+        return sum(self.rows_per_file)
+
+    @property
+    def ledger(self) -> Ledger:
+        """Every row that was dropped."""
+        return Ledger.of(tally.ledger for tally in self.tallies)
+
+    def sum(self, count: Callable[[Tally], int]) -> int:
+        """A count over all parts."""
+        return sum(map(count, self.tallies))
+
+
+def note_decisions(decisions: Decisions, outcome: Outcome) -> None:
+    """Rows that are dropped for the sake of others, into the ledgers of their parts."""
+
+    def place(ordinal: int) -> tuple[str, int]:
+        return outcome.files[decisions.file[ordinal]].name, int(decisions.row[ordinal])
+
+    def twin(ordinal: int) -> str:
+        return "same text as {} row {}".format(*place(int(decisions.twin[ordinal])))
+
+    kinds = {problems.DUPLICATE: decisions.is_duplicate, problems.IN_OTHER_SPLIT: decisions.is_leak}
+    owners = pa.array(outcome.part_of_file).take(pa.array(decisions.file)).to_numpy()
+    for number, (part, tally) in enumerate(zip(outcome.parts, outcome.tallies, strict=True)):
+        own = owners == number
+        for reason, chosen in kinds.items():
+            first = [Fault(*place(row), reason, twin(row)) for row in (chosen & own).nonzero()[0][:20].tolist()]
+            tally.ledger.count(reason, int((chosen & own).sum()), first)
+        surplus = decisions.is_surplus & own
+        detail = f"max_samples is {part.max_samples}"
+        first = [Fault(*place(row), problems.BEYOND_MAX_SAMPLES, detail) for row in surplus.nonzero()[0][:20].tolist()]
+        tally.ledger.count(problems.BEYOND_MAX_SAMPLES, int(surplus.sum()), first)
+
+
+def faults_of(batch: pa.RecordBatch, files: Sequence[SourceFile]) -> list[Fault]:
+    """The bad rows of a batch with `file`, `row`, `reason` and `detail`."""
+    bad = (
+        pa.Table.from_batches([batch]).filter(pc.is_valid(batch["reason"])).select(["file", "row", "reason", "detail"])
+    )
+    return [Fault(files[row["file"]].name, row["row"], row["reason"], row["detail"]) for row in bad.to_pylist()]

@@ -1,0 +1,89 @@
+"""The sources of a job, with everything filled in that they leave to `data` and to the objective.
+
+A job with one `data.path` has one part, without a name. Everything below works on parts, and so never asks which of the
+two ways to name its rows a job file took.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from luthier.spec import DataSpec, ObjectiveSpec, PretrainSpec, SftSpec, SourceSpec
+from luthier.spec.mixture import Overlong
+from workers.data.dataset import SplitName
+from workers.data.targets import Targets, targets_of
+
+_OBJECTIVES: dict[str, ObjectiveSpec] = {"sft": SftSpec(), "pretrain": PretrainSpec(type="pretrain")}
+
+
+@dataclass(frozen=True)
+class Part:
+    """One source of rows."""
+
+    name: str
+    """Empty where the job has but one, without a name."""
+    key: str
+    """What stands before `path` in messages: where the job file has it."""
+    paths: Mapping[SplitName, str | None]
+    """By split; that of `train` also stands for rows that are still to be split."""
+    fractions: Mapping[SplitName, float]
+    """Share of the rows of `train` that goes to the splits without rows of their own."""
+    file_type: str
+    format: str
+    targets: Targets
+    system_prompt: str | None
+    max_length: int
+    overlong: Overlong
+    max_samples: int | None
+    weight: float
+
+
+def parts_of(spec: DataSpec, objective: ObjectiveSpec) -> list[Part]:
+    """The parts of a job, in the order of its file."""
+    if spec.sources is not None:
+        return [_part(source, spec, objective) for source in spec.sources]
+    return [
+        Part(
+            name="",
+            key="data",
+            paths=_paths(spec),
+            fractions=_fractions(spec, spec),
+            file_type=spec.file_type,
+            format=spec.format,
+            targets=targets_of(objective),
+            system_prompt=spec.system_prompt,
+            max_length=spec.max_length,
+            overlong=spec.overlong,
+            max_samples=None,
+            weight=1.0,
+        )
+    ]
+
+
+def _part(source: SourceSpec, spec: DataSpec, objective: ObjectiveSpec) -> Part:
+    own = source.objective is not None and source.objective != objective.type
+    return Part(
+        name=source.name,
+        key=f"data.sources.{source.name}",
+        paths=_paths(source),
+        fractions=_fractions(source, spec),
+        file_type=source.file_type or spec.file_type,
+        format=source.format or spec.format,
+        targets=targets_of(_OBJECTIVES[source.objective] if own and source.objective else objective),
+        system_prompt=spec.system_prompt if source.system_prompt is None else source.system_prompt,
+        max_length=spec.max_length,
+        overlong=source.overlong or spec.overlong,
+        max_samples=source.max_samples,
+        weight=1.0 if source.weight is None else source.weight,
+    )
+
+
+def _paths(section: DataSpec | SourceSpec) -> dict[SplitName, str | None]:
+    return {"train": section.path, "validation": section.validation_path, "test": section.test_path}
+
+
+def _fractions(section: DataSpec | SourceSpec, spec: DataSpec) -> dict[SplitName, float]:
+    """Test first: its rows are drawn first."""
+    return {
+        "test": 0.0 if section.test_path else spec.test_fraction,
+        "validation": 0.0 if section.validation_path else spec.validation_fraction,
+    }
