@@ -49,6 +49,7 @@ METHODS: dict[str, tuple[dict[str, Any], float]] = {
     "bottleneck": ({"type": "bottleneck"}, 1e-3),
     "prompt_tuning": ({"type": "prompt_tuning"}, 3e-2),
     "prefix_tuning": ({"type": "prefix_tuning"}, 1e-2),
+    "spiel": ({"type": "spiel"}, 1e-4),
     "freeze": ({"type": "freeze", "num_trainable_layers": 8}, 5e-5),
     "hft": ({"type": "hft"}, 5e-5),
     "full": ({"type": "full"}, 5e-5),

@@ -20,6 +20,7 @@ from luthier.spec.method import (
     PrefixTuningSpec,
     PromptTuningSpec,
     QloraSpec,
+    SpielSpec,
 )
 from luthier.spec.mixture import MixingSpec, SourceSpec
 from luthier.spec.objective import (
@@ -72,6 +73,7 @@ __all__ = [
     "RewardSpec",
     "SftSpec",
     "SimpoSpec",
+    "SpielSpec",
     "SourceSpec",
     "SpielSpec",
     "TrainingSpec",

@@ -9,7 +9,16 @@ from luthier.spec.data import DataSpec
 from luthier.spec.deploy import DeploySpec
 from luthier.spec.evaluation import EvaluationSpec
 from luthier.spec.export import ExportSpec
-from luthier.spec.method import AdaloraSpec, BottleneckSpec, CustomSpec, FullSpec, LoraSpec, MethodSpec, QloraSpec
+from luthier.spec.method import (
+    AdaloraSpec,
+    BottleneckSpec,
+    CustomSpec,
+    FullSpec,
+    LoraSpec,
+    MethodSpec,
+    QloraSpec,
+    SpielSpec,
+)
 from luthier.spec.objective import ClassificationSpec, ObjectiveSpec, SftSpec
 from luthier.spec.resources import ResourcesSpec
 from luthier.spec.training import TrainingSpec
@@ -121,6 +130,8 @@ class JobSpec(Section):
                 "method.type adalora sets singular values to zero, and the average of training.ema_decay would "
                 "bring them back; leave ema_decay out"
             )
+        if isinstance(self.method, SpielSpec):
+            self.method.check_suits(self.training, self.resources.num_ranks)
         return self
 
     @model_validator(mode="after")

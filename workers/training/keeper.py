@@ -83,6 +83,7 @@ class Keeper:
             try:
                 snapshot = self._checkpoints.load(best.checkpoint_uri)
                 self._learner.strategy.load_weights(snapshot.weights)
+                self._learner.control.load_tensors(snapshot.control)
                 self._stepper.load_average(snapshot.step)
             except ArtifactError as error:
                 _log.error("the best weights, of step %d, are lost; the last ones are taken: %s", best.step, error)

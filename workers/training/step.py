@@ -48,6 +48,7 @@ class Stepper:
         self._strategy = learner.strategy
         self._idle = idle
         self._optimizer = make_optimizer(learner.parameters, spec, learner.control.rate_ratios)
+        self._control.attach(self._optimizer)
         self._strategy.attach(learner.model, learner.parameters, self._optimizer, spec.max_grad_norm)
         self.average = Average(learner.parameters, spec.ema_decay)
         self._scale = LossScale(learner.compute, learner.device)

@@ -20,6 +20,7 @@ from luthier.spec.method.oft import OftSpec
 from luthier.spec.method.prefix_tuning import PrefixTuningSpec
 from luthier.spec.method.prompt_tuning import PromptTuningSpec
 from luthier.spec.method.qlora import QloraSpec
+from luthier.spec.method.spiel import SpielSpec
 
 
 def _with_type(section: Any) -> Any:
@@ -39,6 +40,7 @@ MethodSpec = Annotated[
     | BottleneckSpec
     | PromptTuningSpec
     | PrefixTuningSpec
+    | SpielSpec
     | CustomSpec,
     Field(discriminator="type"),
     BeforeValidator(_with_type),
@@ -58,4 +60,5 @@ __all__ = [
     "PrefixTuningSpec",
     "PromptTuningSpec",
     "QloraSpec",
+    "SpielSpec",
 ]

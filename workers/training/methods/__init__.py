@@ -27,6 +27,7 @@ from workers.training.methods import (
     prefix_tuning,
     prompt_tuning,
     qlora,
+    spiel,
 )
 from workers.training.methods.adapter import save_adapter
 from workers.training.methods.base import Control, NoControl, load_base
@@ -71,5 +72,6 @@ METHODS: dict[str, Method] = {
         adapt=qlora.add_to_quantised, save=save_adapter, load=qlora.load_in_4_bits, control=qlora.control_qlora
     ),
     "custom": Method(adapt=custom.adapt_custom, save=custom.save_adapter, check=custom.allow_custom),
+    "spiel": Method(adapt=spiel.add_spiel, save=save_adapter, control=spiel.control_spiel),
     "hft": Method(adapt=adapt_for(hft.select_half), save=save_over_base, load=load_for(hft.select_half)),
 }

@@ -71,6 +71,9 @@ class Allocation:
             )
         self._config, self._tuner, self._allocator = config, tuner, tuner.rankallocator
 
+    def attach(self, optimizer: torch.optim.Optimizer) -> None:
+        """Nothing."""
+
     def before_step(self, step: int) -> None:
         """Adds the gradient of the mean over all P and Q of |P' P - I| and |Q Q' - I| (Frobenius), as PEFT does."""
         if self._config.orth_reg_weight == 0:

@@ -19,6 +19,10 @@ class Control(Protocol):
         """Learning rate of a parameter, by name, as a multiple of the schedule's. 1 where it is not named."""
         ...
 
+    def attach(self, optimizer: torch.optim.Optimizer) -> None:
+        """Once, before the first step: what moves the weights, whose state a method may have to move with them."""
+        ...
+
     def before_step(self, step: int) -> None:
         """Before optimizer step `step` (from 0): adds to the gradients, which are whole and not clipped yet."""
         ...
@@ -32,7 +36,7 @@ class Control(Protocol):
         ...
 
     def load_tensors(self, tensors: Mapping[str, torch.Tensor]) -> None:
-        """Goes on from such a state, of the same job."""
+        """Goes on from such a state, of the same job; also from an earlier one, when the best weights come back."""
         ...
 
     def finish(self) -> None:
@@ -46,6 +50,9 @@ class NoControl:
     def __init__(self, rate_ratios: Mapping[str, float] | None = None) -> None:
         """`rate_ratios` are those of `Control`."""
         self.rate_ratios = rate_ratios or {}
+
+    def attach(self, optimizer: torch.optim.Optimizer) -> None:
+        """Nothing."""
 
     def before_step(self, step: int) -> None:
         """Nothing."""

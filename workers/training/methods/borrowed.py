@@ -32,6 +32,9 @@ class BorrowedStart:
             for key, factor in zip((f"{name}.A", f"{name}.B"), _factors(layer), strict=True)
         }
 
+    def attach(self, optimizer: torch.optim.Optimizer) -> None:
+        """Nothing."""
+
     def before_step(self, step: int) -> None:
         """Nothing."""
 

@@ -151,6 +151,15 @@ ROWS: dict[str, Row] = {
         {"type": "prefix_tuning", "num_virtual_tokens": 4, "prefix_projection": True, "encoder_hidden_size": 12},
         4 * NARROW + (NARROW + 1) * 12 + (12 + 1) * LAYERS * 2 * NARROW,
     ),
+    "spiel": Row({"type": "spiel", "r": 4, "update_steps": 4, "gradient_steps": 2}, lora(4)),
+    # Checkpoints of steps 4 and 8 are in the middle of a period of watching.
+    "spiel-often": Row(
+        {"type": "spiel", "r": 3, "update_steps": 3, "gradient_steps": 2, "target_modules": ["q_proj", "up_proj"]},
+        lora(3, "q_proj", "up_proj"),
+    ),
+    "spiel-momentum": Row(
+        {"type": "spiel", "r": 4, "selection": "momentum", "update_steps": 3, "gradient_steps": 1}, lora(4)
+    ),
     "custom": Row(
         {"type": "custom", "entry_point": f"{__name__}:scale_feed_forward", "options": {"start": 1.0}},
         LAYERS * WIDTH,
