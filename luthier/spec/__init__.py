@@ -73,7 +73,6 @@ __all__ = [
     "RewardSpec",
     "SftSpec",
     "SimpoSpec",
-    "SpielSpec",
     "SourceSpec",
     "SpielSpec",
     "TrainingSpec",
