@@ -34,6 +34,7 @@ from workers.task import Report, StageFunction, StageResult, Task
 STAGES: dict[str, str] = {
     "preprocess": "workers.data.stage:run",
     "train": "workers.training.distributed.launch:run",
+    "merge": "workers.merging.stage:run",
     "evaluate": "workers.evaluation.stage:run",
     "export": "workers.export.stage:run",
     "deploy": "workers.deployment.stage:run",

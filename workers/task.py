@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from luthier.artifacts import ArtifactError, ArtifactRef, fetch
 from luthier.settings import WorkerSettings
 from luthier.spec import JobSpec
+from luthier.spec.plan import tuning_stage
 from luthier.v1.stage_pb2 import Checkpoint, StageOutputs
 from luthier.v1.worker_service_pb2 import StageAssignment
 from workers.failures import ConfigError, DataError
@@ -61,6 +62,10 @@ class Task:
                 f"what stage {stage_name} left is damaged and was not used: {error}; restore it from a copy, or submit "
                 f"the job again, which makes it anew"
             ) from error
+
+    def tuned_dir(self) -> Path:
+        """Local directory with the verified artifact of the stage that left the tuned model; see `input_dir`."""
+        return self.input_dir(tuning_stage(self.spec))
 
     def new_dir(self, name: str) -> Path:
         """A new empty folder in the scratch folder."""

@@ -147,16 +147,25 @@ def _gib(size: float) -> str:
 
 
 def _figures(spec: JobSpec) -> Mapping[str, Any]:
-    training = spec.training
     return {
         "base_model": spec.base_model,
+        **_making(spec),
+        "metrics": ", ".join(spec.evaluation.metrics),
+        "gate": ", ".join(spec.evaluation.gate) or None,
+        "formats": ", ".join(spec.export.formats),
+        "max_attempts": spec.resources.max_attempts,
+    }
+
+
+def _making(spec: JobSpec) -> Mapping[str, Any]:
+    """How the tuned model comes about."""
+    if spec.merge is not None:
+        return {"merge": spec.merge.describe(), "output": spec.merge.output}
+    training = spec.training
+    return {
         "method": spec.method.describe(),
         "learning_rate": training.learning_rate,
         "length": f"{training.max_steps} steps" if training.max_steps else f"{training.num_train_epochs:g} epochs",
         "rows_per_step": training.per_device_train_batch_size * training.gradient_accumulation_steps,
         "row_tokens": training.pack_length if training.packing else spec.data.max_length,
-        "metrics": ", ".join(spec.evaluation.metrics),
-        "gate": ", ".join(spec.evaluation.gate) or None,
-        "formats": ", ".join(spec.export.formats),
-        "max_attempts": spec.resources.max_attempts,
     }

@@ -36,6 +36,8 @@ def check_fit(spec: JobSpec, config: Mapping[str, Any], machines: Sequence[Machi
     Raises:
         InvalidRequestError: it fits none, and `resources.when_too_large` is `refuse`.
     """
+    if spec.merge is not None:
+        return ""
     found = [_hardware(machine, table) for machine in machines if spec.resources.worker_class in machine.worker_classes]
     known = [row for row in found if row is not None]
     if not known or len(known) < len(found):

@@ -45,6 +45,8 @@ def plan_job(spec: JobSpec, config: Mapping[str, Any], data: DataFigures, table:
         UnknownMethodError: there is none for the method or the objective.
         InvalidRequestError: the job names layers that the model does not have.
     """
+    if spec.merge is not None:
+        raise UnknownMethodError("nothing is trained, and a merge needs little more than the base model in memory")
     if spec.objective.type not in _KNOWN_OBJECTIVES:
         raise UnknownMethodError(f"no arithmetic for objective.type {spec.objective.type!r} yet")
     shape = read_shape(config)

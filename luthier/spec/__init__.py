@@ -6,6 +6,7 @@ from luthier.spec.evaluation import EvaluationSpec, GateRule
 from luthier.spec.export import ExportSpec, ParitySpec
 from luthier.spec.job import JobSpec
 from luthier.spec.load import canonical_json, json_schema, load_job_file, parse_spec, resolve_paths
+from luthier.spec.merge import AdapterSource, MergeSpec
 from luthier.spec.method import (
     AdaloraSpec,
     BottleneckSpec,
@@ -41,6 +42,7 @@ from luthier.spec.training import TrainingSpec
 
 __all__ = [
     "AdaloraSpec",
+    "AdapterSource",
     "BottleneckSpec",
     "ClassificationSpec",
     "CustomSpec",
@@ -59,6 +61,7 @@ __all__ = [
     "JobSpec",
     "KtoSpec",
     "LoraSpec",
+    "MergeSpec",
     "MethodSpec",
     "MixingSpec",
     "ObjectiveSpec",

@@ -9,6 +9,7 @@ from luthier.spec.data import DataSpec
 from luthier.spec.deploy import DeploySpec
 from luthier.spec.evaluation import EvaluationSpec
 from luthier.spec.export import ExportSpec
+from luthier.spec.merge import MergeSpec
 from luthier.spec.method import (
     AdaloraSpec,
     BottleneckSpec,
@@ -33,6 +34,8 @@ class JobSpec(Section):
     """A name of the catalogue, a hub id (`org/name` or `org/name@revision`), or a directory."""
     data: DataSpec
     """What to train on."""
+    merge: MergeSpec | None = None
+    """Adapters to make the model of. Absent: it is trained, as the next three sections say."""
     method: MethodSpec = LoraSpec()
     """Which weights are trained."""
     objective: ObjectiveSpec = SftSpec()
@@ -57,7 +60,7 @@ class JobSpec(Section):
     @classmethod
     def _what_suits_the_other_sections(cls, training: TrainingSpec, info: ValidationInfo) -> TrainingSpec:
         data, method, objective = (info.data.get(name) for name in ("data", "method", "objective"))
-        if data is None or method is None or objective is None:
+        if data is None or method is None or objective is None or info.data.get("merge") is not None:
             return training
         fitting = {"learning_rate": method.default_learning_rate * objective.learning_rate_ratio}
         if objective.num_documents > 1:
@@ -80,14 +83,8 @@ class JobSpec(Section):
         method = info.data.get("method")
         if method is None:
             return export
-        who = f"method.type {method.type}"
-        reasons: dict[str, str] = {}
-        if not method.makes_adapter:
-            reasons["peft"] = f"{who} makes no adapter that PEFT knows"
-        if not isinstance(method, BottleneckSpec | CustomSpec):
-            reasons["adapter"] = f"{who} makes no adapter of a kind of our own"
-        if not method.is_mergeable:
-            reasons |= dict.fromkeys(("merged", "triton"), f"{who} cannot be merged into a plain model")
+        merge = info.data.get("merge")
+        reasons = _no_formats(method) if merge is None else _no_formats_of_merge(merge)
         objective = info.data.get("objective")
         if objective is not None and objective.has_head:
             reasons |= dict.fromkeys(("adapter", "triton"), "a model with a head is exported as peft and merged alone")
@@ -96,6 +93,24 @@ class JobSpec(Section):
             name = impossible[0]
             raise ValueError(f"formats has {name!r}, and {reasons[name]}; leave {name!r} out")
         return export.model_copy(update={"formats": [name for name in export.formats if name not in reasons]})
+
+    @model_validator(mode="after")
+    def _a_merge_trains_nothing(self) -> Self:
+        if self.merge is None:
+            return self
+        idle = {
+            "method": self.method != LoraSpec(),
+            "training": self.training.model_copy(update={"precision": "auto"}) != TrainingSpec(),
+            f"objective.type {self.objective.type}": self.objective.has_head,
+            "resources.num_ranks": self.resources.num_ranks != 1,
+        }
+        for name, is_given in idle.items():
+            if is_given:
+                raise ValueError(
+                    f"merge makes the model of adapters that are there and trains nothing; leave {name} out "
+                    "(training.precision alone counts, for the evaluation)"
+                )
+        return self
 
     @model_validator(mode="after")
     def _state_can_be_divided(self) -> Self:
@@ -176,7 +191,7 @@ class JobSpec(Section):
     @model_validator(mode="after")
     def _sections_agree(self) -> Self:
         longest = self.objective.num_documents * self.data.max_length
-        if self.training.packing and self.training.pack_length < longest:
+        if self.merge is None and self.training.packing and self.training.pack_length < longest:
             times = f"{self.objective.num_documents} times " if self.objective.num_documents > 1 else ""
             raise ValueError(
                 f"training.pack_length ({self.training.pack_length}) is smaller than {times}data.max_length "
@@ -217,3 +232,23 @@ class JobSpec(Section):
         if unmeasured:
             raise ValueError(f"evaluation.gate names {unmeasured}, which evaluation.metrics does not measure")
         return self
+
+
+def _no_formats(method: MethodSpec) -> dict[str, str]:
+    """Export formats that what `method` leaves does not have, each with the reason."""
+    who = f"method.type {method.type}"
+    reasons: dict[str, str] = {}
+    if not method.makes_adapter:
+        reasons["peft"] = f"{who} makes no adapter that PEFT knows"
+    if not isinstance(method, BottleneckSpec | CustomSpec):
+        reasons["adapter"] = f"{who} makes no adapter of a kind of our own"
+    if not method.is_mergeable:
+        reasons |= dict.fromkeys(("merged", "triton"), f"{who} cannot be merged into a plain model")
+    return reasons
+
+
+def _no_formats_of_merge(merge: MergeSpec) -> dict[str, str]:
+    reasons = {"adapter": "what merge makes is no adapter of a kind of our own"}
+    if not merge.makes_adapter:
+        reasons["peft"] = f"merge.output {merge.output} leaves no adapter"
+    return reasons

@@ -73,7 +73,7 @@ def json_schema() -> dict[str, Any]:
 
 
 def resolve_paths(spec: JobSpec, folder: Path) -> JobSpec:
-    """Makes relative paths of `data`, and a model that starts with `.`, absolute against `folder`."""
+    """Makes relative paths of `data` and `merge`, and a model that starts with `.`, absolute against `folder`."""
 
     def absolute(path: str | None) -> str | None:
         return path if path is None or "://" in path else str((folder / Path(path).expanduser()).absolute())
@@ -89,10 +89,15 @@ def resolve_paths(spec: JobSpec, folder: Path) -> JobSpec:
     objective = spec.objective
     if isinstance(objective, DistillationSpec):
         objective = objective.model_copy(update={"teacher": located(objective.teacher)})
+    merge = spec.merge
+    if merge is not None:
+        adapters = [one.model_copy(update={"path": absolute(one.path)}) for one in merge.adapters]
+        merge = merge.model_copy(update={"adapters": adapters})
     return spec.model_copy(
         update={
             "base_model": located(spec.base_model),
             "data": spec.data.model_copy(update={**paths(spec.data), "sources": sources}),
+            "merge": merge,
             "objective": objective,
         }
     )

@@ -12,7 +12,7 @@ class ResourcesSpec(Section):
     """Which workers, how many tries, how much patience."""
 
     worker_class: Literal["cpu", "gpu"] = "cpu"
-    """Workers for train, evaluate and export. Preprocess and deploy always run on `cpu`."""
+    """Workers for train, evaluate and export. Preprocess, merge and deploy always run on `cpu`."""
     num_ranks: int = Field(default=1, ge=1, le=64)
     """Processes of one training on each worker: one per accelerator. They share every optimizer step, which stays as
     large as `training` says. A worker with fewer accelerators trains with as many as it has."""

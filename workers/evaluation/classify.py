@@ -60,8 +60,8 @@ def classify_both(task: Task, plan: Plan, report: Report) -> tuple[list[Predicti
     base = resolve_base_model(task.spec.base_model, task.settings, task.spec.added_tokens)
     device = choose_device()
     dtype = choose_dtype(task.spec.training.precision, device)
-    model: Any = load_tuned(base, task.input_dir("train"), dtype, task.settings.custom_methods)
-    labels = load_head(model, task.input_dir("train"))
+    model: Any = load_tuned(base, task.tuned_dir(), dtype, task.settings.custom_methods)
+    labels = load_head(model, task.tuned_dir())
     steps = Steps(report, len(plan.examples))
     scores = score_rows(
         model.to(device), load_tokenizer(base), plan.examples, lambda rows: steps.advance(rows, "classifying")

@@ -28,7 +28,7 @@ def judge_both(task: Task, plan: Plan, report: Report) -> tuple[list[Prediction]
     device = choose_device()
     dtype = choose_dtype(task.spec.training.precision, device)
     steps = Steps(report, num_steps(plan.examples, with_answers=False))
-    trained = task.input_dir("train")
+    trained = task.tuned_dir()
 
     def by_score() -> list[Prediction]:
         model: Any = load_tuned(base, trained, dtype, task.settings.custom_methods)

@@ -32,7 +32,7 @@ from workers.training.precision import choose_dtype
 
 
 def run(task: Task, report: Report) -> StageResult:
-    """The stage. Needs `preprocess` and `train`.
+    """The stage. Needs `preprocess`, and `train` or `merge`.
 
     Raises:
         DataError: there are no held-out rows.
@@ -110,7 +110,7 @@ def headline(comparisons: dict[MetricName, Comparison]) -> dict[str, float]:
 
 
 def _predict_both(task: Task, plan: Plan, report: Report) -> tuple[list[Prediction], list[Prediction]]:
-    trained = task.input_dir("train")
+    trained = task.tuned_dir()
     base = resolve_base_model(task.spec.base_model, task.settings, task.spec.added_tokens)
     tokenizer = load_tokenizer(base)
     device = choose_device()

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from luthier.spec import JobSpec
+from luthier.spec import JobSpec, MergeSpec
 from workers.evaluation.compare import Comparison
 from workers.evaluation.report import comparison_table
 from workers.models.catalogue import CATALOGUE
@@ -56,17 +56,15 @@ def write_card(
         spec: of the job.
         base: the model that was tuned.
         triton_model: name inside `triton/`; empty without that format.
-        results: typed results of the stages `preprocess`, `train` and `evaluate`.
+        results: typed results of the stages `preprocess`, `train` or `merge`, and `evaluate`.
         parity: what the proof found, for people.
     """
     sections = [
         _front_matter(spec, base),
         f"# {spec.name}",
-        f"`{base.name}`, fine-tuned on {_number(results['preprocess']['num_rows']['train'])} examples "
-        f"({spec.method.title}).",
+        _summary(spec, base, results["preprocess"]),
         _base(base),
-        "## Data\n\n" + _data(spec, results["preprocess"]),
-        "## Training\n\n" + _training(spec, results["train"]),
+        *_making(spec, results),
         "## Evaluation\n\n" + _evaluation(results["evaluate"]),
         "## Parity\n\n" + parity,
         "## Use\n\n" + _use(base, spec, triton_model),
@@ -74,11 +72,27 @@ def write_card(
     path.write_text("\n\n".join(section for section in sections if section) + "\n", encoding="utf-8")
 
 
+def _summary(spec: JobSpec, base: BaseModel, result: Mapping[str, Any]) -> str:
+    if spec.merge is not None:
+        return f"`{base.name}`, changed by {len(spec.merge.adapters)} adapters ({spec.merge.title})."
+    return f"`{base.name}`, fine-tuned on {_number(result['num_rows']['train'])} examples ({spec.method.title})."
+
+
+def _making(spec: JobSpec, results: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """How the tuned model came about."""
+    if spec.merge is not None:
+        return ["## Merging\n\n" + _merging(spec.merge, results["merge"])]
+    return [
+        "## Data\n\n" + _data(spec, results["preprocess"]),
+        "## Training\n\n" + _training(spec, results["train"]),
+    ]
+
+
 def _front_matter(spec: JobSpec, base: BaseModel) -> str:
     fields: dict[str, Any] = {
         "library_name": "transformers",
         "pipeline_tag": "text-classification" if spec.objective.has_head else "text-generation",
-        "tags": [spec.method.title.lower().replace(" ", "-"), "luthier"],
+        "tags": [(spec.merge or spec.method).title.lower().replace(" ", "-"), "luthier"],
     }
     if HUB_ID.fullmatch(base.name):
         fields |= {"base_model": base.name.partition("@")[0], "base_model_relation": "finetune"}
@@ -118,6 +132,13 @@ def _training(spec: JobSpec, result: Mapping[str, Any]) -> str:
     rows += [
         (key.replace("_", " "), _cell(value)) for key, value in result.items() if isinstance(value, int | float | str)
     ]
+    return _table(rows)
+
+
+def _merging(merge: MergeSpec, result: Mapping[str, Any]) -> str:
+    rows: list[tuple[str, object]] = [("method", _cell(merge.describe())), ("matrices", result["num_matrices"])]
+    if result["relative_error"] is not None:
+        rows.append(("lost by the rank, part of the change", _cell(result["relative_error"])))
     return _table(rows)
 
 

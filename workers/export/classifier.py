@@ -67,7 +67,7 @@ def run_classifier(task: Task, report: Report) -> StageResult:
     """
     spec = task.spec.export
     _, examples = labelled_rows(task.input_dir("preprocess"), spec.parity.num_prompts)
-    trained = task.input_dir("train")
+    trained = task.tuned_dir()
     base_folder = resolve_base_model(task.spec.base_model, task.settings, task.spec.added_tokens)
     base = BaseModel.of(task.spec.base_model, base_folder)
     tokenizer = load_tokenizer(base_folder)

@@ -34,7 +34,7 @@ _MAX_NAME = 64
 
 
 def run(task: Task, report: Report) -> StageResult:
-    """The stage. Needs `preprocess`, `train` and `evaluate`.
+    """The stage. Needs `preprocess`, `train` or `merge`, and `evaluate`.
 
     Raises:
         ConfigError: the exported model does not answer as the trained one, or Triton is to serve one that cannot chat.
@@ -46,7 +46,7 @@ def run(task: Task, report: Report) -> StageResult:
         return run_classifier(task, report)
     spec = task.spec.export
     _, examples = held_out(task.input_dir("preprocess"), spec.parity.num_prompts)
-    trained_folder = task.input_dir("train")
+    trained_folder = task.tuned_dir()
     base_folder = resolve_base_model(task.spec.base_model, task.settings, task.spec.added_tokens)
     base = BaseModel.of(task.spec.base_model, base_folder)
     tokenizer = load_tokenizer(base_folder)
@@ -87,7 +87,7 @@ def run(task: Task, report: Report) -> StageResult:
     if reason := refusal(parity, spec.parity, spec.dtype):
         raise ConfigError(reason)
     (out / "parity.json").write_text(json.dumps(parity.to_json(), indent=1) + "\n")
-    results = {name: json.loads(task.input(name).result_json) for name in ("preprocess", "train", "evaluate")}
+    results = {name: json.loads(task.input(name).result_json) for name in task.assignment.inputs}
     write_card(out / "README.md", task.spec, base, triton_model, results, parity.describe(spec.dtype))
     return StageResult(
         folder=out,

@@ -80,7 +80,7 @@ def test_a_runner_whose_parent_is_gone_does_no_work(tmp_path, assign, runner_arg
 
 
 def test_the_table_holds_the_kinds_of_the_planner():
-    assert list(STAGES) == ["preprocess", "train", "evaluate", "export", "deploy"]
+    assert list(STAGES) == ["preprocess", "train", "merge", "evaluate", "export", "deploy"]
 
 
 @pytest.mark.parametrize("name", ["workers.runner", ":STAGES", "workers.runner:main"])

@@ -1,0 +1,1 @@
+"""Adapters that are there already become one model: the stage kind `merge`."""
