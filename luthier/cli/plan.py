@@ -19,6 +19,7 @@ from luthier.planning.fit import Layout
 from luthier.planning.hardware import Hardware, HardwareTable, load_hardware
 from luthier.planning.job_plan import JobPlan, plan_job
 from luthier.planning.memory import GIB
+from luthier.planning.suitability import UnsuitableError, check_suits
 from luthier.planning.workload import DataFigures, read_report
 from luthier.settings import ClientSettings
 from luthier.spec import JobSpec, load_job_file
@@ -46,8 +47,11 @@ def plan(
     table = _table(load_hardware(settings.hardware), hardware, probe)
     try:
         shape = read_config(config) if config else find_config(spec.base_model, settings.model_cache_path)
+        check_suits(spec, shape, data.longest)
         found = plan_job(spec, shape, data, table)
         reason = ""
+    except UnsuitableError:
+        raise
     except InvalidRequestError as error:
         found, reason = None, str(error)
     if output == "json":

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from luthier.errors import InvalidRequestError
-from luthier.planning.adaptation import adapt
-from luthier.planning.fit import Question, as_asked, best, smallest
+from luthier.planning.fit import as_asked, best, smallest
 from luthier.planning.hardware import Hardware, HardwareTable
 from luthier.planning.memory import GIB
 from luthier.planning.shape import read_shape
+from luthier.planning.suitability import check_suits
 from luthier.planning.workload import DataFigures, workload_of
 from luthier.spec import JobSpec
 
@@ -34,17 +34,16 @@ def check_fit(spec: JobSpec, config: Mapping[str, Any], machines: Sequence[Machi
     """What to tell whoever submits the job; empty when it fits one of `machines`, or when nobody can say.
 
     Raises:
+        UnsuitableError: it cannot run with this model anywhere.
         InvalidRequestError: it fits none, and `resources.when_too_large` is `refuse`.
     """
-    if spec.merge is not None:
-        return ""
+    check_suits(spec, config)
     found = [_hardware(machine, table) for machine in machines if spec.resources.worker_class in machine.worker_classes]
     known = [row for row in found if row is not None]
     if not known or len(known) < len(found):
         return ""
     try:
-        shape = read_shape(config)
-        question = Question(shape, adapt(shape, spec.method), workload_of(spec, DataFigures()), spec.training)
+        question = question_of(spec, config, DataFigures())
     except InvalidRequestError:
         return ""
     size = 4 if spec.training.precision == "fp32" else _LOW
