@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from luthier.errors import InvalidRequestError
-from luthier.planning.fit import as_asked, best, smallest
+from luthier.planning.adaptation import adapt
+from luthier.planning.fit import Question, as_asked, best, smallest
 from luthier.planning.hardware import Hardware, HardwareTable
 from luthier.planning.memory import GIB
 from luthier.planning.shape import read_shape
@@ -37,13 +38,16 @@ def check_fit(spec: JobSpec, config: Mapping[str, Any], machines: Sequence[Machi
         UnsuitableError: it cannot run with this model anywhere.
         InvalidRequestError: it fits none, and `resources.when_too_large` is `refuse`.
     """
+    if spec.merge is not None:
+        return ""
     check_suits(spec, config)
     found = [_hardware(machine, table) for machine in machines if spec.resources.worker_class in machine.worker_classes]
     known = [row for row in found if row is not None]
     if not known or len(known) < len(found):
         return ""
     try:
-        question = question_of(spec, config, DataFigures())
+        shape = read_shape(config)
+        question = Question(shape, adapt(shape, spec.method), workload_of(spec, DataFigures()), spec.training)
     except InvalidRequestError:
         return ""
     size = 4 if spec.training.precision == "fp32" else _LOW
