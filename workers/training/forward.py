@@ -42,6 +42,10 @@ def logits_at(model: nn.Module, batch: Batch, places: torch.Tensor, compute: tor
 def document_log_probs(model: nn.Module, batch: Batch, compute: torch.dtype) -> torch.Tensor:
     """fp32 [D]: log-probability of the targets of each document, summed, in the order of `batch.documents`."""
     negative = functional.cross_entropy(target_logits(model, batch, compute), batch.targets, reduction="none")
+    return -by_document(negative, batch)
+
+
+def by_document(values: torch.Tensor, batch: Batch) -> torch.Tensor:
+    """fp32 [D]: `values`, fp32 [N], of the targets of each document, summed, in the order of `batch.documents`."""
     # A product, not a scatter: the order in which it adds up is fixed, whatever the number of threads.
-    owners = functional.one_hot(batch.owners, batch.num_documents).to(negative.dtype)
-    return -(negative @ owners)
+    return values @ functional.one_hot(batch.owners, batch.num_documents).to(values.dtype)

@@ -37,6 +37,8 @@ class Sample:
     """What kind of row it is, where the data say so."""
     origin: str = ""
     """File and line that it came from, for people."""
+    component: str = ""
+    """Name of the source that it is from, in a job with several."""
 
     @property
     def num_targets(self) -> int:

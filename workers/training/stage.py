@@ -9,7 +9,7 @@ import torch
 from transformers import set_seed
 
 from luthier.artifacts import join
-from luthier.spec import ClassificationSpec, DistillationSpec, PretrainSpec, RewardSpec, SftSpec
+from luthier.spec import ClassificationSpec, DataSpec, DistillationSpec, PretrainSpec, RewardSpec, SftSpec
 from workers.data.dataset import Example, load_split
 from workers.failures import DependencyError, PreemptedError
 from workers.models import resolve_base_model
@@ -25,6 +25,7 @@ from workers.training.kernels.choice import Kernels, use_kernels
 from workers.training.methods import METHODS
 from workers.training.objectives import OBJECTIVES, Objective
 from workers.training.objectives.classification import labels_of
+from workers.training.objectives.components import ByComponent
 from workers.training.objectives.distillation import Distillation
 from workers.training.objectives.reward import LABELS
 from workers.training.objectives.sft import Sft
@@ -80,7 +81,7 @@ def train(task: Task, report: Report, world: World) -> StageResult:
         train,
         validation,
         task.spec.training,
-        objective=_objective(task, base, kernels),
+        objective=_told_by_source(_objective(task, base, kernels), task.spec.data),
         compute=dtype,
         report=report,
         checkpoints=checkpoints,
@@ -120,6 +121,11 @@ def _objective(task: Task, base: Path, kernels: Kernels) -> Objective:
     return Distillation(objective, teacher, task.work_dir)
 
 
+def _told_by_source(objective: Objective, data: DataSpec) -> Objective:
+    """The objective, which also tells the loss of each source where the job has several."""
+    return objective if data.sources is None else ByComponent(objective)
+
+
 def _labels(task: Task, train: Sequence[Sample]) -> list[str]:
     """What a head in place of the output layer scores; nothing where the model keeps its output layer."""
     objective = task.spec.objective
@@ -157,6 +163,7 @@ def _samples(rows: Sequence[Example]) -> list[Sample]:
             weights=row.weights,
             label=row.label,
             origin=f"{row.source}:{row.row}",
+            component=row.component,
         )
         for number, row in enumerate(rows)
     ]
@@ -193,6 +200,8 @@ def _write_figures(
 
 def _headline(summary: Summary, device: torch.device) -> dict[str, float]:
     validation = {} if summary.best_validation_loss is None else {"validation_loss": summary.best_validation_loss}
+    best = next((row for row in summary.history if row["step"] == summary.best_step), {})
+    validation |= {name: value for name, value in best.items() if name.startswith("validation_loss/")}
     return {
         **validation,
         "train_loss": summary.train_loss,

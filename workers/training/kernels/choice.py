@@ -73,6 +73,8 @@ def _wanted(model: PreTrainedModel, compute: torch.dtype) -> Wanted:
 def _loss(model: TunedModel, spec: JobSpec, compute: torch.dtype) -> tuple[str, dict[str, str]]:
     if not isinstance(spec.objective, SftSpec | PretrainSpec):
         return PLAIN, dict.fromkeys(LOSSES, f"{spec.objective.type} reads the logits")
+    if spec.data.sources is not None:
+        return PLAIN, dict.fromkeys(LOSSES, "the loss of each of data.sources is told")
     if spec.resources.distributed.divides_state:
         return PLAIN, dict.fromkeys(LOSSES, "the output layer is divided among the ranks")
     return choose_loss(model, spec.training, compute)

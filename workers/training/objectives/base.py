@@ -22,6 +22,8 @@ class Measured:
     """fp32 scalar with a gradient: the loss of every sample times its weight, summed."""
     figures: Mapping[str, float] = field(default_factory=dict)
     """Further figures, such as an accuracy, summed in the same way."""
+    losses: torch.Tensor | None = None
+    """fp32 [samples of the batch], without a gradient: what `loss` sums, by sample; None: not told."""
 
 
 class Objective(Protocol):

@@ -48,9 +48,9 @@ class Classification:
         scores = document_scores(model, batch, compute)
         classes = torch.tensor([self._class_of(sample) for sample in batch.samples], device=scores.device)
         weights = torch.tensor(self._weights, device=scores.device)
-        loss = functional.cross_entropy(scores, classes, weight=weights, reduction="sum")
+        losses = functional.cross_entropy(scores, classes, weight=weights, reduction="none")
         right = weights[classes] @ (scores.argmax(1) == classes).to(weights.dtype)
-        return Measured(loss, {"accuracy": right.item()})
+        return Measured(losses.sum(), {"accuracy": right.item()}, losses.detach())
 
     def _class_of(self, sample: Sample) -> int:
         assert sample.label is not None, "check() has looked at it"

@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from luthier.spec import DistillationSpec
 from workers.failures import DataError
-from workers.training.forward import target_logits
+from workers.training.forward import by_document, target_logits
 from workers.training.objectives.base import Measured, Passes
 from workers.training.objectives.sft import target_weights, weight_of_targets
 from workers.training.objectives.teacher import Lessons, Likely, Teacher, rest_of
@@ -61,9 +61,12 @@ class Distillation:
         weights = target_weights(batch)
         if weights is None:
             weights = torch.ones_like(negative)
-        loss = (alpha * temperature**2 * divergence + (1 - alpha) * negative) @ weights
-        figures = {"kl": divergence, "cross_entropy": negative}
-        return Measured(loss, {name: float(values.detach() @ weights) for name, values in figures.items()})
+        losses = (alpha * temperature**2 * divergence + (1 - alpha) * negative) * weights
+        figures = {
+            name: float(values.detach() @ weights)
+            for name, values in {"kl": divergence, "cross_entropy": negative}.items()
+        }
+        return Measured(losses.sum(), figures, by_document(losses.detach(), batch))
 
 
 def kl_from(teacher: Likely, logits: torch.Tensor, temperature: float) -> torch.Tensor:

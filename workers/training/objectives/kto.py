@@ -98,7 +98,7 @@ class Kto:
         sign = torch.where(desirable, 1.0, -1.0)
         weight = torch.where(desirable, spec.desirable_weight, spec.undesirable_weight)
         losses = weight * (1 - torch.sigmoid(sign * spec.beta * (log_ratios - step.divergence)))
-        return Measured(losses.sum(), self._figures(spec.beta * log_ratios.detach(), desirable))
+        return Measured(losses.sum(), self._figures(spec.beta * log_ratios.detach(), desirable), losses.detach())
 
     def _figures(self, rewards: torch.Tensor, desirable: torch.Tensor) -> dict[str, float]:
         """Of the batch; each is a mean over the rows of its kind once those of the step are summed and divided."""

@@ -86,7 +86,8 @@ class Pairs:
                 rejected_length=lengths[1::2],
             )
         )
-        return Measured(scored.losses.sum(), reward_figures(scored.chosen_rewards, scored.rejected_rewards))
+        figures = reward_figures(scored.chosen_rewards, scored.rejected_rewards)
+        return Measured(scored.losses.sum(), figures, scored.losses.detach())
 
 
 def check_pairs(train: Sequence[Sample], validation: Sequence[Sample]) -> None:

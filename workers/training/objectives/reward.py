@@ -46,4 +46,4 @@ class Reward:
         chosen, rejected = scores[0::2], scores[1::2]
         losses = -logsigmoid(chosen - rejected)
         losses = losses + self._spec.center_rewards_coefficient * (chosen + rejected).square()
-        return Measured(losses.sum(), reward_figures(chosen, rejected))
+        return Measured(losses.sum(), reward_figures(chosen, rejected), losses.detach())

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from luthier.spec import PretrainSpec, SftSpec
 from workers.failures import DataError
-from workers.training.forward import target_logits
+from workers.training.forward import by_document, target_logits
 from workers.training.objectives.base import Measured, Passes
 from workers.training.packing import Batch
 from workers.training.samples import Sample
@@ -49,6 +49,9 @@ class Sft:
 
     def measure(self, model: nn.Module, batch: Batch, compute: torch.dtype) -> Measured:
         """Negative log-likelihood of the batch's targets in nats, summed by their weights."""
+        if any(sample.component for sample in batch.samples):
+            losses = target_losses(model, batch, compute)
+            return Measured(losses.sum(), losses=by_document(losses.detach(), batch))
         return Measured((self._loss or summed_loss)(model, batch, compute))
 
 
@@ -62,6 +65,13 @@ def summed_loss(model: nn.Module, batch: Batch, compute: torch.dtype) -> torch.T
     if weights is None:
         return functional.cross_entropy(logits, batch.targets, reduction="sum")
     return functional.cross_entropy(logits, batch.targets, reduction="none") @ weights
+
+
+def target_losses(model: nn.Module, batch: Batch, compute: torch.dtype) -> torch.Tensor:
+    """fp32 [N]: what `summed_loss` sums."""
+    losses = functional.cross_entropy(target_logits(model, batch, compute), batch.targets, reduction="none")
+    weights = target_weights(batch)
+    return losses if weights is None else losses * weights
 
 
 def weight_of_targets(sample: Sample) -> float:
