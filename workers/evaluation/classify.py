@@ -16,7 +16,7 @@ from luthier.spec import EvaluationSpec
 from workers.data.dataset import Example, Rejected, SplitName, load_split
 from workers.evaluation.batches import batches, pad_left, positions_of
 from workers.evaluation.metrics import Prediction
-from workers.evaluation.plan import Plan
+from workers.evaluation.plan import Plan, first_of_each
 from workers.evaluation.steps import Steps
 from workers.failures import DataError
 from workers.models import choose_device, load_tokenizer, resolve_base_model
@@ -29,13 +29,13 @@ _MAX_BATCH_TOKENS = 2048
 
 
 def labelled_rows(dataset: Path, max_rows: int | None) -> tuple[SplitName, list[Example]]:
-    """The first `max_rows` rows of the test split, or of the validation split when that one is empty.
+    """Up to `max_rows` rows, see `first_of_each`, of the test split, or of the validation split when that one is empty.
 
     Raises:
         DataError: both are empty.
     """
     for split in ("test", "validation"):
-        if examples := load_split(dataset, split)[:max_rows]:
+        if examples := first_of_each(load_split(dataset, split), max_rows):
             return split, examples
     raise DataError(
         "there are no held-out rows: test and validation split are empty; give data.test_path or raise "

@@ -1,5 +1,7 @@
 """What the dataset at hand allows to be measured: which split, which metrics."""
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,7 +35,8 @@ class Plan:
 def make_plan(dataset: Path, spec: EvaluationSpec) -> Plan:
     """Reads the held-out rows and decides what to measure on them.
 
-    Rows of plain text have no prompt and so no answer: of the default metrics they get only those that need none.
+    Rows of plain text have no prompt and so no answer: metrics that need one look at the other rows. Where there are no
+    others, of the default metrics only those that need none are measured.
 
     Raises:
         DataError: there are no held-out rows.
@@ -46,7 +49,7 @@ def make_plan(dataset: Path, spec: EvaluationSpec) -> Plan:
             f"evaluation: {', '.join(compared)} compares two answers, and the {split} split has rows without them; "
             f"leave it out of evaluation.metrics, or give rows with chosen and rejected"
         )
-    if all(example.messages for example in examples):
+    if any(example.messages for example in examples):
         return Plan(split, examples, list(spec.metrics), [])
     refused = [name for name in spec.metrics if METRICS[name].needs_answer]
     wished = refused if spec.metrics != _DEFAULT_METRICS else [name for name in refused if name in spec.gate]
@@ -59,7 +62,7 @@ def make_plan(dataset: Path, spec: EvaluationSpec) -> Plan:
 
 
 def held_out(dataset: Path, max_rows: int | None) -> tuple[SplitName, list[Example]]:
-    """The first `max_rows` rows of the test split, or of the validation split when that one is empty.
+    """Up to `max_rows` rows, see `first_of_each`, of the test split, or of the validation split when that one is empty.
 
     Answers with a label that says how not to answer are left out: nobody wants to see them again.
 
@@ -67,10 +70,22 @@ def held_out(dataset: Path, max_rows: int | None) -> tuple[SplitName, list[Examp
         DataError: both are empty.
     """
     for split in ("test", "validation"):
-        examples = [example for example in load_split(dataset, split) if example.label != UNDESIRABLE][:max_rows]
+        rows = [example for example in load_split(dataset, split) if example.label != UNDESIRABLE]
+        examples = first_of_each(rows, max_rows)
         if any(example.trainable[1:].any() for example in examples):
             return split, examples
     raise DataError(
         "there are no held-out rows: test and validation split are empty; give data.test_path or raise "
         "data.test_fraction"
     )
+
+
+def first_of_each(examples: Sequence[Example], max_rows: int | None) -> list[Example]:
+    """The first `max_rows` rows, in their order; of several sources as many of each, as long as it has them."""
+    seen: Counter[str] = Counter()
+    ranks = []
+    for example in examples:
+        ranks.append(seen[example.component])
+        seen[example.component] += 1
+    chosen = sorted(range(len(examples)), key=lambda place: ranks[place])[:max_rows]
+    return [examples[place] for place in sorted(chosen)]

@@ -16,7 +16,8 @@ from workers.evaluation.steps import Steps
 def num_steps(examples: Sequence[Example], *, with_answers: bool) -> int:
     """How often `predict` on both models advances."""
     num_pairs = sum(example.rejected is not None for example in examples)
-    return 2 * (len(examples) * (2 if with_answers else 1) + num_pairs)
+    num_answers = sum(bool(example.messages) for example in examples) if with_answers else 0
+    return 2 * (len(examples) + num_answers + num_pairs)
 
 
 def predict(
@@ -34,7 +35,7 @@ def predict(
         model: base or tuned model on its device, in evaluation mode.
         tokenizer: has a chat template when answers are wanted.
         examples: rows of a split.
-        max_new_tokens: longest answer; None: no answers.
+        max_new_tokens: longest answer; None: no answers. Rows of plain text are not answered.
         who: `base` or `tuned`, for the progress message.
         steps: advanced by the rows of each batch.
     """
@@ -54,11 +55,13 @@ def predict(
     ]
     texts = [""] * len(examples)
     if max_new_tokens is not None:
-        prompts = [render_prompt(tokenizer, example.prompt) for example in examples]
+        asked = [place for place, example in enumerate(examples) if example.messages]
+        prompts = [render_prompt(tokenizer, examples[place].prompt) for place in asked]
         answers = greedy_answers(
             model, prompts, decoding, lambda rows: steps.advance(rows, f"{who} model answers the prompts")
         )
-        texts = tokenizer.batch_decode(answers, skip_special_tokens=True)
+        for place, text in zip(asked, tokenizer.batch_decode(answers, skip_special_tokens=True), strict=True):
+            texts[place] = text
     return [
         Prediction(text, example.reference, *likelihood, is_preferred)
         for example, text, likelihood, is_preferred in zip(examples, texts, likelihoods, preferred, strict=True)

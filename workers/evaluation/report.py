@@ -13,6 +13,7 @@ def write_report(
     path: Path,
     plan: Plan,
     comparisons: Mapping[MetricName, Comparison],
+    by_source: Mapping[str, Mapping[MetricName, Comparison]],
     reasons: Sequence[str],
     base: Sequence[Prediction],
     tuned: Sequence[Prediction],
@@ -26,12 +27,13 @@ def write_report(
         "![Base and tuned with intervals](comparison.svg)",
         _gate(reasons, spec),
     ]
+    for source, own in by_source.items():
+        num_rows = sum(example.component == source for example in plan.examples)
+        parts += [f"## Source {source}, {num_rows} rows", comparison_table(own, spec.confidence_level)]
     if plan.with_answers and spec.num_examples:
         parts.append("## Answers side by side")
-        parts += [
-            _example(number, plan, base[number], tuned[number])
-            for number in range(min(spec.num_examples, len(plan.examples)))
-        ]
+        answered = [number for number, example in enumerate(plan.examples) if example.messages]
+        parts += [_example(number, plan, base[number], tuned[number]) for number in answered[: spec.num_examples]]
     path.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
 
 

@@ -10,13 +10,11 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from luthier.spec.evaluation import EvaluationSpec, MetricName
 from workers.data.dataset import Example
 from workers.evaluation.classify import classify_both, plan_of_labels
-from workers.evaluation.compare import Comparison, compare
-from workers.evaluation.compare_counts import compare_counts
+from workers.evaluation.compare import Comparison
+from workers.evaluation.comparisons import compare_all, compare_by_source, headline
 from workers.evaluation.gate import refusals
 from workers.evaluation.judge import STAND_IN, judge_both
 from workers.evaluation.metrics import METRICS, Prediction
@@ -51,62 +49,25 @@ def run(task: Task, report: Report) -> StageResult:
     report.progress(0, num_steps(plan.examples, with_answers=plan.with_answers), "loading the model")
     base, tuned = predict_both(task, plan, report)
     comparisons = compare_all(base, tuned, plan.metrics, spec)
+    by_source = compare_by_source(plan.examples, base, tuned, plan.metrics, spec)
     reasons = refusals(spec.gate, comparisons, spec.confidence_level)
-    result = _result(plan, comparisons, reasons, spec)
+    result = _result(plan, comparisons, by_source, reasons, spec)
     folder = task.new_dir("evaluation")
     (folder / "evaluation.json").write_text(json.dumps(result, indent=1) + "\n")
     if plan.with_answers:
         _write_generations(folder / "generations.jsonl", plan.examples, base, tuned)
     plot_comparisons(comparisons, spec.confidence_level, folder / "comparison.svg")
-    write_report(folder / "report.md", plan, comparisons, reasons, base, tuned, spec)
+    write_report(folder / "report.md", plan, comparisons, by_source, reasons, base, tuned, spec)
     return StageResult(
         folder=folder,
-        metrics=headline(comparisons),
+        metrics={
+            **headline(comparisons),
+            **{name: value for source, own in by_source.items() for name, value in headline(own, source).items()},
+        },
         result=result,
         gate_passed=not reasons,
         gate_reason="; ".join(reasons),
     )
-
-
-def compare_all(
-    base: Sequence[Prediction], tuned: Sequence[Prediction], names: Sequence[MetricName], spec: EvaluationSpec
-) -> dict[MetricName, Comparison]:
-    """Every metric on both models; rows that have no weight for a metric are left out of it."""
-    comparisons: dict[MetricName, Comparison] = {}
-    for name in names:
-        metric = METRICS[name]
-        if metric.count is not None:
-            comparisons[name] = compare_counts(
-                metric.count(base),
-                metric.count(tuned),
-                metric.finish,
-                num_resamples=spec.num_bootstrap,
-                confidence_level=spec.confidence_level,
-                seed=spec.seed,
-            )
-            continue
-        weights = np.array([metric.weigh(row) for row in base])
-        rows = weights > 0
-        comparisons[name] = compare(
-            np.array([metric.measure(row) for row in base])[rows],
-            np.array([metric.measure(row) for row in tuned])[rows],
-            weights[rows],
-            metric.finish,
-            num_resamples=spec.num_bootstrap,
-            confidence_level=spec.confidence_level,
-            seed=spec.seed,
-        )
-    return comparisons
-
-
-def headline(comparisons: dict[MetricName, Comparison]) -> dict[str, float]:
-    """`<metric>_base`, `<metric>_tuned` and `<metric>_p_value` of every metric."""
-    figures = {}
-    for name, comparison in comparisons.items():
-        figures[f"{name}_base"] = comparison.base.value
-        figures[f"{name}_tuned"] = comparison.tuned.value
-        figures[f"{name}_p_value"] = comparison.p_value
-    return figures
 
 
 def _predict_both(task: Task, plan: Plan, report: Report) -> tuple[list[Prediction], list[Prediction]]:
@@ -127,20 +88,29 @@ def _predict_both(task: Task, plan: Plan, report: Report) -> tuple[list[Predicti
 
 
 def _result(
-    plan: Plan, comparisons: dict[MetricName, Comparison], reasons: list[str], spec: EvaluationSpec
+    plan: Plan,
+    comparisons: dict[MetricName, Comparison],
+    by_source: dict[str, dict[MetricName, Comparison]],
+    reasons: list[str],
+    spec: EvaluationSpec,
 ) -> dict[str, Any]:
     return {
         "split": plan.split,
         "num_rows": len(plan.examples),
         "confidence_level": spec.confidence_level,
         "num_bootstrap": spec.num_bootstrap,
-        "metrics": {
-            name: {**asdict(comparison), "higher_is_better": METRICS[name].higher_is_better}
-            for name, comparison in comparisons.items()
-        },
+        "metrics": _figures(comparisons),
+        "sources": {source: _figures(own) for source, own in by_source.items()},
         "metrics_left_out": plan.left_out,
         "stand_in": plan.stand_in,
         "gate": {"passed": not reasons, "reasons": reasons},
+    }
+
+
+def _figures(comparisons: dict[MetricName, Comparison]) -> dict[str, Any]:
+    return {
+        name: {**asdict(comparison), "higher_is_better": METRICS[name].higher_is_better}
+        for name, comparison in comparisons.items()
     }
 
 
@@ -149,6 +119,8 @@ def _write_generations(
 ) -> None:
     with path.open("w", encoding="utf-8") as stream:
         for example, of_base, of_tuned in zip(examples, base, tuned, strict=True):
+            if not example.messages:
+                continue
             line = {
                 "source": example.source,
                 "row": example.row,

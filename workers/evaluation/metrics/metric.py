@@ -48,13 +48,13 @@ class Metric:
 
 
 def mean_of(label: str, score: Callable[[str, str], float]) -> Metric:
-    """The mean over rows of `score(answer, reference)`, which lies between 0 and 1."""
+    """The mean over rows with a reference of `score(answer, reference)`, which lies between 0 and 1."""
     return Metric(
         label=label,
         higher_is_better=True,
         needs_answer=True,
         needs_pair=False,
         measure=lambda row: score(row.answer, row.reference),
-        weigh=lambda row: 1.0,
+        weigh=lambda row: float(bool(row.reference)),
         finish=lambda ratio: ratio,
     )
