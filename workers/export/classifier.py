@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import PeftModel
+from peft import PeftConfig, PeftModel
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForSequenceClassification, PreTrainedTokenizerBase
 
@@ -31,8 +31,8 @@ from workers.task import Report, StageResult, Task
 from workers.training.heads import HEAD, as_classifier, load_head
 
 _MAX_BATCH_TOKENS = 2048
-_SCORE = "base_model.model.score.weight"
-"""How PEFT calls the weight of a head that it saves beside an adapter."""
+_SCORE, _SCORE_BEHIND_VIRTUAL = "base_model.model.score.weight", "base_model.score.weight"
+"""How PEFT calls the weight of a head that it saves beside an adapter, and beside virtual tokens."""
 
 
 @dataclass(frozen=True)
@@ -142,8 +142,9 @@ def _add_head(head: Path, adapter: Path) -> None:
     config["task_type"] = "SEQ_CLS"
     config["modules_to_save"] = [*(config.get("modules_to_save") or []), "score"]
     (adapter / "adapter_config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+    is_virtual = PeftConfig.from_pretrained(str(adapter)).is_prompt_learning
     weights = load_file(adapter / "adapter_model.safetensors")
-    weights[_SCORE] = load_file(head / "head.safetensors")["weight"]
+    weights[_SCORE_BEHIND_VIRTUAL if is_virtual else _SCORE] = load_file(head / "head.safetensors")["weight"]
     save_file(weights, adapter / "adapter_model.safetensors", metadata={"format": "pt"})
     shutil.copyfile(head / "head.json", adapter / "head.json")
 
@@ -161,9 +162,13 @@ def _score_plainly(
     examples: Sequence[Example | Rejected],
     advance: Callable[[int], None],
 ) -> torch.Tensor:
-    """fp32 [num_rows, num_classes] as a plain forward pass of a classifier gives them, on the CPU."""
+    """fp32 [num_rows, num_classes] as a plain forward pass of a classifier gives them, on the CPU.
+
+    PEFT puts virtual tokens before the padding, where they would be too far from their row: then rows go one by one.
+    """
+    one_by_one = isinstance(model, PeftModel) and model.active_peft_config.is_prompt_learning
     results: dict[int, torch.Tensor] = {}
-    for indices in batches([len(example.input_ids) for example in examples], _MAX_BATCH_TOKENS):
+    for indices in batches([len(example.input_ids) for example in examples], 0 if one_by_one else _MAX_BATCH_TOKENS):
         rows = [examples[index].input_ids.tolist() for index in indices]
         input_ids, mask = pad_left(rows, int(tokenizer.pad_token_id or 0), model.device)
         results |= zip(indices, model(input_ids=input_ids, attention_mask=mask).logits.float().cpu(), strict=True)
