@@ -13,7 +13,7 @@ import torch
 
 from workers.training.kernels import flex, grouped, varlen
 from workers.training.kernels.contract import Attend, Wanted
-from workers.training.kernels.probe import FOREIGN_ERRORS, described, relative_error
+from workers.training.kernels.probe import described, foreign_errors, relative_error
 from workers.training.layout import Documents, layout
 
 _LENGTHS = (150, 150, 40, 7, 1)
@@ -63,7 +63,7 @@ def disagreement(attend: Attend, wanted: Wanted) -> str | None:
     """What is wrong with a kernel: its error, or how far output or gradients are from the plain kernel's in fp32."""
     try:
         error = _largest_error(attend, wanted)
-    except FOREIGN_ERRORS as failure:
+    except foreign_errors() as failure:
         return described(failure)
     if error <= _TOLERANCES[wanted.dtype]:
         return None

@@ -15,7 +15,7 @@ from torch.nn import functional
 from transformers import PreTrainedModel
 
 from workers.training.kernels.contract import Wanted
-from workers.training.kernels.probe import FOREIGN_ERRORS, described, relative_error
+from workers.training.kernels.probe import described, foreign_errors, relative_error
 
 PLAIN, LIGER = "transformers", "liger"
 _TOLERANCES = {torch.float32: 1e-4, torch.bfloat16: 3e-2, torch.float16: 5e-3}
@@ -46,7 +46,7 @@ def disagreement(wanted: Wanted, width: int) -> str | None:
     """What is wrong with the kernels: an error, or how far they are from the formulas. `width` is that of the model."""
     try:
         errors = _errors(wanted, width)
-    except FOREIGN_ERRORS as failure:
+    except foreign_errors() as failure:
         return described(failure)
     wrong = [f"{name} by {error:.1e}" for name, error in errors.items() if error > _TOLERANCES[wanted.dtype]]
     return f"its numbers differ: {', '.join(wrong)}" if wrong else None

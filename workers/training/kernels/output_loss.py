@@ -25,7 +25,7 @@ from transformers import PreTrainedModel
 
 from luthier.spec import TrainingSpec
 from workers.training.forward import logits_at
-from workers.training.kernels.probe import FOREIGN_ERRORS, described, relative_error
+from workers.training.kernels.probe import described, foreign_errors, relative_error
 from workers.training.objectives.sft import SummedLoss, summed_loss, target_weights
 from workers.training.packing import Batch, make_batch
 
@@ -135,7 +135,7 @@ def disagreement(kernel: LossKernel, model: nn.Module, compute: torch.dtype) -> 
             losses = [loss(model, batch, compute) for loss in (partial(fused_loss, kernel), summed_loss)]
         gradients = [_gradient(one, hidden, layer, ids.to(device)) for one in (kernel, _plainly)]
         errors = [relative_error(*losses), relative_error(*gradients)]
-    except FOREIGN_ERRORS as failure:
+    except foreign_errors() as failure:
         return described(failure)
     finally:
         model.train(training)

@@ -1,9 +1,19 @@
 """What the probes of kernels share: how far two results are apart, and what a build of others may raise."""
 
+from importlib.util import find_spec
+
 import torch
 
-FOREIGN_ERRORS = (RuntimeError, ValueError, TypeError, ImportError, AttributeError)
-"""A kernel that was built for another GPU, another torch or another version of itself says so in any of these."""
+_ERRORS = (RuntimeError, ValueError, TypeError, ImportError, AttributeError)
+
+
+def foreign_errors() -> tuple[type[Exception], ...]:
+    """What a kernel says that was built for another GPU, another torch or another version of itself."""
+    if not find_spec("triton"):
+        return _ERRORS
+    from triton.errors import TritonError  # here: torch brings it along for CUDA only
+
+    return (*_ERRORS, TritonError)
 
 
 def relative_error(ours: torch.Tensor, expected: torch.Tensor) -> float:
