@@ -36,6 +36,7 @@ from workers.training.precision import choose_dtype, recorded_dtype
 from workers.training.samples import Sample
 from workers.training.snapshot import Snapshot
 from workers.training.summary import Summary
+from workers.training.utilisation import flops_per_token, utilisation
 
 
 def run(task: Task, report: Report) -> StageResult:
@@ -72,7 +73,7 @@ def train(task: Task, report: Report, world: World) -> StageResult:
     model = method.adapt(method.load(base, dtype, strategy.loads_on(device), section), section)
     labels = _labels(task, train)
     replaced = put_head(model, len(labels)) if labels else None
-    kernels = use_kernels(model, task.spec, dtype)
+    kernels = use_kernels(model, task.spec, dtype, device)
     if not world.is_first:
         torch.manual_seed(task.spec.training.seed + world.rank)  # the same weights, but a dropout of its own
     _leave_if_asked(report, world)
@@ -100,8 +101,10 @@ def train(task: Task, report: Report, world: World) -> StageResult:
         save_head(model, labels, folder)
         set_output(model, replaced)
     method.save(model, base, folder)
-    figures = _write_figures(folder, summary, dtype, kernels, compared(planned, summary, device))
-    return StageResult(folder=folder, metrics=_headline(summary, device), result=figures)
+    mfu = utilisation(flops_per_token(model, train), summary.tokens_per_second, dtype, device, world.size)
+    further = {"mfu": mfu, "kernels": kernels.to_json(), "plan": compared(planned, summary, device)}
+    figures = _write_figures(folder, summary, dtype, further)
+    return StageResult(folder=folder, metrics=_headline(summary, mfu, device), result=figures)
 
 
 def _leave_if_asked(report: Report, world: World) -> None:
@@ -182,14 +185,11 @@ def _checkpoints(task: Task, report: Report, world: World) -> CheckpointStore:
     )
 
 
-def _write_figures(
-    folder: Path, summary: Summary, dtype: torch.dtype, kernels: Kernels, plan: dict[str, object]
-) -> dict[str, object]:
+def _write_figures(folder: Path, summary: Summary, dtype: torch.dtype, further: dict[str, object]) -> dict[str, object]:
     """Writes summary, metrics and curve; returns what `summary.json` says."""
     figures = {key: value for key, value in asdict(summary).items() if key not in ("history", "samples")}
     figures["precision"] = str(dtype).removeprefix("torch.")
-    figures["kernels"] = kernels.to_json()
-    figures["plan"] = plan
+    figures |= further
     (folder / "summary.json").write_text(json.dumps(figures, indent=1) + "\n")
     with (folder / "metrics.jsonl").open("w") as stream:
         for row, samples in zip(summary.history, summary.samples, strict=True):
@@ -198,12 +198,13 @@ def _write_figures(
     return figures
 
 
-def _headline(summary: Summary, device: torch.device) -> dict[str, float]:
+def _headline(summary: Summary, mfu: float | None, device: torch.device) -> dict[str, float]:
     validation = {} if summary.best_validation_loss is None else {"validation_loss": summary.best_validation_loss}
     best = next((row for row in summary.history if row["step"] == summary.best_step), {})
     validation |= {name: value for name, value in best.items() if name.startswith("validation_loss/")}
     return {
         **validation,
+        **({} if mfu is None else {"mfu": mfu}),
         "train_loss": summary.train_loss,
         "tokens_per_second": summary.tokens_per_second,
         "num_steps": float(summary.num_steps),

@@ -8,6 +8,7 @@ from peft import PeftModel
 from transformers import PreTrainedModel
 
 from luthier.spec import JobSpec, PretrainSpec, SftSpec
+from luthier.spec.plan import lessons_stage
 from workers.models.tuned import TunedModel
 from workers.training.attention import register
 from workers.training.kernels.attention import choose_attention
@@ -39,11 +40,11 @@ class Kernels:
         return asdict(self)
 
 
-def use_kernels(model: TunedModel, spec: JobSpec, compute: torch.dtype) -> Kernels:
-    """Chooses kernels for `model`, which is on its device as the method left it, and makes it use them."""
+def use_kernels(model: TunedModel, spec: JobSpec, compute: torch.dtype, device: torch.device) -> Kernels:
+    """Chooses kernels for `model`, which is as the method left it and will train on `device`, and makes it use them."""
     inner = model.get_base_model() if isinstance(model, PeftModel) else model
     assert isinstance(inner, PreTrainedModel)
-    wanted = _wanted(inner, compute)
+    wanted = _wanted(inner, compute, device)
     attention, slower_attention = choose_attention(wanted)
     inner.set_attn_implementation(register(attention))
     layers, slower_layers = choose_layers(inner, wanted)
@@ -57,11 +58,11 @@ def use_kernels(model: TunedModel, spec: JobSpec, compute: torch.dtype) -> Kerne
     )
 
 
-def _wanted(model: PreTrainedModel, compute: torch.dtype) -> Wanted:
+def _wanted(model: PreTrainedModel, compute: torch.dtype, device: torch.device) -> Wanted:
     config: Any = model.config.get_text_config()
     num_heads = config.num_attention_heads
     return Wanted(
-        device=model.device,
+        device=device,
         dtype=compute,
         num_heads=num_heads,
         num_key_heads=getattr(config, "num_key_value_heads", None) or num_heads,
@@ -71,7 +72,7 @@ def _wanted(model: PreTrainedModel, compute: torch.dtype) -> Wanted:
 
 
 def _loss(model: TunedModel, spec: JobSpec, compute: torch.dtype) -> tuple[str, dict[str, str]]:
-    if not isinstance(spec.objective, SftSpec | PretrainSpec):
+    if not isinstance(spec.objective, SftSpec | PretrainSpec) and lessons_stage(spec) != "teach":
         return PLAIN, dict.fromkeys(LOSSES, f"{spec.objective.type} reads the logits")
     if spec.data.sources is not None:
         return PLAIN, dict.fromkeys(LOSSES, "the loss of each of data.sources is told")
