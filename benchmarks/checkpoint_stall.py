@@ -26,6 +26,7 @@ from luthier.spec import TrainingSpec
 from workers.training.checkpoints import CheckpointStore
 from workers.training.environment import current_environment
 from workers.training.optimizers import make_optimizer, optimizer_tensors, trainable_parameters
+from workers.training.pieces import Piece, wholes
 from workers.training.rng import rng_tensors
 from workers.training.sampler import Position
 from workers.training.snapshot import Snapshot
@@ -81,12 +82,12 @@ class Training:
         next(iter(self.parameters.values()))[0, 0].item()  # waits for the device
         return time.perf_counter() - started
 
-    def snapshot(self) -> Snapshot:
+    def snapshot(self) -> Snapshot[Piece]:
         """The state of this moment; its tensors are those of the training."""
         return Snapshot(
             progress=Progress(step=self.num_steps),
-            weights=self.parameters,
-            optimizer=optimizer_tensors(self.optimizer, self.parameters),
+            weights=wholes(self.parameters),
+            optimizer=wholes(optimizer_tensors(self.optimizer, self.parameters)),
             rng=rng_tensors(self.device),
             environment=current_environment(torch.float32, self.device),
         )
@@ -129,7 +130,7 @@ def measure(training: Training, folder: Path, num_rounds: int) -> tuple[dict[str
             store.wait()
             seconds["waiting"].append(time.perf_counter() - started)
             loaded = store.load(store.uri_of(training.num_steps)).weights
-            intact &= all(torch.equal(loaded[name], value.cpu()) for name, value in training.parameters.items())
+            intact &= all(torch.equal(loaded[name].whole(), value.cpu()) for name, value in training.parameters.items())
     return seconds, intact
 
 

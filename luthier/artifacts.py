@@ -101,10 +101,20 @@ def seal(folder: Path, *, extra: Mapping[str, Any] | None = None, key: bytes | N
         ArtifactError: the folder holds something that is neither a plain file nor a directory.
     """
     manifest = _describe(folder, extra or {})
+    write_manifest(manifest, folder, key=key)
+    return manifest
+
+
+def write_manifest(manifest: Manifest, folder: Path, *, key: bytes | None = None) -> None:
+    """Writes `manifest` into `folder`, signed if there is a key."""
     signature = {"hmac_sha256": _sign(manifest, key)} if key else {}
     document = {"files": manifest.files, "extra": manifest.extra, "digest": manifest.digest, **signature}
     (folder / MANIFEST).write_text(json.dumps(document, indent=1, sort_keys=True) + "\n")
-    return manifest
+
+
+def describe_file(path: Path) -> dict[str, Any]:
+    """What a manifest says of a file."""
+    return {"bytes": path.stat().st_size, "sha256": _sha256(path)}
 
 
 def fetch(uri: str, into: Path, *, digest: str | None = None, key: bytes | None = None) -> Path:
@@ -181,6 +191,14 @@ def sync_path(path: Path) -> None:
         os.close(descriptor)
 
 
+def make_durably(folder: Path) -> None:
+    """Makes `folder` and what is missing above it. Each new name is forced to disk in the folder that holds it."""
+    if not folder.is_dir():
+        make_durably(folder.parent)
+        folder.mkdir(exist_ok=True)
+        sync_path(folder.parent)
+
+
 def _describe(folder: Path, extra: Mapping[str, Any]) -> Manifest:
     files = {}
     for path in sorted(folder.rglob("*")):
@@ -188,7 +206,7 @@ def _describe(folder: Path, extra: Mapping[str, Any]) -> Manifest:
             raise ArtifactError(f"{path} is neither a plain file nor a directory")
         name = path.relative_to(folder).as_posix()
         if path.is_file() and name != MANIFEST:
-            files[name] = {"bytes": path.stat().st_size, "sha256": _sha256(path)}
+            files[name] = describe_file(path)
     return Manifest(files=files, extra=dict(extra))
 
 
@@ -209,7 +227,7 @@ def _exists(uri: str) -> bool:
 
 
 def _move_durably(folder: Path, target: Path) -> None:
-    _make_durably(target.parent)
+    make_durably(target.parent)
     staged = target.parent / f"{target.name}.{uuid.uuid4().hex[:8]}.tmp"
     try:
         if folder.stat().st_dev == target.parent.stat().st_dev:
@@ -224,14 +242,6 @@ def _move_durably(folder: Path, target: Path) -> None:
     except OSError:
         shutil.rmtree(staged, ignore_errors=True)
         raise
-
-
-def _make_durably(folder: Path) -> None:
-    """Makes `folder` and what is missing above it. Each new name is forced to disk in the folder that holds it."""
-    if not folder.is_dir():
-        _make_durably(folder.parent)
-        folder.mkdir(exist_ok=True)
-        sync_path(folder.parent)
 
 
 def _upload(folder: Path, uri: str, manifest: Manifest) -> None:

@@ -49,4 +49,22 @@ class ZeroSpec(Section):
         return self
 
 
-DistributedSpec = Annotated[DdpSpec | ZeroSpec, Field(discriminator="type")]
+class FsdpSpec(Section):
+    """State is divided among the ranks by torch's FSDP2 (Zhao et al., 2023, arXiv:2304.11277), layer by layer.
+
+    Messages and layers have the dtype of `training.precision`, sums of gradients are fp32.
+    """
+
+    divides_state: ClassVar[bool] = True
+    """Whether each rank has only a part of them."""
+
+    type: Literal["fsdp"]
+    """The strategy."""
+    reshard_after_forward: bool = True
+    """Let a layer's weights go after its forward pass and gather them again for the backward pass: less memory, and a
+    half more messages. false is ZeRO's stage 2: weights stay whole from the forward pass to the end of the backward."""
+    offload: Literal["none", "cpu"] = "none"
+    """Where weights, gradients and optimizer state are kept between their uses. On a CPU they are there anyway."""
+
+
+DistributedSpec = Annotated[DdpSpec | ZeroSpec | FsdpSpec, Field(discriminator="type")]

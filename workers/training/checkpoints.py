@@ -1,14 +1,14 @@
 """Checkpoints: committed whole or not at all, signed, and the newest good one is what a new attempt starts from.
 
 A checkpoint is an artifact (luthier.artifacts: manifest with hashes and HMAC, fsync, rename) named `<step>.<fence>`
-that holds a snapshot (snapshot.py). A save copies the state to host memory and returns; one thread commits and then
-reports it (writer.py). Of several ranks the first one does so. A snapshot depends on their number only in the states of
-the random generators, so any number of ranks may go on from it. Nothing is deleted here: what is needed no more
+that holds a snapshot (snapshot.py). A save copies the state to host memory and returns; a thread writes it (writer.py).
+Rank 0 commits and reports it: alone where it has all of the state, else once every rank has written its part
+(commit.py). A snapshot depends on the number of ranks only in the states of the random generators and in how its
+tensors are cut, so any number of ranks may go on from it. Nothing is deleted here: what is needed no more
 (retention.py) is reported as well, and goes once the coordinator has forgotten it.
 """
 
 import logging
-import shutil
 import time
 import uuid
 from collections.abc import Sequence
@@ -17,14 +17,17 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from luthier.artifacts import ArtifactError, fetch, join, publish, read_manifest
+from luthier.artifacts import ArtifactError, ArtifactRef, fetch, join, read_manifest
 from luthier.v1.stage_pb2 import Checkpoint
 from workers.task import Report
+from workers.training.commit import Agreement, Commit
 from workers.training.distributed.world import World
+from workers.training.draft import Draft, Files
 from workers.training.host_copy import HostCopy
+from workers.training.pieces import Piece, Stored
 from workers.training.retention import Committed, Retention
 from workers.training.sampler import Position
-from workers.training.snapshot import Snapshot, read_snapshot, write_snapshot
+from workers.training.snapshot import Snapshot, read_snapshot
 from workers.training.writer import Writer
 
 _log = logging.getLogger(__name__)
@@ -66,7 +69,8 @@ class CheckpointStore:
         self._world = world
         self._retention = Retention(keep)
         self._host_copy = HostCopy()
-        self._writer = Writer()
+        self._writer: Writer[Files] = Writer()
+        self._agreement: Agreement | None = None
 
     def __enter__(self) -> "CheckpointStore":
         return self
@@ -84,37 +88,46 @@ class CheckpointStore:
         """Where the checkpoint of `step` is, or will be."""
         return join(self._uri, f"{step}.{self._fence}")
 
-    def save(self, snapshot: Snapshot, position: Position) -> float:
+    def save(self, snapshot: Snapshot[Piece], position: Position) -> float:
         """Begins to commit `snapshot`, after the commit before; the seconds for which the caller was held up.
 
         Raises:
-            OSError, SafetensorError: the commit before failed; older checkpoints are untouched.
+            OSError, SafetensorError, StageError: the commit before failed; older checkpoints are untouched.
         """
-        if not self._world.is_first:
+        if not (self._world.is_first or snapshot.is_divided):
             return 0.0
         started = time.perf_counter()
+        self._agree(wait=True)
         self._writer.wait()
-        self._writer.submit(partial(self._commit, self._host_copy.take(snapshot), position))
+        commit = self._commit(self._host_copy.take(snapshot), position)
+        if snapshot.is_divided:
+            self._writer.submit(partial(commit.write, self._world.rank))
+            self._agreement = Agreement(self._world, self._writer, commit)
+        else:
+            self._writer.submit(commit.write_and_finish)
         return time.perf_counter() - started
 
     def check(self) -> None:
-        """Returns at once.
+        """Between two steps: commits what all ranks have written. Waits for no disk.
 
         Raises:
-            OSError, SafetensorError: the last commit failed.
+            OSError, SafetensorError, StageError: the last commit failed.
         """
-        self._writer.check()
+        self._agree(wait=False)
+        if self._agreement is None:
+            self._writer.check()
 
     def wait(self) -> None:
         """Returns, on all ranks, once every snapshot that was saved is committed and reported.
 
         Raises:
-            OSError, SafetensorError: the last commit failed.
+            OSError, SafetensorError, StageError: the last commit failed.
         """
+        self._agree(wait=True)
         self._writer.wait()
         self._world.any(False)  # the others wait here for the first one
 
-    def load_newest(self) -> Snapshot | None:
+    def load_newest(self) -> Snapshot[Stored] | None:
         """The newest checkpoint of earlier attempts whose signature and hashes hold, or None.
 
         The best weights that it refers to are dropped when they are gone: later validations then name new ones.
@@ -130,17 +143,32 @@ class CheckpointStore:
             return snapshot
         return None
 
-    def load(self, uri: str, digest: str | None = None) -> Snapshot:
-        """The snapshot at `uri`.
+    def load(self, uri: str, digest: str | None = None) -> Snapshot[Stored]:
+        """The snapshot at `uri`, if every rank finds it whole.
 
         Raises:
             ArtifactError: it is missing, changed, unsigned, or was not written by this loop.
         """
-        manifest = read_manifest(uri, key=self._key)
-        folder = fetch(uri, self._scratch / f"fetched-{uuid.uuid4().hex[:8]}", digest=digest, key=self._key)
-        return read_snapshot(folder, manifest.extra.get("environment"))
+        found: Snapshot[Stored] | None = None
+        reason = ""
+        try:
+            manifest = read_manifest(uri, key=self._key)
+            folder = fetch(uri, self._scratch / f"fetched-{uuid.uuid4().hex[:8]}", digest=digest, key=self._key)
+            found = read_snapshot(folder, manifest.extra.get("environment"))
+        except ArtifactError as error:
+            reason = str(error)
+        reasons = [one for one in self._world.gather(reason) if one]
+        if found is None or reasons:
+            raise ArtifactError(reasons[0])
+        return found
 
-    def _commit(self, snapshot: Snapshot, position: Position) -> None:
+    def _agree(self, *, wait: bool) -> None:
+        """Commits the divided checkpoint that is on its way, if there is one and all ranks have written it."""
+        agreement, self._agreement = self._agreement, None
+        if agreement is not None and not agreement.is_reached(wait=wait):
+            self._agreement = agreement
+
+    def _commit(self, snapshot: Snapshot[Piece], position: Position) -> Commit:
         progress = snapshot.progress
         best_uri = progress.best.checkpoint_uri if progress.best else None
         extra: dict[str, Any] = {
@@ -150,17 +178,14 @@ class CheckpointStore:
             "environment": snapshot.environment.to_json(),
             "best_uri": best_uri,
         }
-        folder = self._scratch / f"checkpoint-{uuid.uuid4().hex[:8]}"
-        folder.mkdir(parents=True)
-        try:
-            write_snapshot(snapshot, folder)
-            ref = publish(folder, self.uri_of(progress.step), extra=extra, key=self._key)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-        self._report.checkpoint(ref, progress.step)
+        draft = Draft(self.uri_of(progress.step), self._scratch)
+        return Commit(snapshot, draft, extra, self._key, partial(self._tell, progress.step, best_uri))
+
+    def _tell(self, step: int, best_uri: str | None, ref: ArtifactRef) -> None:
+        self._report.checkpoint(ref, step)
         self._report.retire(self._retention.add(Committed(ref.uri, best_uri)))
 
-    def _check_best(self, snapshot: Snapshot, uri: str) -> None:
+    def _check_best(self, snapshot: Snapshot[Stored], uri: str) -> None:
         best = snapshot.progress.best
         if best is None or best.checkpoint_uri == uri:
             return

@@ -27,6 +27,7 @@ from workers.training.methods.base import Control, NoControl
 from workers.training.objectives import Objective
 from workers.training.optimizers import trainable_parameters
 from workers.training.packing import Batch, own_lengths
+from workers.training.pieces import Stored
 from workers.training.recompute import recompute_activations
 from workers.training.rng import rng_tensors
 from workers.training.samples import Sample, documents_of
@@ -56,7 +57,7 @@ class Engine:
         report: Report,
         checkpoints: CheckpointStore,
         make_control: Callable[[int], Control] = lambda _: NoControl(),
-        resume_from: Snapshot | None = None,
+        resume_from: Snapshot[Stored] | None = None,
         refit: int = 0,
         world: World = World(),  # noqa: B008 - immutable
         strategy: Strategy | None = None,
@@ -84,18 +85,19 @@ class Engine:
         self._spec = spec
         self._report = report
         self._checkpoints = checkpoints
+        strategy = strategy or Replicated(world)
         recompute_activations(model, spec.gradient_checkpointing)
+        device = strategy.divide(model, compute)
         parameters = trainable_parameters(model)
         objective.check(train, validation)
         useful = [sample for sample in validation if objective.weigh(sample)]
         check_trainable(parameters, own_lengths(train, 0), useful, spec)
-        device = next(model.parameters()).device
         self._batches = Batches(train, objective, spec, device, world=world, refit=refit)
         check_schedule(self._batches.num_steps, spec)
         self._eval_steps = spec.eval_steps or max(1, math.ceil(self._batches.num_steps / _VALIDATIONS_PER_RUN))
         self._save_steps = spec.save_steps or self._eval_steps
         control = make_control(self._batches.num_steps)
-        self._learner = Learner(model, parameters, objective, control, compute, world, strategy or Replicated(world))
+        self._learner = Learner(model, parameters, objective, control, device, compute, world, strategy)
         self._stepper = Stepper(self._learner, spec, self._batches.idle)
         self._validation = Validation(self._learner, [*self._batches.passes(useful)], self._batches.idle)
         self._keeper = Keeper(self._learner, self._stepper, checkpoints)
@@ -160,7 +162,7 @@ class Engine:
         seconds = time.perf_counter() - started
         if taken.reason_to_skip is not None:
             rate = taken.figures["learning_rate"]
-            skip(self._progress, taken.reason_to_skip, samples, rate, learner.parameters.values(), self._spec)
+            skip(self._progress, taken.reason_to_skip, samples, rate, learner.strategy.fingerprint(), self._spec)
             taken.figures["skipped_steps"] = float(len(self._progress.skipped))
         self._progress.step += 1
         self._progress.num_trained_tokens += num_tokens

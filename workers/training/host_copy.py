@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import torch
 
+from workers.training.pieces import Piece
 from workers.training.snapshot import Snapshot
 
 
@@ -18,13 +19,13 @@ class HostCopy:
     def __init__(self) -> None:
         self._buffers: dict[str, torch.Tensor] = {}
 
-    def take(self, snapshot: Snapshot) -> Snapshot:
+    def take(self, snapshot: Snapshot[Piece]) -> Snapshot[Piece]:
         """A copy of `snapshot` that later steps do not change; valid until the next call."""
         copy = replace(
             snapshot,
             progress=snapshot.progress.detached(),
-            weights=self._copy("weights", snapshot.weights),
-            optimizer=self._copy("optimizer", snapshot.optimizer),
+            weights=self._copy_pieces("weights", snapshot.weights),
+            optimizer=self._copy_pieces("optimizer", snapshot.optimizer),
             rng=self._copy("rng", snapshot.rng),
             control=self._copy("control", snapshot.control),
             step=self._copy("step", snapshot.step),
@@ -35,6 +36,9 @@ class HostCopy:
 
     def _copy(self, part: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         return {name: self._buffer(f"{part}/{name}", tensor) for name, tensor in tensors.items()}
+
+    def _copy_pieces(self, part: str, pieces: Mapping[str, Piece]) -> dict[str, Piece]:
+        return {name: piece.with_values(self._buffer(f"{part}/{name}", piece.values)) for name, piece in pieces.items()}
 
     def _buffer(self, name: str, tensor: torch.Tensor) -> torch.Tensor:
         if name not in self._buffers:

@@ -9,6 +9,7 @@ from luthier.artifacts import ArtifactError
 from workers.training.checkpoints import CheckpointStore
 from workers.training.environment import current_environment
 from workers.training.learner import Learner
+from workers.training.pieces import Stored, wholes
 from workers.training.rng import load_rng_tensors
 from workers.training.sampler import Position
 from workers.training.snapshot import Snapshot
@@ -43,17 +44,18 @@ class Keeper:
         learner = self._learner
         snapshot = Snapshot(
             progress=progress,
-            weights=self._stepper.average.raw_weights() or learner.strategy.weights(),
+            weights=wholes(self._stepper.average.raw_weights()) or learner.strategy.weights(),
             optimizer=learner.strategy.optimizer_tensors(),
             rng=learner.world.gather_states(rng),
             environment=self._environment,
             control=learner.control.tensors(),
             step=self._stepper.tensors(),
+            is_divided=learner.strategy.is_divided,
         )
         self.saved_step = progress.step
         return self._checkpoints.save(snapshot, position)
 
-    def resume(self, snapshot: Snapshot) -> Progress:
+    def resume(self, snapshot: Snapshot[Stored]) -> Progress:
         """Makes weights, optimizer, method and random generators what they were; what had been reached.
 
         Warns where the numbers will not be the same to the last bit. A rank that the run did not have so far draws its

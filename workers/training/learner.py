@@ -23,14 +23,11 @@ class Learner:
     """What is minimised."""
     control: Control
     """What the method does beside the optimizer."""
+    device: torch.device
+    """Where the model computes, wherever its weights are kept."""
     compute: torch.dtype
     """Of the matrix products."""
     world: World
     """The ranks that share each step among them."""
     strategy: Strategy
     """How they share the trained state."""
-
-    @property
-    def device(self) -> torch.device:
-        """Where the model is."""
-        return next(self.model.parameters()).device

@@ -12,15 +12,16 @@ _REPEATS = 5
 _SHAPE = (512, 768, 768)
 
 
-def choose_dtype(precision: Precision, device: torch.device) -> torch.dtype:
+def choose_dtype(precision: Precision, device: torch.device, *, may_scale: bool = True) -> torch.dtype:
     """The dtype that the job asks for; with `auto` the one whose matrix product is fastest on `device`.
 
-    But fp16 only where bf16, which needs no loss scale, is slower than fp32: GPUs before Ampere, some Arm CPUs.
+    But fp16, which needs a scaled loss, only where bf16 is slower than fp32 (GPUs before Ampere, some Arm CPUs), and
+    never without `may_scale`: strategies that divide the state cannot take a step back as our loss scale does.
     """
     if precision != "auto":
         return {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}[precision]
     exact = gemm_seconds(torch.float32, device)
-    for dtype in (torch.bfloat16, torch.float16):
+    for dtype in (torch.bfloat16, torch.float16) if may_scale else (torch.bfloat16,):
         if gemm_seconds(dtype, device) < exact:
             return dtype
     return torch.float32

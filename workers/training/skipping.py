@@ -8,10 +8,8 @@ follows from the progress of the run (state.py), so that a resumed run decides a
 import logging
 import math
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import islice
-
-import torch
 
 from luthier.spec import TrainingSpec
 from workers.failures import DivergedError
@@ -57,7 +55,7 @@ def skip(
     reason: str,
     samples: Sequence[Sample],
     rate: float,
-    parameters: Iterable[torch.Tensor],
+    fingerprint: Mapping[str, float],
     spec: TrainingSpec,
 ) -> None:
     """Notes that the step after `progress.step` is skipped.
@@ -67,7 +65,7 @@ def skip(
         reason: what `reason_to_skip` said.
         samples: of the step.
         rate: its learning rate.
-        parameters: those that are trained.
+        fingerprint: of the trained weights, whole (`Strategy.fingerprint`).
         spec: the job's `training` section.
 
     Raises:
@@ -77,7 +75,7 @@ def skip(
     progress.skipped.append(skipped)
     _log.warning("step %d is skipped: %s; rows: %s", skipped.step, reason, ", ".join(skipped.rows))
     in_a_row = _in_a_row(progress.skipped)
-    if all(bool(torch.isfinite(parameter).all()) for parameter in parameters) and in_a_row < spec.max_skipped_steps:
+    if all(map(math.isfinite, fingerprint.values())) and in_a_row < spec.max_skipped_steps:
         return
     last = f"{in_a_row} steps in a row were skipped, the last one with " if in_a_row > 1 else ""
     raise DivergedError(

@@ -153,7 +153,9 @@ def _dtype(task: Task, snapshot: Snapshot[Stored] | None, device: torch.device, 
         raise DependencyError(f"the ranks do not find the same checkpoints, but those of the steps {steps}; try again")
     if snapshot is not None:
         return recorded_dtype(snapshot.environment.compute, device)
-    name: str = world.first(str(choose_dtype(task.spec.training.precision, device)).removeprefix("torch."))
+    may_scale = not task.spec.resources.distributed.divides_state
+    chosen = choose_dtype(task.spec.training.precision, device, may_scale=may_scale)
+    name: str = world.first(str(chosen).removeprefix("torch."))
     dtype: torch.dtype = getattr(torch, name)
     return dtype
 

@@ -12,6 +12,7 @@ from luthier.v1.failure_pb2 import FailureClass
 from tests.unit.workers.training.tiny_run import Recorder, make_store
 from workers.failures import classify
 from workers.training.environment import current_environment
+from workers.training.pieces import Piece, wholes
 from workers.training.sampler import Position
 from workers.training.snapshot import Snapshot
 from workers.training.state import Progress
@@ -31,10 +32,10 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(folder)], check=True)
 
 
-def _snapshot(step: int, num_bytes: int) -> Snapshot:
+def _snapshot(step: int, num_bytes: int) -> Snapshot[Piece]:
     return Snapshot(
         progress=Progress(step=step),
-        weights={f"{num_bytes}": torch.full((num_bytes // 4,), float(step))},
+        weights=wholes({f"{num_bytes}": torch.full((num_bytes // 4,), float(step))}),
         optimizer={},
         rng={"cpu": torch.get_rng_state()},
         environment=current_environment(torch.float32, torch.device("cpu")),
@@ -51,7 +52,7 @@ def test_a_full_disk_is_named_and_costs_no_older_checkpoint(small_disk: Path) ->
     assert failure.failure_class == FailureClass.FAILURE_CLASS_STORAGE_FULL
     assert "free space" in failure.message
     assert [path.name for path in (small_disk / "checkpoints").iterdir()] == ["1.1"]
-    assert store.load(store.uri_of(1)).weights[f"{3 * MIB}"][0] == 1.0
+    assert store.load(store.uri_of(1)).weights[f"{3 * MIB}"].whole()[0] == 1.0
     store.save(_snapshot(3, 3 * MIB), Position(0, 3))
     store.wait()
-    assert store.load(store.uri_of(3)).weights[f"{3 * MIB}"][0] == 3.0
+    assert store.load(store.uri_of(3)).weights[f"{3 * MIB}"].whole()[0] == 3.0

@@ -6,6 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from luthier.spec import JobSpec
+from luthier.spec.distributed import FsdpSpec
 
 PLAIN: dict[str, Any] = {"name": "job", "base_model": "tiny", "data": {"path": "/data.jsonl"}}
 
@@ -18,6 +19,13 @@ def test_ranks_are_replicas_unless_asked_otherwise() -> None:
     assert JobSpec.model_validate(PLAIN).resources.num_ranks == 1
     assert JobSpec.model_validate(PLAIN).resources.distributed.type == "ddp"
     assert job({"type": "zero"}).resources.distributed.divides_state
+
+
+def test_fsdp_lets_go_of_a_layer_after_its_forward_pass() -> None:
+    section = job({"type": "fsdp", "offload": "cpu"}, method={"type": "full"}).resources.distributed
+    assert isinstance(section, FsdpSpec)
+    assert section.divides_state
+    assert section.reshard_after_forward
 
 
 @pytest.mark.parametrize(
@@ -42,6 +50,7 @@ def test_offload_that_a_stage_does_not_have_is_refused(distributed: dict[str, An
         ({"training": {"ema_decay": 0.99}}, "training.ema_decay 0.99 does not allow; take null"),
     ],
 )
-def test_what_cannot_be_divided_is_refused(sections: dict[str, Any], words: str) -> None:
+@pytest.mark.parametrize("strategy", ["zero", "fsdp"])
+def test_what_cannot_be_divided_is_refused(strategy: str, sections: dict[str, Any], words: str) -> None:
     with pytest.raises(ValidationError, match=words):
-        job({"type": "zero"}, **sections)
+        job({"type": strategy}, **sections)

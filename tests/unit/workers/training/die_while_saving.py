@@ -23,6 +23,7 @@ import torch
 
 from tests.unit.workers.training.tiny_run import Recorder, make_store
 from workers.training.environment import current_environment
+from workers.training.pieces import Piece, wholes
 from workers.training.sampler import Position
 from workers.training.snapshot import Snapshot
 from workers.training.state import Progress
@@ -61,11 +62,11 @@ class Countdown:
             self.tick()
 
 
-def snapshot(step: int, num_bytes: int) -> Snapshot:
+def snapshot(step: int, num_bytes: int) -> Snapshot[Piece]:
     return Snapshot(
         progress=Progress(step=step),
-        weights={"a": torch.full((num_bytes // 4,), float(step))},
-        optimizer={"a/exp_avg": torch.full((8,), float(step))},
+        weights=wholes({"a": torch.full((num_bytes // 4,), float(step))}),
+        optimizer=wholes({"a/exp_avg": torch.full((8,), float(step))}),
         rng={"cpu": torch.get_rng_state()},
         environment=current_environment(torch.float32, torch.device("cpu")),
     )

@@ -9,9 +9,10 @@ import torch
 from luthier.artifacts import ArtifactRef, read_manifest
 from luthier.v1.stage_pb2 import Checkpoint
 from tests.unit.workers.training.tiny_run import KEY, Recorder
-from workers.training import checkpoints as module
+from workers.training import draft
 from workers.training.checkpoints import CheckpointStore
 from workers.training.environment import Environment
+from workers.training.pieces import Piece, wholes
 from workers.training.sampler import Position
 from workers.training.snapshot import Snapshot
 from workers.training.state import Best, Progress
@@ -37,11 +38,11 @@ def make_store(
     )
 
 
-def snapshot(step: int, best: Best | None = None) -> Snapshot:
+def snapshot(step: int, best: Best | None = None) -> Snapshot[Piece]:
     return Snapshot(
         progress=Progress(step=step, best=best, history=[{"step": float(step), "loss": 0.1}], samples=["ab"]),
-        weights={"a.lora_A": torch.full((2, 3), float(step))},
-        optimizer={"a.lora_A/exp_avg": torch.ones(2, 3), "a.lora_A/step": torch.tensor(float(step))},
+        weights=wholes({"a.lora_A": torch.full((2, 3), float(step))}),
+        optimizer=wholes({"a.lora_A/exp_avg": torch.ones(2, 3), "a.lora_A/step": torch.tensor(float(step))}),
         rng={"cpu": torch.get_rng_state()},
         environment=Environment(compute="float32", torch="2.13", device="cpu AVX2", num_threads=2),
     )
@@ -55,6 +56,10 @@ def save(store: CheckpointStore, step: int, best: Best | None = None) -> Artifac
     return ArtifactRef(store.uri_of(step), manifest.digest, manifest.num_bytes)
 
 
+def _full(_: Path) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
 def recorded(*refs: ArtifactRef) -> list[Checkpoint]:
     """As the coordinator hands them out: newest first."""
     return [Checkpoint(uri=ref.uri, digest=ref.digest, step=int(Path(ref.uri).stem)) for ref in reversed(refs)]
@@ -66,8 +71,8 @@ def test_what_was_saved_is_what_is_loaded(tmp_path: Path) -> None:
     state = loaded.load(ref.uri, ref.digest)
     assert ref.uri.endswith("/c/4.7")
     assert state.progress == snapshot(4, Best(4, 0.5, "x")).progress
-    assert torch.equal(state.weights["a.lora_A"], torch.full((2, 3), 4.0))
-    assert state.optimizer["a.lora_A/step"].item() == 4.0
+    assert torch.equal(state.weights["a.lora_A"].whole(), torch.full((2, 3), 4.0))
+    assert state.optimizer["a.lora_A/step"].whole().item() == 4.0
     assert torch.equal(state.rng["cpu"], torch.get_rng_state())
     assert state.environment == snapshot(4).environment
 
@@ -132,12 +137,12 @@ def test_the_state_of_the_moment_is_what_is_written(tmp_path: Path) -> None:
     store = make_store(tmp_path)
     state = snapshot(1)
     store.save(state, Position(0, 0))
-    state.weights["a.lora_A"].fill_(9.0)
+    state.weights["a.lora_A"].values.fill_(9.0)
     state.progress.step = 2
     state.progress.history.append({"loss": 0.0})
     store.wait()
     loaded = store.load(store.uri_of(1))
-    assert loaded.weights["a.lora_A"].eq(1.0).all()
+    assert loaded.weights["a.lora_A"].whole().eq(1.0).all()
     assert loaded.progress == snapshot(1).progress
 
 
@@ -149,10 +154,7 @@ def test_a_full_disk_comes_out_as_itself_and_costs_no_older_checkpoint(
     for step in (1, 2):
         save(store, step)
 
-    def full(*_: object, **__: object) -> ArtifactRef:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(module, "publish", full)
+    monkeypatch.setattr(draft, "describe_file", _full)
     store.save(snapshot(3), Position(0, 0))
     with pytest.raises(OSError, match="No space left"):
         store.save(snapshot(4), Position(0, 0))
@@ -161,16 +163,13 @@ def test_a_full_disk_comes_out_as_itself_and_costs_no_older_checkpoint(
         pass
     assert [checkpoint.step for checkpoint in report.checkpoints] == [2, 1]
     assert sorted(path.name for path in (tmp_path / "c").iterdir()) == ["1.7", "2.7"]
-    assert not any((tmp_path / "scratch").iterdir())
+    assert not (tmp_path / "scratch").exists()
 
 
 def test_an_error_on_the_way_out_is_not_hidden_by_that_of_the_last_commit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def full(*_: object, **__: object) -> ArtifactRef:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(module, "publish", full)
+    monkeypatch.setattr(draft, "describe_file", _full)
 
     def fail() -> None:
         with make_store(tmp_path) as store:

@@ -11,11 +11,12 @@ import pytest
 from luthier.artifacts import publish
 from luthier.v1.stage_pb2 import Checkpoint
 from tests.unit.workers.training.tiny_run import KEY, Recorder, make_engine, make_store
+from workers.training.pieces import Stored
 from workers.training.snapshot import Snapshot
 
 FILES = (
-    "weights.safetensors",
-    "optimizer.safetensors",
+    "weights.0.safetensors",
+    "optimizer.0.safetensors",
     "rng.safetensors",
     "control.safetensors",
     "step.safetensors",
@@ -43,7 +44,7 @@ def copied(committed: tuple[Path, list[Checkpoint]], tmp_path: Path) -> list[Che
     ]
 
 
-def load(checkpoints: list[Checkpoint], tmp_path: Path) -> Snapshot | None:
+def load(checkpoints: list[Checkpoint], tmp_path: Path) -> Snapshot[Stored] | None:
     return make_store(tmp_path / "later", Recorder(), earlier=checkpoints, fence=2).load_newest()
 
 
@@ -152,8 +153,8 @@ NONSENSE = {
     "other fields": ("progress.json", b'{"best": null, "colour": 1}'),
     "no fields": ("progress.json", b"{}"),
     "no text": ("progress.json", b"\xff\xfe"),
-    "no tensors": ("weights.safetensors", b"not safetensors"),
-    "a huge header": ("optimizer.safetensors", b"\xff" * 64),
+    "no tensors": ("weights.0.safetensors", b"not safetensors"),
+    "a huge header": ("optimizer.0.safetensors", b"\xff" * 64),
 }
 
 
@@ -170,5 +171,5 @@ def test_nonsense_with_a_right_hash_is_noticed(
 
 def test_with_every_one_spoilt_it_starts_anew(copied: list[Checkpoint], tmp_path: Path) -> None:
     for checkpoint in copied:
-        _truncate(Path(checkpoint.uri) / "weights.safetensors")
+        _truncate(Path(checkpoint.uri) / "weights.0.safetensors")
     assert load(copied, tmp_path) is None

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 
-from luthier.artifacts import ArtifactRef
 from luthier.spec import LoraSpec
 from luthier.v1.failure_pb2 import FailureClass
 from tests.unit.workers.training.tiny_run import (
@@ -19,11 +18,12 @@ from tests.unit.workers.training.tiny_run import (
     make_engine,
     make_model,
     make_store,
+    read_weights,
     same,
     weights,
 )
 from workers.failures import ConfigError, DataError, DivergedError, classify
-from workers.training import checkpoints
+from workers.training import draft
 from workers.training.methods.lora import add_lora
 from workers.training.summary import Summary
 
@@ -69,7 +69,7 @@ def test_best_adapter_is_the_one_that_comes_out(tmp_path: Path) -> None:
     losses = {step: row["validation_loss"] for step, row in report.rows.items() if "validation_loss" in row}
     assert summary.best_step == min(losses, key=losses.__getitem__) < summary.num_steps
     best = next(checkpoint for checkpoint in report.checkpoints if checkpoint.step == summary.best_step)
-    assert same(weights(model), make_store(tmp_path, report).load(best.uri, best.digest).weights)
+    assert same(weights(model), read_weights(make_store(tmp_path, report), best))
 
 
 def test_a_lost_best_checkpoint_leaves_the_last_weights(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -110,14 +110,14 @@ def test_a_failed_commit_ends_the_run_as_what_it_is(
     tmp_path: Path, failing: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In a later step, or when the last commit is waited for: never is a run over without its checkpoint."""
-    publish = checkpoints.publish
+    describe_file = draft.describe_file
 
-    def full(folder: Path, uri: str, **options: Any) -> ArtifactRef:
-        if uri.endswith(f"/{failing}.1"):
-            raise OSError(errno.ENOSPC, "No space left on device", uri)
-        return publish(folder, uri, **options)
+    def full(path: Path) -> dict[str, Any]:
+        if path.parent.name.startswith(f"{failing}.1"):
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        return describe_file(path)
 
-    monkeypatch.setattr(checkpoints, "publish", full)
+    monkeypatch.setattr(draft, "describe_file", full)
     report = Recorder()
     engine, _ = make_engine(tmp_path, report, max_steps=6, eval_steps=2)
     with pytest.raises(OSError, match="No space left") as caught:

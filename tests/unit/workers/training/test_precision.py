@@ -31,6 +31,14 @@ def test_auto_takes_the_fastest_but_fp16_only_without_bf16(
     assert precision.choose_dtype("auto", CPU) is chosen
 
 
+def test_auto_takes_no_fp16_where_the_loss_cannot_be_scaled(monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds = {torch.float32: 2.0, torch.bfloat16: 3.0, torch.float16: 1.0}
+    monkeypatch.setattr(precision, "gemm_seconds", lambda dtype, _: seconds[dtype])
+    assert precision.choose_dtype("auto", CPU, may_scale=False) is torch.float32
+    seconds[torch.bfloat16] = 1.5
+    assert precision.choose_dtype("auto", CPU, may_scale=False) is torch.bfloat16
+
+
 def test_the_probe_measures() -> None:
     assert 0.0 < precision.gemm_seconds(torch.float32, CPU) < 5.0
 

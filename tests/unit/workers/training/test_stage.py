@@ -160,11 +160,11 @@ def test_a_later_attempt_computes_as_the_first_one_did(
     make_task: Callable[..., Task], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever a probe would say by then."""
-    monkeypatch.setattr(stage, "choose_dtype", lambda *_: torch.bfloat16)
+    monkeypatch.setattr(stage, "choose_dtype", lambda *_, **__: torch.bfloat16)
     stopped = Recorder(stop_after=2)
     with pytest.raises(PreemptedError):
         stage.run(make_task(1), stopped)
-    monkeypatch.setattr(stage, "choose_dtype", lambda *_: torch.float32)
+    monkeypatch.setattr(stage, "choose_dtype", lambda *_, **__: torch.float32)
     assert stage.run(make_task(2, stopped.checkpoints), Recorder()).result["precision"] == "bfloat16"
 
 

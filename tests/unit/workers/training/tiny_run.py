@@ -169,6 +169,12 @@ def same(one: Mapping[str, torch.Tensor], other: Mapping[str, torch.Tensor]) -> 
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
+def read_weights(store: CheckpointStore, checkpoint: Checkpoint) -> dict[str, torch.Tensor]:
+    """The weights in a checkpoint."""
+    stored = store.load(checkpoint.uri, checkpoint.digest).weights
+    return {name: tensor.whole() for name, tensor in stored.items()}
+
+
 class KilledError(BaseException):
     """Nothing in the engine expects it."""
 

@@ -13,6 +13,7 @@ from workers.training.distributed.world import World
 # "module:class"; the class is made of the world and the section.
 STRATEGIES: dict[str, str] = {
     "ddp": "workers.training.distributed.strategies.replicated:Replicated",
+    "fsdp": "workers.training.distributed.strategies.fsdp:Fsdp",
     "zero": "workers.training.distributed.strategies.zero:Zero",
 }
 

@@ -6,6 +6,8 @@ from typing import Protocol
 import torch
 from torch import nn
 
+from workers.training.pieces import Piece, Stored
+
 
 class Strategy(Protocol):
     """One layout. All ranks call every method at the same place of the program."""
@@ -13,6 +15,30 @@ class Strategy(Protocol):
     @property
     def takes_every_round(self) -> bool:
         """Whether a rank must compute in every round of forward passes, although it has nothing to learn from."""
+        ...
+
+    @property
+    def is_divided(self) -> bool:
+        """Whether each rank has a part of trained weights and optimizer state; else rank 0 has all of it."""
+        ...
+
+    def loads_on(self, device: torch.device) -> torch.device:
+        """Where the model is loaded and adapted, on a rank that computes on `device`."""
+        ...
+
+    def divide(self, model: nn.Module, compute: torch.dtype) -> torch.device:
+        """Once, before anybody looks at the parameters of `model`, which may become parts of themselves.
+
+        Args:
+            model: the same on every rank, but for trained weights, which become those of rank 0.
+            compute: dtype of the matrix products.
+
+        Returns:
+            Where it computes: batches go there.
+
+        Raises:
+            ConfigError: this model, or this machine, cannot.
+        """
         ...
 
     def attach(
@@ -25,7 +51,7 @@ class Strategy(Protocol):
         """Once, before the first forward pass.
 
         Args:
-            model: the same on every rank, but for trained weights, which become those of rank 0.
+            model: as `divide` left it.
             parameters: those of `model` that are trained, by name.
             optimizer: over `parameters`.
             max_grad_norm: L2 norm that gradients are clipped to.
@@ -56,24 +82,24 @@ class Strategy(Protocol):
         """One number per parameter that any real update changes."""
         ...
 
-    def weights(self) -> Mapping[str, torch.Tensor]:
-        """Trained weights by name, whole, fp32; needed on rank 0 alone."""
+    def weights(self) -> Mapping[str, Piece]:
+        """What this rank has of the trained weights, by name, fp32; each element is on one rank alone."""
         ...
 
-    def optimizer_tensors(self) -> Mapping[str, torch.Tensor]:
-        """The optimizer's state as `<parameter name>/<state name>`, whole; needed on rank 0 alone."""
+    def optimizer_tensors(self) -> Mapping[str, Piece]:
+        """The same of the optimizer's state, as `<parameter name>/<state name>`."""
         ...
 
-    def load_weights(self, weights: Mapping[str, torch.Tensor]) -> None:
-        """Takes over what `weights` returned, on any number of ranks.
+    def load_weights(self, weights: Mapping[str, Stored]) -> None:
+        """Takes over this rank's part of what all ranks of any strategy had.
 
         Raises:
             ArtifactError: they are of another model.
         """
         ...
 
-    def load_optimizer_tensors(self, tensors: Mapping[str, torch.Tensor]) -> None:
-        """Takes over what `optimizer_tensors` returned, on any number of ranks."""
+    def load_optimizer_tensors(self, tensors: Mapping[str, Stored]) -> None:
+        """The same of the optimizer's state."""
         ...
 
     def finish(self) -> None:

@@ -9,16 +9,27 @@ from luthier.artifacts import ArtifactError
 from workers.training.distributed.world import World
 from workers.training.guards import fingerprint
 from workers.training.optimizers import load_optimizer_tensors, optimizer_tensors
+from workers.training.pieces import Piece, Stored, wholes
 
 
 class Replicated:
     """A `Strategy`."""
 
     takes_every_round = False
+    is_divided = False
 
     def __init__(self, world: World, _: object = None) -> None:
         """The section has nothing to set."""
         self._world = world
+
+    def loads_on(self, device: torch.device) -> torch.device:
+        """Where it is trained."""
+        return device
+
+    def divide(self, model: nn.Module, compute: torch.dtype) -> torch.device:
+        """Nothing is divided."""
+        self._world.share(parameter for parameter in model.parameters() if parameter.requires_grad)
+        return next(model.parameters()).device
 
     def attach(
         self,
@@ -28,7 +39,6 @@ class Replicated:
         max_grad_norm: float,
     ) -> None:
         """See `Strategy`."""
-        self._world.share(parameters.values())
         self._parameters = parameters
         self._optimizer = optimizer
         self._max_grad_norm = max_grad_norm
@@ -57,30 +67,31 @@ class Replicated:
         """See `Strategy`."""
         return fingerprint(self._parameters)
 
-    def weights(self) -> Mapping[str, torch.Tensor]:
+    def weights(self) -> Mapping[str, Piece]:
         """The parameters themselves."""
-        return self._parameters
+        return wholes(self._parameters)
 
-    def optimizer_tensors(self) -> Mapping[str, torch.Tensor]:
+    def optimizer_tensors(self) -> Mapping[str, Piece]:
         """The state itself."""
-        return optimizer_tensors(self._optimizer, self._parameters)
+        return wholes(optimizer_tensors(self._optimizer, self._parameters))
 
-    def load_weights(self, weights: Mapping[str, torch.Tensor]) -> None:
+    def load_weights(self, weights: Mapping[str, Stored]) -> None:
         """See `Strategy`."""
         check_names(weights, self._parameters)
         with torch.no_grad():
             for name, parameter in self._parameters.items():
-                parameter.copy_(weights[name])
+                parameter.copy_(weights[name].whole())
 
-    def load_optimizer_tensors(self, tensors: Mapping[str, torch.Tensor]) -> None:
-        """See `Strategy`."""
-        load_optimizer_tensors(self._optimizer, self._parameters, tensors)
+    def load_optimizer_tensors(self, tensors: Mapping[str, Stored]) -> None:
+        """One after the other, so that no second copy of all of it is needed."""
+        for name, stored in tensors.items():
+            load_optimizer_tensors(self._optimizer, self._parameters, {name: stored.whole()})
 
     def finish(self) -> None:
         """They are whole."""
 
 
-def check_names(weights: Mapping[str, torch.Tensor], parameters: Mapping[str, nn.Parameter]) -> None:
+def check_names(weights: Mapping[str, object], parameters: Mapping[str, nn.Parameter]) -> None:
     """That a checkpoint has the weights that are trained, all of them and no others.
 
     Raises:

@@ -1,12 +1,13 @@
 """`zero`: optimizer state (stage 1), gradients (2) and weights (3) are divided among the ranks, by DeepSpeed.
 
 Rajbhandari et al., 2019, arXiv:1910.02054. DeepSpeed averages gradients over ranks; ours are summed, so each loss is
-multiplied by the number of ranks first. Checkpoints are ours, with whole tensors under the names of the parameters: a
-run may go on in another stage or on another number of ranks, and what is not there is noticed by its name.
+multiplied by the number of ranks first. Checkpoints are ours, in pieces under the names of the parameters (pieces.py):
+stage 3 has a flat part of each parameter on every rank, stages 1 and 2 cut all parameters, end to end, into parts. So
+a run may go on in another stage or on another number of ranks, and what is not there is noticed by its name.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import deepspeed
@@ -14,19 +15,19 @@ import torch
 from deepspeed.runtime.utils import combine_grad_norm_groups, is_invalid_grad_norm
 from deepspeed.utils import (
     logger,
-    safe_get_full_fp32_param,
-    safe_get_full_optimizer_state,
-    safe_set_full_fp32_param,
+    safe_get_local_fp32_param,
+    safe_get_local_optimizer_state,
     safe_set_full_grad,
-    safe_set_full_optimizer_state,
     safe_set_local_fp32_param,
     safe_set_local_optimizer_state,
 )
 from torch import nn
 
 from luthier.spec.distributed import ZeroSpec
+from workers.training.distributed.strategies.divided import fingerprint_of
 from workers.training.distributed.strategies.replicated import check_names
 from workers.training.distributed.world import World
+from workers.training.pieces import Piece, Stored, whole
 
 _STEP, _MOMENTS = "step", ("exp_avg", "exp_avg_sq")
 
@@ -35,11 +36,21 @@ class Zero:
     """A `Strategy`, for AdamW."""
 
     takes_every_round = True
+    is_divided = True
 
     def __init__(self, world: World, spec: ZeroSpec) -> None:
         """`spec` is the section of the job file."""
         self._world = world
         self._spec = spec
+
+    def loads_on(self, device: torch.device) -> torch.device:
+        """Where it is trained."""
+        return device
+
+    def divide(self, model: nn.Module, compute: torch.dtype) -> torch.device:
+        """DeepSpeed does so with the optimizer, in `attach`."""
+        self._world.share(parameter for parameter in model.parameters() if parameter.requires_grad)
+        return next(model.parameters()).device
 
     def attach(
         self,
@@ -49,7 +60,6 @@ class Zero:
         max_grad_norm: float,
     ) -> None:
         """Hands model and optimizer to DeepSpeed, which divides them."""
-        self._world.share(parameters.values())
         self._model = model
         self._parameters = parameters
         self._optimizer = optimizer
@@ -91,29 +101,21 @@ class Zero:
 
     def fingerprint(self) -> dict[str, float]:
         """Of the whole weights."""
-        return {name: float(weight.double().square().sum()) for name, weight in self._gathered_weights()}
+        return fingerprint_of(self._world, self._parameters, self.weights())
 
-    def weights(self) -> Mapping[str, torch.Tensor]:
-        """Gathered one by one; only rank 0 keeps them."""
-        return {name: weight for name, weight in self._gathered_weights() if self._world.is_first}
+    def weights(self) -> Mapping[str, Piece]:
+        """This rank's part of the fp32 masters."""
+        return dict(self._pieces(None))
 
-    def optimizer_tensors(self) -> Mapping[str, torch.Tensor]:
+    def optimizer_tensors(self) -> Mapping[str, Piece]:
         """Under the names that AdamW has on one rank."""
-        tensors: dict[str, torch.Tensor] = {}
-        for state in self._optimizer.state.values():
-            step = state[_STEP]
-            break
-        else:
-            return tensors
-        for name, parameter in self._parameters.items():
-            tensors[f"{name}/{_STEP}"] = step
-            for key in _MOMENTS:
-                whole = safe_get_full_optimizer_state(parameter, key)
-                if self._world.is_first:
-                    tensors[f"{name}/{key}"] = whole
-        return tensors
+        step = next((state[_STEP] for state in self._optimizer.state.values()), None)
+        if step is None:
+            return {}
+        steps = {f"{name}/{_STEP}": whole(step) for name in self._parameters} if self._world.is_first else {}
+        return steps | {f"{name}/{key}": piece for key in _MOMENTS for name, piece in self._pieces(key)}
 
-    def load_weights(self, weights: Mapping[str, torch.Tensor]) -> None:
+    def load_weights(self, weights: Mapping[str, Stored]) -> None:
         """See `Strategy`."""
         check_names(weights, self._parameters)
         for name, parameter in self._parameters.items():
@@ -122,22 +124,22 @@ class Zero:
                 safe_set_local_fp32_param(parameter, part)
                 parameter.ds_tensor.data.copy_(part)  # type: ignore[attr-defined]  # what the forward pass gathers
             else:
-                safe_set_full_fp32_param(parameter, weights[name])
+                _fill(parameter, weights[name], None)
         if self._spec.stage < 3:
             self._zero.update_lp_params()
 
-    def load_optimizer_tensors(self, tensors: Mapping[str, torch.Tensor]) -> None:
+    def load_optimizer_tensors(self, tensors: Mapping[str, Stored]) -> None:
         """See `Strategy`."""
         if not tensors:
             return
-        self._begin_state(next(value for name, value in tensors.items() if name.endswith(f"/{_STEP}")))
+        self._begin_state(next(value for name, value in tensors.items() if name.endswith(f"/{_STEP}")).whole())
         for name, parameter in self._parameters.items():
             for key in _MOMENTS:
-                whole = tensors[f"{name}/{key}"]
+                stored = tensors[f"{name}/{key}"]
                 if self._spec.stage == 3:
-                    safe_set_local_optimizer_state(parameter, self._part(parameter, whole), key)
+                    safe_set_local_optimizer_state(parameter, self._part(parameter, stored), key)
                 else:
-                    safe_set_full_optimizer_state(parameter, whole, key)
+                    _fill(parameter, stored, key)
 
     def finish(self) -> None:
         """In stage 3 the weights of the whole model come back to rank 0, one by one."""
@@ -149,9 +151,19 @@ class Zero:
             if whole is not None:
                 parameter.data = whole
 
-    def _gathered_weights(self) -> Any:
-        """Names and whole weights."""
-        return ((name, safe_get_full_fp32_param(parameter)) for name, parameter in self._parameters.items())
+    def _pieces(self, key: str | None) -> Iterator[tuple[str, Piece]]:
+        """This rank's part of the masters, or of a moment of theirs, by parameter; those of which it has any."""
+        for name, parameter in self._parameters.items():
+            if self._spec.stage == 3:
+                start, stop = self._range(parameter)
+                local = safe_get_local_optimizer_state(parameter, key) if key else safe_get_local_fp32_param(parameter)
+                values = local.flatten()[: stop - start]
+            elif (fragment := parameter._hp_mapping) is not None:  # type: ignore[attr-defined]
+                start, values = fragment.lp_fragment_address.start, fragment.get_hp_fragment(key)
+            else:
+                continue
+            if len(values):
+                yield name, Piece(values, start, tuple(_shape(parameter)))
 
     def _begin_state(self, step: torch.Tensor) -> None:
         """Makes AdamW's state of this rank's part, which it would make with its first step."""
@@ -162,11 +174,25 @@ class Zero:
         if not stage3:
             self._zero._lazy_init_hp_params_optimizer_state()
 
-    def _part(self, parameter: nn.Parameter, whole: torch.Tensor) -> torch.Tensor:
-        """This rank's part of a tensor of the size of `parameter`, which stage 3 divides evenly, filled up with 0."""
+    def _range(self, parameter: nn.Parameter) -> tuple[int, int]:
+        """From where to where in the flattened `parameter` this rank's part is; stage 3 divides it evenly."""
         size: int = parameter.ds_tensor.numel()  # type: ignore[attr-defined]
-        part = whole.flatten()[size * self._world.rank : size * (self._world.rank + 1)]
-        return nn.functional.pad(part, (0, size - part.numel()))
+        number = _shape(parameter).numel()
+        start = min(size * self._world.rank, number)
+        return start, min(start + size, number)
+
+    def _part(self, parameter: nn.Parameter, stored: Stored) -> torch.Tensor:
+        """That part of a tensor of the size of `parameter`, filled up with 0 to what every rank has in stage 3."""
+        part = stored.read(*self._range(parameter))
+        return nn.functional.pad(part, (0, parameter.ds_tensor.numel() - len(part)))  # type: ignore[attr-defined]
+
+
+def _fill(parameter: nn.Parameter, stored: Stored, key: str | None) -> None:
+    """Reads this rank's part of a master, or of its moment `key`, in stages 1 and 2."""
+    fragment = parameter._hp_mapping  # type: ignore[attr-defined]
+    if fragment is not None:
+        address = fragment.lp_fragment_address
+        fragment.get_hp_fragment(key).data.copy_(stored.read(address.start, address.start + address.numel))
 
 
 def _shape(parameter: nn.Parameter) -> torch.Size:

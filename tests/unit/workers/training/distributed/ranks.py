@@ -1,37 +1,48 @@
-"""One rank, started by torchrun: makes all runs, and writes what is left of them to `FOLDER/<rank>.json`.
+"""What ranks do for the tests: each function is called on every rank, and leaves what came of it in `FOLDER`."""
 
-    torchrun --nproc-per-node 2 ranks.py FOLDER
-
-`FOLDER/alone.json` has a run of one rank that was stopped and is finished here.
-"""
-
-import json
-import sys
-from dataclasses import asdict
+import os
+import signal
 from pathlib import Path
+from typing import Any
 
-import torch
-
-from luthier.settings import RankSettings
-from tests.unit.workers.training.distributed.runs import RESUMED, RUNS, STOP_AT, make, read
-from workers.training.distributed.world import World, joined
+from tests.unit.workers.training.distributed.runs import HANDED_ON, RESUMED, RUNS, STOP_AT, Kept, make, read, write
+from workers.training import draft
+from workers.training.distributed.world import World
 
 
-def main(folder: Path, world: World) -> None:
+def make_runs(folder: Path, world: World) -> None:
+    """All runs, those that are stopped and gone on with, and those that others began: `FOLDER/alone.json`."""
     kept = {name: make(name, folder / name, world) for name in RUNS}
     # Which checkpoints there are is told to the coordinator, and by it to the ranks of the next attempt.
     for name in RESUMED:
         stopped = make(name, folder / f"{name}, stopped", world, stop_at=STOP_AT)
         kept[f"{name}, stopped"] = stopped
-        earlier = type(stopped)([], {}, world.first(stopped.checkpoints)).earlier()
+        earlier = Kept([], {}, world.first(stopped.checkpoints)).earlier()
         kept[f"{name}, resumed"] = make(name, folder / f"{name}, resumed", world, earlier=earlier, fence=2)
-    for name, alone in read(folder / "alone.json").items():
-        kept[f"{name}, grown"] = make(name, folder / f"{name}, grown", world, earlier=alone.earlier(), fence=2)
-    (folder / f"{world.rank}.json").write_text(json.dumps({name: asdict(run) for name, run in kept.items()}))
+    begun = {name: Kept([], {}, world.first(kept[f"{name}, stopped"].checkpoints)) for name in RESUMED}
+    for name, one in (begun | read(folder / "alone.json")).items():
+        for other in HANDED_ON.get(name, ()):
+            handed = f"{other}, after {name}"
+            kept[handed] = make(other, folder / handed, world, earlier=one.earlier(), fence=2)
+    write(folder / f"{world.rank}.json", kept)
 
 
-if __name__ == "__main__":
-    torch.set_num_threads(1)
-    place = RankSettings()  # type: ignore[call-arg]
-    with joined(place.rank, place.num_ranks, Path(sys.argv[1]) / "store") as joined_world:
-        main(Path(sys.argv[1]), joined_world)
+def finish_runs(folder: Path, world: World) -> None:
+    """Goes on, on these ranks, with the runs in `FOLDER/begun.json`."""
+    begun = read(folder / "begun.json")
+    kept = {name: make(name, folder / name, world, earlier=one.earlier(), fence=3) for name, one in begun.items()}
+    write(folder / f"{world.rank}.json", kept)
+
+
+def die_while_writing(folder: Path, world: World) -> None:
+    """A run whose last rank is killed when it has written half of its part of the second checkpoint."""
+    describe_file = draft.describe_file
+
+    def die(path: Path) -> dict[str, Any]:
+        if world.rank == world.size - 1 and path.parent.name.startswith("6."):
+            path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+            os.kill(os.getpid(), signal.SIGKILL)
+        return describe_file(path)
+
+    draft.describe_file = die
+    make("full, fsdp", folder, world)

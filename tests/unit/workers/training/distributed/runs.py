@@ -2,8 +2,8 @@
 
 import json
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from luthier.spec import SftSpec
-from luthier.spec.distributed import DdpSpec, DistributedSpec, ZeroSpec
+from luthier.spec.distributed import DdpSpec, DistributedSpec, FsdpSpec, ZeroSpec
 from luthier.v1.stage_pb2 import Checkpoint
 from tests.unit.workers.training.tiny_run import ALONE, Recorder, make_engine, make_model, weights
 from workers.failures import PreemptedError
@@ -63,13 +63,37 @@ RUNS: dict[str, Run] = {
         settings=FULL,
         strategy=ZeroSpec(type="zero", stage=3, offload_optimizer="cpu", offload_param="cpu"),
     ),
+    "lora, fsdp": Run("lora", settings=ACCUMULATED, strategy=FsdpSpec(type="fsdp")),
+    "lora in bf16, fsdp, recomputed": Run(
+        "lora",
+        torch.bfloat16,
+        settings=ACCUMULATED | {"gradient_checkpointing": "full"},
+        strategy=FsdpSpec(type="fsdp", reshard_after_forward=False),
+    ),
+    "full, fsdp": Run("full", settings=FULL, strategy=FsdpSpec(type="fsdp")),
+    "full in bf16, fsdp": Run("full", torch.bfloat16, settings=FULL, strategy=FsdpSpec(type="fsdp")),
+    "lora, skips, fsdp": Run("lora", settings=ACCUMULATED, strategy=FsdpSpec(type="fsdp"), harmful_step=2),
     "lora, skips": Run("lora", settings=ACCUMULATED, harmful_step=2),
     "lora, skips, zero 2": Run("lora", settings=ACCUMULATED, strategy=ZeroSpec(type="zero", stage=2), harmful_step=2),
     "lora, skips, zero 3": Run("lora", settings=ACCUMULATED, strategy=ZeroSpec(type="zero", stage=3), harmful_step=2),
     "lora with dropout": Run("lora", dropout=0.2, settings=ACCUMULATED),
 }
-RESUMED = ("lora with dropout", "full", "lora, zero 1", "lora, zero 2, offloaded", "lora, zero 3")
+RESUMED = (
+    "lora with dropout",
+    "full",
+    "lora, zero 2, offloaded",
+    "full, zero 3, offloaded",
+    "full, fsdp",
+)
 """Those that are also stopped and gone on with."""
+HANDED_ON = {
+    "full": ("full, fsdp",),
+    "full, fsdp": ("full", "full, zero 2"),
+    "full, zero 3, offloaded": ("full, fsdp",),
+    "lora, zero 2, offloaded": ("lora, fsdp",),
+    "alone": ("full", "full, fsdp"),
+}
+"""Those of RESUMED that two ranks also go on with under other strategies; `alone` was begun by one rank."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +142,7 @@ def make(
     if not world.is_first:
         torch.manual_seed(world.rank)
     engine, _ = make_engine(
-        folder / str(world.rank),
+        folder,
         report,
         model=model,
         compute=run.compute,
@@ -137,11 +161,16 @@ def make(
     timed = ("tokens_per_second", "checkpoint_stall_seconds")
     return Kept(
         [{key: value for key, value in row.items() if key not in timed} for row in rows],
-        {key: value.flatten().tolist() for key, value in weights(model).items()},
+        {key: value.flatten().tolist() for key, value in weights(model).items()} if rows else {},
         [{"uri": one.uri, "digest": one.digest, "step": one.step} for one in report.checkpoints],
     )
 
 
+def write(path: Path, kept: Mapping[str, Kept]) -> None:
+    """For other processes."""
+    path.write_text(json.dumps({name: asdict(run) for name, run in kept.items()}))
+
+
 def read(path: Path) -> dict[str, Kept]:
-    """What `ranks.py` wrote."""
+    """What another process wrote."""
     return {name: Kept(**document) for name, document in json.loads(path.read_text()).items()}

@@ -1,22 +1,31 @@
 """Two real ranks make the run of one: the same losses, the same weights, and checkpoints that either can go on from."""
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
-from tests.unit.workers.training.distributed.runs import NUM_STEPS, RESUMED, RUNS, STOP_AT, Kept, make, read
+from luthier.v1.stage_pb2 import Checkpoint
+from tests.unit.workers.training.conftest import Launch
+from tests.unit.workers.training.distributed.runs import (
+    HANDED_ON,
+    NUM_STEPS,
+    RESUMED,
+    RUNS,
+    STOP_AT,
+    Kept,
+    make,
+    read,
+    write,
+)
+from tests.unit.workers.training.tiny_run import Recorder, make_store
 
 pytestmark = pytest.mark.slow
 
 FP32, BF16 = 1e-5, 1e-3
 """Relative difference of a loss on one rank and on two: sums are taken in another order."""
-ROOT = Path(__file__).parents[5]
+RANKS = "tests.unit.workers.training.distributed.ranks"
 
 
 def tolerance(name: str) -> float:
@@ -33,17 +42,11 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Kept]:
 
 
 @pytest.fixture(scope="module")
-def ranks(tmp_path_factory: pytest.TempPathFactory, alone: Mapping[str, Kept]) -> list[dict[str, Kept]]:
+def ranks(tmp_path_factory: pytest.TempPathFactory, alone: Mapping[str, Kept], launch: Launch) -> list[dict[str, Kept]]:
     """The same runs of two, as each rank has seen them."""
     folder = tmp_path_factory.mktemp("ranks")
-    (folder / "alone.json").write_text(json.dumps({"full": asdict(alone["full, stopped"])}))
-    argv = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
-    script = Path(__file__).with_name("ranks.py")
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo", "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
-        [*argv, str(script), str(folder)], env=environment, stderr=subprocess.PIPE, timeout=180, text=True
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    write(folder / "alone.json", {"alone": alone["full, stopped"]})
+    assert launch(2, f"{RANKS}:make_runs", folder) == [0, 0]
     return [read(folder / f"{rank}.json") for rank in range(2)]
 
 
@@ -71,7 +74,8 @@ def test_two_ranks_have_the_loss_curve_of_one(
 def test_all_ranks_have_the_same_weights_to_the_last_bit(ranks: list[dict[str, Kept]], name: str) -> None:
     whole, others = ranks[0][name].weights, ranks[1][name].weights
     assert all(whole.values())
-    assert others == ({weight: [] for weight in whole} if "zero 3" in name else whole), "stage 3 leaves them divided"
+    left_divided = "zero 3" in name or "fsdp" in name
+    assert others == ({weight: [] for weight in whole} if left_divided else whole)
     assert ranks[0][name].rows == ranks[1][name].rows
 
 
@@ -102,6 +106,38 @@ def test_what_two_ranks_began_one_finishes(
     check_same_curve(shrunk, alone[name], FP32)
 
 
-def test_what_one_rank_began_two_finish(alone: Mapping[str, Kept], ranks: list[dict[str, Kept]]) -> None:
-    assert alone["full, stopped"].rows == []
-    check_same_curve(ranks[0]["full, grown"], alone["full"], FP32)
+@pytest.mark.parametrize(("begun", "name"), [(begun, name) for begun, names in HANDED_ON.items() for name in names])
+def test_what_one_strategy_began_another_finishes(
+    alone: Mapping[str, Kept], ranks: list[dict[str, Kept]], begun: str, name: str
+) -> None:
+    """On two ranks each, but for what one rank alone began."""
+    check_same_curve(ranks[0][f"{name}, after {begun}"], alone[name], FP32)
+
+
+def test_two_ranks_hand_on_to_one_and_that_to_three(
+    tmp_path: Path, alone: Mapping[str, Kept], ranks: list[dict[str, Kept]], launch: Launch
+) -> None:
+    """32 rows are no multiple of three: the last rank has fewer of them."""
+    first = ranks[0]["full, fsdp"].earlier()[-1]
+    second = make("full, fsdp", tmp_path / "second", earlier=[first], fence=2, stop_at=3)
+    assert first.step < second.checkpoints[0]["step"] < NUM_STEPS
+    write(tmp_path / "begun.json", {"full, fsdp": second, "full, zero 2": second})
+    assert launch(3, f"{RANKS}:finish_runs", tmp_path) == [0, 0, 0]
+    for kept in read(tmp_path / "0.json").values():
+        check_same_curve(kept, alone["full"], FP32)
+
+
+def test_a_rank_that_dies_while_it_writes_leaves_the_checkpoint_before(
+    tmp_path: Path, alone: Mapping[str, Kept], launch: Launch
+) -> None:
+    statuses = launch(2, f"{RANKS}:die_while_writing", tmp_path)
+    assert statuses[1] == -9
+    assert statuses[0] != 0
+    folder = tmp_path / "checkpoints"
+    assert (folder / "3.1" / "manifest.json").is_file()
+    assert not (folder / "6.1").exists()
+    told = [Checkpoint(uri=str(folder / f"{step}.1"), step=step) for step in (6, 3)]
+    found = make_store(tmp_path, Recorder(), earlier=told).load_newest()
+    assert found is not None
+    assert found.progress.step == 3
+    check_same_curve(make("full, fsdp", tmp_path / "next", earlier=told, fence=2), alone["full"], FP32)
