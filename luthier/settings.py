@@ -129,6 +129,9 @@ class WorkerSettings(BusSettings):
     custom_methods: str = ""
     """Functions that `method.type: custom` may name, comma-separated: `module:function`, or names of the entry-point
     group `luthier.methods`. Empty: none."""
+    custom_rewards: str = ""
+    """Functions that rewards of `objective.type: grpo` may name, comma-separated: `module:function`, or names of the
+    entry-point group `luthier.rewards`. Empty: none."""
     hub_url: str = ""
     """Base URL of the model hub, or a local directory laid out as one; empty: the library's default."""
     triton_url: str = ""
@@ -185,17 +188,19 @@ _RUNNER_FIELDS = (
     "data_roots",
     "model_cache",
     "custom_methods",
+    "custom_rewards",
     "hub_url",
     "triton_url",
     "triton_unavailable_reason",
     "triton_repository",
     "checkpoint_key",
     "drain_grace",
+    "gang_host",
 )
 
 
 class RankSettings(BaseSettings):
-    """What torchrun tells each rank of a training."""
+    """What torchrun tells each rank of a training: its place among those of this worker."""
 
     model_config = SettingsConfigDict(extra="ignore")
 
@@ -231,16 +236,17 @@ class TelemetrySettings(BaseSettings):
     """Where spans go; empty: nowhere."""
 
 
-def ranks_environment(num_ranks: int, num_cpus: int) -> dict[str, str]:
+def ranks_environment(num_ranks: int, num_cpus: int, interface: str = "lo") -> dict[str, str]:
     """This process's environment for torchrun and `num_ranks` ranks on this machine, which has `num_cpus`.
 
-    They share the threads among them, and nothing that they listen on can be reached from another machine.
+    They share the threads among them, and what they listen on can be reached through `interface` alone: from no other
+    machine, if that is the loopback.
     """
     num_threads = int(os.environ.get("OMP_NUM_THREADS") or num_cpus)
     return os.environ | {
         "OMP_NUM_THREADS": str(max(1, num_threads // num_ranks)),
-        "GLOO_SOCKET_IFNAME": "lo",
-        "NCCL_SOCKET_IFNAME": "lo",
+        "GLOO_SOCKET_IFNAME": interface,
+        "NCCL_SOCKET_IFNAME": interface,
         "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
     }
 

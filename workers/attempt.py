@@ -2,11 +2,14 @@
 
 Three things end a runner early: its lease is gone (killed, nothing is reported), the worker drains or the job is paused
 and the grace is over (killed, reported as PREEMPTED), or it dies by itself (reported with the reason, deaths.py).
+
+Of an attempt that several workers share each lives through its part (gang.py). The leader's outcome is the attempt's.
 """
 
 import asyncio
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,6 +21,7 @@ from workers.deaths import Death
 from workers.delivery import Delivery, Taken
 from workers.drain import Drain
 from workers.failures import classify
+from workers.gang import keep_port, let_others_speak, wait_formed
 from workers.lease import Heartbeats, Lease
 from workers.oom import OomWatch
 from workers.process import RunnerProcess
@@ -43,20 +47,53 @@ class Attempts:
     work_root: Path
     drain_grace: float
     """Seconds that a runner has to stop when the worker drains or the job is paused."""
+    gang_host: str = "127.0.0.1"
+    """Address of this machine for the other workers of a gang."""
     oom_counters: Sequence[Path] = ()
     """Where the kernel counts what it killed for want of memory."""
 
     async def run(self, taken: Taken) -> Taken | None:
-        """Lives through one attempt; returns the one that the coordinator has given this worker with its answer."""
+        """Lives through one attempt, or through the part of this worker in it.
+
+        Returns the attempt that the coordinator has given this worker with its answer.
+        """
         assignment, stage = taken.assignment, taken.assignment.stage
-        workspace = Workspace(self.work_root, f"{stage.stage_id}-{stage.fence}")
+        is_member = assignment.gang.number > 0
+        whose = f"-{self.worker_id}" if is_member else ""  # workers of one gang may share the root
+        workspace = Workspace(self.work_root, f"{stage.stage_id}-{stage.fence}{whose}")
         try:
             with self.heartbeats.hold(stage.stage_id, stage.fence, taken.asked_at) as lease:
                 delivery = Delivery(self.coordinator, lease, self.drain, self.worker_id)
-                outcome = await self._execute(assignment, workspace, lease, delivery)
-                return await delivery.record(stage, outcome) if lease.ended is None else None
+                execute = self._take_part if assignment.HasField("gang") else self._execute
+                outcome = await execute(assignment, workspace, lease, delivery)
+                if lease.ended is not None:
+                    return None
+                if is_member:
+                    await delivery.leave(stage, outcome)
+                    return None
+                return await delivery.record(stage, outcome)
         finally:
             await asyncio.to_thread(workspace.remove)
+
+    async def _take_part(
+        self, assignment: StageAssignment, workspace: Workspace, lease: Lease, delivery: Delivery
+    ) -> Outcome:
+        """The same as `_execute`, as one of a gang and once that has formed."""
+        with ExitStack() as stack:
+            if assignment.gang.number == 0:
+                try:
+                    port = stack.enter_context(keep_port(self.gang_host)).getsockname()[1]
+                except OSError as error:
+                    return classify(error)
+                lease.address = f"{self.gang_host}:{port}"
+            place = await wait_formed(lease, self.heartbeats, self.drain)
+            if place is None:
+                return _preempted("its gang had not formed")
+            assignment.gang.CopyFrom(place)
+            outcome = await self._execute(assignment, workspace, lease, delivery)
+        if place.num_workers > 1:
+            await let_others_speak(outcome, lease, self.heartbeats)
+        return outcome
 
     async def _execute(
         self, assignment: StageAssignment, workspace: Workspace, lease: Lease, delivery: Delivery

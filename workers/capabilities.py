@@ -72,6 +72,18 @@ def find_accelerators(command: Sequence[str] = ("nvidia-smi", *_QUERY)) -> Accel
     return Accelerators(names[0], len(names)) if names else Accelerators()
 
 
+def interface_of(host: str) -> str:
+    """Name of the network interface that has the address `host`.
+
+    Raises:
+        ValueError: this machine has no such address.
+    """
+    for name, addresses in psutil.net_if_addrs().items():
+        if any(address.address == host for address in addresses):
+            return name
+    raise ValueError(f"LUTHIER_GANG_HOST is {host}, which is no address of this machine")
+
+
 def memory_bytes() -> int:
     """Memory of this machine, or of the container when that is less."""
     total = int(psutil.virtual_memory().total)

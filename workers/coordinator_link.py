@@ -25,6 +25,8 @@ from luthier.v1.worker_service_pb2 import (
     FailStageResponse,
     HeartbeatRequest,
     HeartbeatResponse,
+    LeaveGangRequest,
+    LeaveGangResponse,
     RecordDeadLetterRequest,
     RecordDeadLetterResponse,
     RegisterWorkerRequest,
@@ -60,6 +62,9 @@ class Coordinator(Protocol):
 
     async def fail_stage(self, request: FailStageRequest) -> FailStageResponse:
         """Gives the attempt up."""
+
+    async def leave_gang(self, request: LeaveGangRequest) -> LeaveGangResponse:
+        """Gives a seat up, or says that its work is done."""
 
     async def record_dead_letter(self, request: RecordDeadLetterRequest) -> RecordDeadLetterResponse:
         """Keeps a message that this worker can do nothing with."""
@@ -124,6 +129,10 @@ class GrpcCoordinator:
     async def fail_stage(self, request: FailStageRequest) -> FailStageResponse:
         """Gives the attempt up."""
         return await self._call(self._stub.FailStage, request)
+
+    async def leave_gang(self, request: LeaveGangRequest) -> LeaveGangResponse:
+        """Gives a seat up, or says that its work is done."""
+        return await self._call(self._stub.LeaveGang, request)
 
     async def record_dead_letter(self, request: RecordDeadLetterRequest) -> RecordDeadLetterResponse:
         """Keeps a message that this worker can do nothing with."""

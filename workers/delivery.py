@@ -13,10 +13,12 @@ from typing import TypeVar
 
 from luthier.errors import InvalidRequestError, LuthierError
 from luthier.ids import new_id
+from luthier.v1.failure_pb2 import Failure
 from luthier.v1.stage_pb2 import Stage, StageOutputs
 from luthier.v1.worker_service_pb2 import (
     CompleteStageRequest,
     FailStageRequest,
+    LeaveGangRequest,
     ReportStageRequest,
     StageAssignment,
 )
@@ -82,6 +84,14 @@ class Delivery:
         failed = FailStageRequest(stage_id=stage.stage_id, fence=stage.fence, failure=outcome)
         await self._until_answered(lambda: self._coordinator.fail_stage(failed))
         return None
+
+    async def leave(self, stage: Stage, outcome: Outcome) -> None:
+        """Says how the part of this worker, a member of a gang, ended. Outputs are the leader's to record."""
+        left = LeaveGangRequest(stage_id=stage.stage_id, fence=stage.fence, worker_id=self._worker_id)
+        if isinstance(outcome, Failure):
+            left.failure.CopyFrom(outcome)
+            _log.warning("stage %s, attempt %d: leaving its gang: %s", stage.name, stage.attempt, outcome.message)
+        await self._until_answered(lambda: self._coordinator.leave_gang(left))
 
     async def _until_answered(self, call: Callable[[], Awaitable[_Answer]]) -> _Answer | None:
         """Repeats `call` until it is answered. None: refused, the lease is gone, or the worker leaves at once.

@@ -13,7 +13,7 @@ from enum import Enum
 
 from luthier.errors import NotFoundError
 from luthier.v1.stage_pb2 import Progress
-from luthier.v1.worker_service_pb2 import HeartbeatRequest, StageHeartbeat, StageVerdict
+from luthier.v1.worker_service_pb2 import GangPlace, HeartbeatRequest, StageHeartbeat, StageVerdict
 from workers.coordinator_link import NO_ANSWER, Coordinator
 
 _log = logging.getLogger(__name__)
@@ -47,6 +47,11 @@ class Lease:
         self.stage_id = stage_id
         self.fence = fence
         self.progress = Progress()
+        self.address = ""
+        """Where this worker, as the leader of a gang, waits for the others."""
+        self.place = GangPlace()
+        """Of this worker in its gang, once that has formed."""
+        self.has_place = asyncio.Event()
         self.ended: LeaseEnd | None = None
         self.pause_asked = asyncio.Event()
         """The job was paused: the runner has to stop at a checkpoint. The lease goes on."""
@@ -59,6 +64,11 @@ class Lease:
         """An OK came for a request that was sent at `asked_at`, in event loop time."""
         self._timer.cancel()
         self._timer = self._expire_at(asked_at + self._patience)
+
+    def take_place(self, place: GangPlace) -> None:
+        """The gang has formed, and this is our place in it."""
+        self.place = place
+        self.has_place.set()
 
     def end(self, why: LeaseEnd) -> None:
         """Takes the right away, for good; the first reason counts."""
@@ -153,7 +163,9 @@ class Heartbeats:
             instance_id=self._instance_id,
             is_draining=self._is_draining,
             stages=[
-                StageHeartbeat(stage_id=lease.stage_id, fence=lease.fence, progress=lease.progress)
+                StageHeartbeat(
+                    stage_id=lease.stage_id, fence=lease.fence, progress=lease.progress, address=lease.address
+                )
                 for lease in held.values()
             ],
         )
@@ -172,6 +184,8 @@ class Heartbeats:
                 continue
             if verdict.verdict in _RENEWALS:
                 lease.renew(asked_at)
+                if verdict.gang.num_workers:
+                    lease.take_place(verdict.gang)
                 if verdict.verdict == StageVerdict.VERDICT_PAUSE:
                     lease.pause_asked.set()
             elif verdict.verdict in _VERDICTS:

@@ -23,7 +23,7 @@ from luthier.v1.worker_pb2 import WorkerCapabilities
 from luthier.v1.worker_service_pb2 import RegisterWorkerRequest, RegisterWorkerResponse
 from workers.attempt import Attempts
 from workers.bus import StageQueue
-from workers.capabilities import display_name, probe
+from workers.capabilities import display_name, interface_of, probe
 from workers.claims import Claims
 from workers.coordinator_link import NO_ANSWER, Coordinator, GrpcCoordinator
 from workers.delivery import Taken
@@ -51,6 +51,7 @@ async def supervise(settings: WorkerSettings, stages_name: str, stages: Mapping[
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, drain.signal)
     capabilities = await asyncio.to_thread(probe, settings, stages.keys())
+    interface_of(settings.gang_host)  # a wrong setting is told now, not when a gang has formed
     await asyncio.to_thread(remove_leftovers, settings.work_path)
     async with GrpcCoordinator(
         settings.coordinator,
@@ -171,6 +172,7 @@ class Supervisor:
             environment=self._settings.runner_environment(),
             work_root=self._settings.work_path,
             drain_grace=self._settings.drain_grace.total_seconds(),
+            gang_host=self._settings.gang_host,
             oom_counters=kernel_counters(),
         )
 

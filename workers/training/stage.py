@@ -141,7 +141,7 @@ def _device(world: World) -> torch.device:
     """The accelerator of this rank, if there is any."""
     if not torch.cuda.is_available():
         return torch.device("cpu")
-    device = torch.device("cuda", world.rank)
+    device = torch.device("cuda", world.local_rank)
     torch.cuda.set_device(device)
     return device
 

@@ -1,4 +1,4 @@
-"""Gangs on plain rows: who sits down, when a gang forms, what the loss of a member means, and whom it counts against."""
+"""Gangs on plain rows: who sits down, when a gang forms, what the loss of a member means and whom it counts against."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta

@@ -23,8 +23,11 @@ from luthier.v1.worker_service_pb2 import (
     CompleteStageResponse,
     FailStageRequest,
     FailStageResponse,
+    GangPlace,
     HeartbeatRequest,
     HeartbeatResponse,
+    LeaveGangRequest,
+    LeaveGangResponse,
     RecordDeadLetterRequest,
     RecordDeadLetterResponse,
     RegisterWorkerRequest,
@@ -49,6 +52,8 @@ class FakeCoordinator:
         self.reports: list[ReportStageRequest] = []
         self.completed: list[CompleteStageRequest] = []
         self.failed: list[FailStageRequest] = []
+        self.left: list[LeaveGangRequest] = []
+        self.place: GangPlace | None = None
         self.registered: list[RegisterWorkerRequest] = []
         self.claims: list[ClaimStageRequest] = []
         self.dead_letters: list[RecordDeadLetterRequest] = []
@@ -74,7 +79,9 @@ class FakeCoordinator:
         self._changed.set()
         if isinstance(self.verdict, Exception):
             raise self.verdict
-        verdicts = [StageVerdict(stage_id=stage.stage_id, verdict=self.verdict) for stage in request.stages]
+        verdicts = [
+            StageVerdict(stage_id=stage.stage_id, verdict=self.verdict, gang=self.place) for stage in request.stages
+        ]
         return HeartbeatResponse(verdicts=verdicts)
 
     async def report_stage(self, request: ReportStageRequest) -> ReportStageResponse:
@@ -88,6 +95,10 @@ class FakeCoordinator:
     async def fail_stage(self, request: FailStageRequest) -> FailStageResponse:
         self._note(self.failed, request)
         return FailStageResponse()
+
+    async def leave_gang(self, request: LeaveGangRequest) -> LeaveGangResponse:
+        self._note(self.left, request)
+        return LeaveGangResponse()
 
     async def record_dead_letter(self, request: RecordDeadLetterRequest) -> RecordDeadLetterResponse:
         self._note(self.dead_letters, request)

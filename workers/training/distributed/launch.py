@@ -1,9 +1,13 @@
 """The `train` stage: in this process when one rank does, else by ranks that torchrun starts and this process watches.
 
+In a gang each worker does so for its own ranks, which meet those of the others (meeting.py); the leader's rank 0 is the
+first of all, and what the other workers come to is nothing.
+
 This process stays the runner that the supervisor knows. torchrun is its child and in its process group, so it dies with
 it (workers/guard.py); the ranks lead sessions of their own and die with torchrun (rank.py). Rank 0 speaks through the
 standard output of torchrun, and what it says is passed on to the report. A wish to stop goes to torchrun as SIGTERM,
-which hands it to every rank. The ranks meet at a file in the work dir: nobody listens for more than the loopback.
+which hands it to every rank. The ranks of one worker meet at a file in the work dir, and nobody listens for more than
+the loopback.
 
 A rank that fails or vanishes ends the attempt, and the stage is tried again from its last checkpoint.
 """
@@ -13,7 +17,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -21,7 +25,7 @@ from luthier.artifacts import ArtifactRef
 from luthier.settings import ranks_environment
 from luthier.v1.failure_pb2 import Failure, FailureClass
 from luthier.v1.stage_pb2 import Checkpoint, MetricPoint, Progress
-from workers.capabilities import find_accelerators
+from workers.capabilities import find_accelerators, interface_of
 from workers.contract import LogLine, Message, Retirement, decode, read_outcome
 from workers.failures import PreemptedError, StageError
 from workers.oom import OomWatch, kernel_counters
@@ -36,12 +40,13 @@ def run(task: Task, report: Report) -> StageResult:
     """See `workers.training.stage.run`.
 
     Raises:
-        StageError: that of the rank that failed; LOST_WORKER if one died without a word.
+        StageError: that of the rank that failed; LOST_WORKER if one died without a word, or another worker's is gone.
     """
+    gang = task.assignment.gang
     num_ranks = task.spec.resources.num_ranks
     if task.spec.resources.worker_class == "gpu":
         num_ranks = min(num_ranks, find_accelerators().number or num_ranks)
-    if num_ranks == 1 and not task.spec.resources.distributed.divides_state:
+    if num_ranks == 1 and gang.num_workers < 2 and not task.spec.resources.distributed.divides_state:
         from workers.training import stage  # here, because it imports torch, which this process needs for nothing else
 
         return stage.run(task, report)
@@ -49,11 +54,13 @@ def run(task: Task, report: Report) -> StageResult:
         _log.warning("%d ranks instead of resources.num_ranks %d", num_ranks, task.spec.resources.num_ranks)
     report.progress(0, 0, f"starting {num_ranks} ranks")
     watch = OomWatch(kernel_counters())
-    returncode = _torchrun(_argv(task, num_ranks), num_ranks, report)
-    result = read_result(task.work_dir)
-    if returncode == 0 and result is not None:
+    interface = interface_of(task.settings.gang_host) if gang.num_workers > 1 else "lo"
+    returncode = _torchrun(_argv(task, num_ranks), num_ranks, interface, report)
+    failures = _failures(task.work_dir, num_ranks)
+    result = StageResult() if gang.number else read_result(task.work_dir)
+    if returncode == 0 and result is not None and not failures:
         return result
-    raise _failure(task.work_dir, num_ranks, watch, report)
+    raise _cause(failures, num_ranks, watch, report)
 
 
 def _argv(task: Task, num_ranks: int) -> list[str]:
@@ -70,10 +77,10 @@ def _argv(task: Task, num_ranks: int) -> list[str]:
     ]
 
 
-def _torchrun(argv: Sequence[str], num_ranks: int, report: Report) -> int:
+def _torchrun(argv: Sequence[str], num_ranks: int, interface: str, report: Report) -> int:
     """Lives through the ranks; returns torchrun's exit status."""
     num_cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    environment = ranks_environment(num_ranks, num_cpus)
+    environment = ranks_environment(num_ranks, num_cpus, interface)
     with subprocess.Popen(  # noqa: S603 - our own arguments
         argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, env=environment
     ) as process:
@@ -117,13 +124,14 @@ def _pass_on(message: Message, report: Report) -> None:
             logging.getLogger(message.logger).log(message.level, "%s", message.message)
 
 
-def _failure(work_dir: Path, num_ranks: int, watch: OomWatch, report: Report) -> StageError:
+def _failures(work_dir: Path, num_ranks: int) -> dict[int, Failure]:
+    """What ranks of this worker left, by their numbers here."""
+    outcomes = {rank: read_outcome(folder_of(work_dir, rank)) for rank in range(num_ranks)}
+    return {rank: outcome for rank, outcome in outcomes.items() if isinstance(outcome, Failure)}
+
+
+def _cause(failures: Mapping[int, Failure], num_ranks: int, watch: OomWatch, report: Report) -> StageError:
     """Why the ranks did not come to a result. That a rank misses another one is never the cause."""
-    failures = {}
-    for rank in range(num_ranks):
-        outcome = read_outcome(folder_of(work_dir, rank))
-        if isinstance(outcome, Failure):
-            failures[rank] = outcome
     for rank, failure in failures.items():
         if failure.failure_class != FailureClass.FAILURE_CLASS_LOST_WORKER:
             error = StageError(failure.failure_class, failure.message)
@@ -137,6 +145,11 @@ def _failure(work_dir: Path, num_ranks: int, watch: OomWatch, report: Report) ->
             FailureClass.FAILURE_CLASS_OUT_OF_MEMORY,
             f"the machine ran out of memory and the kernel killed a rank (of {silent}); if smaller forward passes do "
             f"not help, lower resources.num_ranks or training.pack_length, or use a larger worker",
+        )
+    if not silent:
+        return StageError(
+            FailureClass.FAILURE_CLASS_LOST_WORKER,
+            "a rank of another worker is gone; the stage is tried again from its last checkpoint",
         )
     return StageError(
         FailureClass.FAILURE_CLASS_LOST_WORKER,

@@ -11,6 +11,7 @@ import os
 import re
 import signal
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import psutil
@@ -20,19 +21,21 @@ from luthier.artifacts import ArtifactRef
 from luthier.settings import RankSettings, WorkerSettings
 from luthier.spec import parse_spec
 from luthier.v1.failure_pb2 import FailureClass
+from luthier.v1.worker_service_pb2 import GangPlace
 from workers.causes import chain
 from workers.contract import read_task, write_outcome
 from workers.failures import PreemptedError, StageError, classify
 from workers.parent import die_with_parent
 from workers.report import PipeReport, ReportHandler
 from workers.task import Task
+from workers.training.distributed.meeting import joined_across
 from workers.training.distributed.verdict import folder_of, write_result
-from workers.training.distributed.world import joined
+from workers.training.distributed.world import World, joined
 from workers.training.stage import train
 
 _STDOUT, _STDERR = 1, 2
 # What the libraries below say when the process at the other end is gone.
-_GONE = re.compile(r"gloo|nccl|connection (closed|reset|refused)|broken pipe|socket", re.IGNORECASE)
+_GONE = re.compile(r"gloo|nccl|connection (closed|reset|refused)|broken pipe|socket|wait timeout", re.IGNORECASE)
 
 
 class SilentReport:
@@ -75,7 +78,8 @@ def main() -> int:
     folder.mkdir(parents=True)
     assignment = read_task(arguments.work_dir)
     report: PipeReport | SilentReport = SilentReport()
-    if place.rank == 0:
+    gang = assignment.gang
+    if place.rank == 0 and gang.number == 0:
         report = PipeReport(descriptor, assignment.stage.attempt, assignment.stage.fence)
         logging.getLogger().addHandler(ReportHandler(report))
     else:
@@ -83,7 +87,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: report.ask_to_stop())
     task = Task(assignment=assignment, spec=parse_spec(assignment.spec_json), settings=settings, work_dir=folder)
     try:
-        with joined(place.rank, place.num_ranks, arguments.work_dir / "store") as world:
+        with _world(gang, place, arguments.work_dir) as world:
             result = train(task, report, world)
             if world.is_first:
                 write_result(arguments.work_dir, result)
@@ -96,6 +100,13 @@ def main() -> int:
         report.close()
     telemetry.stop()
     return status
+
+
+def _world(gang: GangPlace, place: RankSettings, work_dir: Path) -> AbstractContextManager[World]:
+    """All ranks of the training: those of this worker, or of all in its gang."""
+    if gang.num_workers > 1:
+        return joined_across(gang, place.rank, place.num_ranks)
+    return joined(place.rank, place.num_ranks, work_dir / "store")
 
 
 def _leave_failure(error: Exception, folder: Path) -> None:

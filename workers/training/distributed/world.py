@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import distributed
+from torch.distributed import FileStore, Store  # type: ignore[attr-defined]  # public, by its documentation
 
 from workers.training.distributed.gradients import sum_tensors
 
@@ -24,6 +25,8 @@ class World:
 
     rank: int = 0
     size: int = 1
+    local_rank: int = 0
+    """Among those of this worker: which of its accelerators is this rank's."""
 
     @property
     def is_first(self) -> bool:
@@ -104,8 +107,10 @@ class World:
 
 
 @contextmanager
-def joined(rank: int, size: int, store: Path) -> Iterator[World]:
-    """The world of `size` ranks that meet at the file `store`, which none of them has made before.
+def joined(rank: int, size: int, store: Path | Store, *, local_rank: int | None = None) -> Iterator[World]:
+    """The world of `size` ranks that meet at `store`: a file that none of them has made before, or what they share.
+
+    Without `local_rank` all of them are of one worker.
 
     Numbers on the CPU go through gloo, those on an accelerator through NCCL.
 
@@ -113,8 +118,9 @@ def joined(rank: int, size: int, store: Path) -> Iterator[World]:
         RuntimeError: a rank did not come.
     """
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-    distributed.init_process_group(backend, init_method=f"file://{store}", rank=rank, world_size=size)
-    yield World(rank, size)
+    met_at = FileStore(str(store), size) if isinstance(store, Path) else store
+    distributed.init_process_group(backend, store=met_at, rank=rank, world_size=size)
+    yield World(rank, size, rank if local_rank is None else local_rank)
     # Not after a failure: a rank that is gone would be waited for.
     distributed.destroy_process_group()
 
