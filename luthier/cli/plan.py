@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from luthier.cli.output import OutputOption, make_table, plain, print_json, stderr, stdout
 from luthier.errors import InvalidRequestError
-from luthier.planning.configs import find_config, read_config
+from luthier.planning.configs import find_config, find_teacher, read_config
 from luthier.planning.fit import Layout
 from luthier.planning.hardware import Hardware, HardwareTable, load_hardware
 from luthier.planning.job_plan import JobPlan, plan_job
@@ -27,7 +27,7 @@ from luthier.spec.plan import plan as plan_stages
 
 _PROBE_SECONDS = 120
 _ASKED = ("hardware", "precision", "memory", "fits", "at its peak")
-_BEST = ("hardware", "precision", "rows x passes", "checkpointing", "ZeRO", "memory", "tokens/s", "hours")
+_BEST = ("hardware", "precision", "rows x passes", "checkpointing", "strategy", "memory", "tokens/s", "hours")
 
 
 def plan(
@@ -48,7 +48,7 @@ def plan(
     try:
         shape = read_config(config) if config else find_config(spec.base_model, settings.model_cache_path)
         check_suits(spec, shape, data.longest)
-        found = plan_job(spec, shape, data, table)
+        found = plan_job(spec, shape, data, table, find_teacher(spec, settings.model_cache_path))
         reason = ""
     except UnsuitableError:
         raise
@@ -127,13 +127,12 @@ def _asked_row(layout: Layout) -> tuple[Any, ...]:
 
 def _best_row(layout: Layout) -> tuple[Any, ...]:
     cost, setting = layout.cost, layout.setting
-    zero = "-" if setting.num_devices == 1 else str(setting.zero_stage)
     return (
         layout.hardware,
         _precision(layout),
         f"{layout.micro_rows} x {layout.accumulation}",
         setting.checkpointing,
-        f"{zero}, offload" if setting.offload else zero,
+        "-" if setting.num_devices == 1 else str(setting.sharding),
         _gib(layout.memory.peak_bytes),
         f"{cost.tokens_per_second:,.0f}",
         None if cost.seconds is None else f"{cost.seconds / 3600:.2f}",

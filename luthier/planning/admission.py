@@ -9,13 +9,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from luthier.errors import InvalidRequestError
-from luthier.planning.adaptation import adapt
-from luthier.planning.fit import Question, as_asked, best, smallest
+from luthier.planning.fit import as_asked, best, smallest
 from luthier.planning.hardware import Hardware, HardwareTable
 from luthier.planning.memory import GIB
-from luthier.planning.shape import read_shape
+from luthier.planning.question import Question, question_of
 from luthier.planning.suitability import check_suits
-from luthier.planning.workload import DataFigures, workload_of
+from luthier.planning.workload import DataFigures
 from luthier.spec import JobSpec
 
 _LOW = 2  # bytes: with precision auto the least that it can be
@@ -38,16 +37,13 @@ def check_fit(spec: JobSpec, config: Mapping[str, Any], machines: Sequence[Machi
         UnsuitableError: it cannot run with this model anywhere.
         InvalidRequestError: it fits none, and `resources.when_too_large` is `refuse`.
     """
-    if spec.merge is not None:
-        return ""
     check_suits(spec, config)
     found = [_hardware(machine, table) for machine in machines if spec.resources.worker_class in machine.worker_classes]
     known = [row for row in found if row is not None]
     if not known or len(known) < len(found):
         return ""
     try:
-        shape = read_shape(config)
-        question = Question(shape, adapt(shape, spec.method), workload_of(spec, DataFigures()), spec.training)
+        question = question_of(spec, config, DataFigures())
     except InvalidRequestError:
         return ""
     size = 4 if spec.training.precision == "fp32" else _LOW
@@ -68,10 +64,9 @@ def _remedy(question: Question, hardware: Hardware, size: int) -> str:
     if layout is None:
         least = smallest(question, hardware, size).memory.peak_bytes / GIB
         return f"no setting of its passes brings it below {least:.1f} GiB: see luthier plan for what would fit"
-    accumulation = layout.accumulation * layout.setting.num_devices
     return (
         f"it fits with training.per_device_train_batch_size: {layout.micro_rows}, "
-        f"training.gradient_accumulation_steps: {accumulation}, "
+        f"training.gradient_accumulation_steps: {layout.passes}, "
         f"training.gradient_checkpointing: {layout.setting.checkpointing}"
     )
 

@@ -1,4 +1,4 @@
-"""The search for a layout that fits: micro-batch and accumulation, activation checkpointing, ZeRO stage, offload.
+"""The search for a layout that fits: micro-batch and accumulation, activation checkpointing, strategy, offload.
 
 What is learned stays the same: the rows of an optimizer step are those that the job file asks for, on any hardware.
 """
@@ -7,13 +7,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import get_args
 
-from luthier.planning.adaptation import Adaptation
 from luthier.planning.hardware import Hardware
 from luthier.planning.memory import Checkpointing, MemoryEstimate, Setting, estimate_memory
-from luthier.planning.shape import ModelShape
+from luthier.planning.question import Question
+from luthier.planning.sharding import Sharding, sharding_of
 from luthier.planning.speed import Cost, estimate_cost
 from luthier.planning.workload import Workload
-from luthier.spec import TrainingSpec
 
 HEADROOM = 0.9
 """Part of the memory that a plan may use: the estimate may be 10 % off."""
@@ -22,33 +21,22 @@ _FURTHEST = 1024  # devices
 
 @dataclass(frozen=True)
 class Layout:
-    """One way to run the job on one machine."""
+    """One way to run the job on one kind of machine."""
 
     hardware: str
     setting: Setting
     micro_rows: int
     """Rows of one forward pass on one device: `training.per_device_train_batch_size`."""
     accumulation: int
-    """`training.gradient_accumulation_steps`, at one device; divided among the devices."""
+    """Forward passes of one device in an optimizer step."""
     memory: MemoryEstimate
     fits: bool
     cost: Cost
 
-
-@dataclass(frozen=True)
-class Question:
-    """What is to be run."""
-
-    shape: ModelShape
-    adaptation: Adaptation
-    work: Workload
-    """Of one pass with `rows` rows, one device."""
-    training: TrainingSpec
-
     @property
-    def rows(self) -> int:
-        """Of one forward pass as the job file has it."""
-        return self.training.per_device_train_batch_size
+    def passes(self) -> int:
+        """`training.gradient_accumulation_steps`: forward passes in an optimizer step, on all devices."""
+        return self.accumulation * self.setting.num_devices
 
 
 def lay_out(question: Question, hardware: Hardware, setting: Setting, micro_rows: int) -> Layout:
@@ -56,15 +44,17 @@ def lay_out(question: Question, hardware: Hardware, setting: Setting, micro_rows
     rows = question.rows * question.work.accumulation
     accumulation = max(1, -(-rows // (micro_rows * setting.num_devices)))
     work = _resized(question.work, question.rows, micro_rows, accumulation)
-    memory = estimate_memory(question.shape, question.adaptation, work, question.training, setting)
+    asked = replace(question, work=work)
+    memory = estimate_memory(asked, setting)
+    # On a CPU the ranks of a machine share its memory.
+    need = memory.host_bytes if setting.on_cpu else memory.peak_bytes
     return Layout(
         hardware=hardware.name,
         setting=setting,
         micro_rows=micro_rows,
         accumulation=accumulation,
         memory=memory,
-        fits=memory.peak_bytes <= HEADROOM * hardware.memory_bytes
-        and memory.host_bytes <= HEADROOM * hardware.host_bytes,
+        fits=need <= HEADROOM * hardware.memory_bytes and memory.host_bytes <= HEADROOM * hardware.host_bytes,
         cost=estimate_cost(
             question.shape, question.adaptation, work, setting, hardware, min(setting.num_devices, rows)
         ),
@@ -72,8 +62,18 @@ def lay_out(question: Question, hardware: Hardware, setting: Setting, micro_rows
 
 
 def as_asked(question: Question, hardware: Hardware, compute_bytes: int) -> Layout:
-    """The job file to the letter, on the first device alone."""
-    setting = Setting(compute_bytes, hardware.kind, 1, checkpointing=question.training.gradient_checkpointing)
+    """The job file to the letter: with as many ranks as it asks for and the machine has."""
+    resources = question.resources
+    ranks = resources.num_ranks if hardware.kind == "cpu" else min(resources.num_ranks, hardware.devices)
+    sharding = sharding_of(resources.distributed)
+    setting = Setting(
+        compute_bytes,
+        hardware.kind,
+        ranks * resources.num_workers,
+        resources.num_workers,
+        sharding,
+        question.training.gradient_checkpointing,
+    )
     return lay_out(question, hardware, setting, question.rows)
 
 
@@ -89,38 +89,46 @@ def smallest(question: Question, hardware: Hardware, compute_bytes: int) -> Layo
 
 
 def devices_needed(question: Question, hardware: Hardware, compute_bytes: int) -> int | None:
-    """The smallest power of two of such devices on which the job fits; None: not even a thousand."""
-    number = hardware.devices
-    while number <= _FURTHEST:
-        if best(question, hardware.model_copy(update={"devices": number}), compute_bytes):
-            return number
-        number *= 2
+    """The smallest number of such devices, on whole machines, on which the job fits, doubling them each time; None:
+    not even a thousand."""
+    machines = 1
+    while machines * hardware.devices <= _FURTHEST:
+        resources = question.resources.model_copy(update={"num_workers": machines})
+        if best(replace(question, resources=resources), hardware, compute_bytes):
+            return machines * hardware.devices
+        machines *= 2
     return None
 
 
 def _goodness(layout: Layout) -> tuple[float, int, int, int]:
     """Quickest first; among equals the one with less machinery, then that with larger passes."""
-    setting = layout.setting
-    return layout.cost.tokens_per_second, -setting.offload, -setting.zero_stage, layout.micro_rows
+    sharding = layout.setting.sharding
+    return layout.cost.tokens_per_second, -sharding.offloads_state, -sharding.stage, layout.micro_rows
 
 
 def _layouts(question: Question, hardware: Hardware, compute_bytes: int) -> Iterator[Layout]:
+    machines = question.resources.num_workers
+    devices = hardware.devices * machines
     total = question.rows * question.work.accumulation
-    shares = [rows for rows in range(1, total + 1) if total % rows == 0 and rows <= max(1, total // hardware.devices)]
+    shares = [rows for rows in range(1, total + 1) if total % rows == 0 and rows <= max(1, total // devices)]
     asked = question.training.gradient_checkpointing
     ways: tuple[Checkpointing, ...] = get_args(Checkpointing)
     for checkpointing in ways[ways.index(asked) :]:
-        for stage, offload in _shardings(hardware):
-            setting = Setting(compute_bytes, hardware.kind, hardware.devices, stage, offload, checkpointing)
+        for sharding in _shardings(question, hardware, devices):
+            setting = Setting(compute_bytes, hardware.kind, devices, machines, sharding, checkpointing)
             for rows in shares:
                 yield lay_out(question, hardware, setting, rows)
 
 
-def _shardings(hardware: Hardware) -> list[tuple[int, bool]]:
-    if hardware.kind == "cpu":
-        return [(0, False)]
-    stages = [0, 1, 2, 3] if hardware.devices > 1 else [0]
-    return [(stage, False) for stage in stages] + [(max(stages[-1], 1), True)]
+def _shardings(question: Question, hardware: Hardware, devices: int) -> list[Sharding]:
+    """Dividing needs several devices; offloading needs a device whose memory is not the host's."""
+    can_offload = hardware.kind == "gpu"
+    return [
+        each
+        for each in question.choices
+        if (devices > 1 or each.stage == 0 or (each.stage < 3 and each.offloads_state))
+        and (can_offload or not each.offloads_state)
+    ]
 
 
 def _resized(work: Workload, rows: int, micro_rows: int, accumulation: int) -> Workload:

@@ -4,16 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from luthier.planning.adaptation import UnknownMethodError, adapt
-from luthier.planning.fit import HEADROOM, Layout, Question, as_asked, best, devices_needed, lay_out, smallest
+from luthier.planning.fit import HEADROOM, Layout, as_asked, best, devices_needed, smallest
 from luthier.planning.hardware import Hardware, HardwareTable
-from luthier.planning.memory import GIB, Setting
-from luthier.planning.shape import read_shape
-from luthier.planning.workload import DataFigures, Workload, workload_of
-from luthier.spec import JobSpec, QloraSpec
-
-_KNOWN_OBJECTIVES = frozenset({"sft", "pretrain", "dpo", "ipo", "kto", "orpo", "simpo"})
-"""Whose step is one forward pass over packed rows, with nothing beside the model."""
+from luthier.planning.memory import GIB
+from luthier.planning.methods import adapt
+from luthier.planning.question import Question, question_of
+from luthier.planning.workload import DataFigures, Workload
+from luthier.spec import DistillationSpec, JobSpec, QloraSpec
 
 
 @dataclass(frozen=True)
@@ -37,33 +34,28 @@ class JobPlan:
     """What is not known or not in the figures."""
 
 
-def plan_job(spec: JobSpec, config: Mapping[str, Any], data: DataFigures, table: HardwareTable) -> JobPlan:
-    """The plan of `spec`, whose base model has that config.json.
+def plan_job(
+    spec: JobSpec,
+    config: Mapping[str, Any],
+    data: DataFigures,
+    table: HardwareTable,
+    teacher: Mapping[str, Any] | None = None,
+) -> JobPlan:
+    """The plan of `spec`; the arguments are those of `question_of`, and what to compare.
 
     Raises:
         UnknownModelError: there is no arithmetic for the model.
         UnknownMethodError: there is none for the method or the objective.
         InvalidRequestError: the job names layers that the model does not have.
     """
-    if spec.merge is not None:
-        raise UnknownMethodError("nothing is trained, and a merge needs little more than the base model in memory")
-    if spec.objective.type not in _KNOWN_OBJECTIVES:
-        raise UnknownMethodError(f"no arithmetic for objective.type {spec.objective.type!r} yet")
-    shape = read_shape(config)
-    adaptation = adapt(shape, spec.method)
-    question = Question(shape, adaptation, workload_of(spec, data), spec.training)
+    question = question_of(spec, config, data, teacher)
     asked = [as_asked(question, row, _compute_bytes(spec, row)) for row in table.hardware]
     found = [best(question, row, _compute_bytes(spec, row)) for row in table.hardware]
     fitting = tuple(layout for layout in found if layout is not None)
     priced = [layout for layout in fitting if layout.cost.price is not None]
-    notes = [] if adaptation.is_exact else [f"{spec.method.title} chooses by lot; its numbers are those of the average"]
-    if question.work.num_steps is None:
-        notes.append("time, cost and energy need the length of the data: give --data-report, or training.max_steps")
-    if data.num_targets is None:
-        notes.append("every token is taken for a target of the loss, because the data is not known")
     return JobPlan(
-        num_parameters=shape.num_parameters,
-        num_trainable=round(adaptation.num_trainable),
+        num_parameters=question.shape.num_parameters,
+        num_trainable=round(question.adaptation.num_trainable),
         data=data,
         currency=table.currency,
         asked=tuple(asked),
@@ -71,8 +63,22 @@ def plan_job(spec: JobSpec, config: Mapping[str, Any], data: DataFigures, table:
         cheapest=min(priced, key=lambda layout: layout.cost.price or 0.0).hardware if priced else None,
         quickest=max(fitting, key=lambda layout: layout.cost.tokens_per_second).hardware if fitting else None,
         advice=() if fitting else tuple(_advise(spec, question, table)),
-        notes=tuple(notes),
+        notes=tuple(_notes(spec, question, data)),
     )
+
+
+def _notes(spec: JobSpec, question: Question, data: DataFigures) -> list[str]:
+    """What is not known or not in the figures."""
+    notes = []
+    if not question.adaptation.is_exact:
+        notes.append(f"{spec.method.title} chooses by lot; its numbers are those of the average")
+    if question.work.num_steps is None:
+        notes.append("time, cost and energy need the length of the data: give --data-report, or training.max_steps")
+    if data.num_targets is None:
+        notes.append("every token is taken for a target of the loss, because the data is not known")
+    if isinstance(spec.objective, DistillationSpec) and question.teacher is None:
+        notes.append(f"the memory of the teacher, {spec.objective.teacher}, is not counted: its config is not here")
+    return notes
 
 
 def _compute_bytes(spec: JobSpec, hardware: Hardware) -> int:
@@ -86,11 +92,7 @@ def _advise(spec: JobSpec, question: Question, table: HardwareTable) -> list[str
     """For the hardware with most memory: shorter rows, weights in 4 bits, more devices; what is needed otherwise."""
     row = max(table.hardware, key=lambda each: each.memory_bytes * each.devices)
     size = _compute_bytes(spec, row)
-    least = smallest(question, row, size)
-    advice = [
-        f"the least that this job needs on {row.name} is {least.memory.peak_bytes / GIB:.1f} GiB of memory per device, "
-        f"of {HEADROOM * row.memory_gib:.1f} GiB that a plan may use"
-    ]
+    advice = [_shortage(smallest(question, row, size), row)]
     length = spec.training.pack_length
     while spec.training.packing and length // 2 >= max(8, question.work.document_tokens):
         length //= 2
@@ -107,8 +109,24 @@ def _advise(spec: JobSpec, question: Question, table: HardwareTable) -> list[str
     if row.kind == "gpu":
         number = devices_needed(question, row, size)
         if number:
-            advice.append(f"it fits on {number} such devices")
+            machines = number // row.devices
+            advice.append(f"it fits on {number} such devices: resources.num_workers: {machines} of {row.name}")
     return advice
+
+
+def _shortage(least: Layout, hardware: Hardware) -> str:
+    """What is lacking, on the hardware with most memory: that of a device, or that of the machine around it."""
+    memory, setting = least.memory, least.setting
+    text = (
+        f"the least that this job needs on {hardware.name} is {memory.peak_bytes / GIB:.1f} GiB of memory per device, "
+        f"of {HEADROOM * hardware.memory_gib:.1f} GiB that a plan may use"
+    )
+    if hardware.kind == "gpu" and memory.host_bytes > HEADROOM * hardware.host_bytes:
+        text += (
+            f", and with {setting.sharding} {memory.host_bytes / GIB:.0f} GiB of the machine's memory, of "
+            f"{HEADROOM * hardware.host_bytes / GIB:.0f} GiB"
+        )
+    return text
 
 
 def _shortened(question: Question, share: float) -> Workload:
@@ -118,13 +136,3 @@ def _shortened(question: Question, share: float) -> Workload:
         row_tokens=max(1, round(work.row_tokens * share)),
         num_targets=max(1, round(work.num_targets * share)),
     )
-
-
-def needs(spec: JobSpec, config: Mapping[str, Any], data: DataFigures, setting: Setting) -> Layout:
-    """The job file to the letter in one given setting, on hardware that is of no matter: for its memory alone."""
-    shape = read_shape(config)
-    question = Question(shape, adapt(shape, spec.method), workload_of(spec, data), spec.training)
-    anywhere = Hardware(
-        name="any", kind=setting.device, memory_gib=1, bf16_tflops=1, fp32_tflops=1, bandwidth_gb_s=1, efficiency=1
-    )
-    return lay_out(question, anywhere, setting, question.rows)

@@ -1,32 +1,32 @@
 """Peak memory of a training process: what it holds in each phase of a run, and the phase that holds most.
 
 On a CPU it is the process's resident memory, with Python and its libraries; on an accelerator that of one device, and
-of the host beside it. ZeRO's shares are those of Rajbhandari et al., 2020 (arXiv:1910.02054), figure 1: stage 1 divides
-the optimizer's state, 2 the gradients too, 3 the weights too.
+of the host beside it. What is divided among devices stands in sharding.py.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from luthier.planning.activations import activation_bytes, cast_bytes, loss_bytes, loss_transient_bytes
-from luthier.planning.adaptation import Adaptation
-from luthier.planning.shape import ModelShape
-from luthier.planning.workload import Workload
-from luthier.spec import TrainingSpec
+from luthier.planning.activations import activation_bytes, block_bytes, derived_bytes, passing_bytes
+from luthier.planning.losses import kept_bytes, teacher_bytes, transient_bytes
+from luthier.planning.question import Question
+from luthier.planning.sharding import ALONE, Sharding
 
 Checkpointing = Literal["none", "selective", "full"]
 
 MIB = 1 << 20
 GIB = 1 << 30
 
-_RUNNER_BYTES = 560 * MIB
-"""Of a runner on a CPU that has imported PyTorch, transformers and PEFT: benchmarks/plan_accuracy.py, 2026-11-22."""
+_RUNNER_BYTES = 600 * MIB
+"""Of a runner on a CPU just before its model is touched: PyTorch, transformers, PEFT, the tokenizer, the rows."""
+_KERNELS_BYTES = 110 * MIB
+"""Of products in bf16 and fp16, which oneDNN compiles for each shape and keeps as many of as settings.py allows."""
 _CONTEXT_BYTES = 600 * MIB
 """CUDA context and kernels on a device."""
 _CPU_WASTE = {2: 1.25, 4: 1.35}
 """What the allocator of the C library takes for a byte of activations, by bytes of the compute dtype: holes that
-shorter-lived tensors leave between longer-lived ones. Measured as above."""
+shorter-lived tensors leave between longer-lived ones. Measured: benchmarks/plan_accuracy.py."""
 _GPU_WASTE = 1.05
 """The same for PyTorch's caching allocator."""
 _FP32 = 4
@@ -47,13 +47,13 @@ class Setting:
     """How the training is laid out."""
 
     compute_bytes: int = 2
-    """Of the compute dtype: 2 for bf16, 4 for fp32."""
+    """Of the compute dtype: 2 for bf16 and fp16, 4 for fp32."""
     device: Literal["cpu", "gpu"] = "cpu"
     num_devices: int = 1
-    zero_stage: int = 0
-    """0: every device holds everything."""
-    offload: bool = False
-    """The optimizer's state, and with stage 3 the weights, lie in the host's memory."""
+    """Ranks, on all machines."""
+    num_machines: int = 1
+    sharding: Sharding = ALONE
+    """How they share."""
     checkpointing: Checkpointing = "none"
     """As `training.gradient_checkpointing`."""
 
@@ -61,6 +61,16 @@ class Setting:
     def recomputed(self) -> float:
         """Part of the blocks that are computed again in the backward pass (workers/training/recompute.py)."""
         return {"none": 0.0, "selective": 0.5, "full": 1.0}[self.checkpointing]
+
+    @property
+    def num_local(self) -> int:
+        """Ranks on one machine."""
+        return -(-self.num_devices // self.num_machines)
+
+    @property
+    def on_cpu(self) -> bool:
+        """Whether the process's own memory is what counts."""
+        return self.device == "cpu"
 
 
 @dataclass(frozen=True)
@@ -75,48 +85,37 @@ class MemoryEstimate:
     phases: Mapping[str, int]
     """The peak of each phase."""
     host_bytes: int
-    """Of the host's memory for all devices of a machine; for a CPU the peak itself."""
+    """Of one machine's memory, for all its ranks."""
 
 
-def estimate_memory(
-    shape: ModelShape, adaptation: Adaptation, work: Workload, training: TrainingSpec, setting: Setting
-) -> MemoryEstimate:
+@dataclass(frozen=True)
+class _Held:
+    """Bytes that a run has from its first update to its end, undivided."""
+
+    weights: float
+    gradients: float
+    state: float
+    """Of the optimizer, and the average of the weights."""
+    control: float
+    """Of the method."""
+    mapped: float
+    """Pages of the weights' file beyond what is used of them, which a CPU's process keeps."""
+
+    @property
+    def copy(self) -> float:
+        """What a checkpoint copies before it is written: `workers/training/host_copy.py`."""
+        return self.gradients + self.state + self.control
+
+
+def estimate_memory(question: Question, setting: Setting) -> MemoryEstimate:
     """The peak of a run that takes more than one step and a checkpoint."""
-    on_cpu = setting.device == "cpu"
-    shards = setting.num_devices
-    weights = (
-        adaptation.num_frozen * setting.compute_bytes
-        + adaptation.packed_bytes
-        + _FP32 * (adaptation.num_masters + adaptation.num_added)
-    )
-    gradients = _FP32 * adaptation.num_trainable
-    per_parameter = 0.0 if training.optim == "sgd" and not training.sgd_momentum else OPTIMIZER_BYTES[training.optim]
-    state = per_parameter * adaptation.num_trainable
-    copy = _FP32 * adaptation.num_trainable + state
-    held = {
-        "runner": _RUNNER_BYTES if on_cpu else _CONTEXT_BYTES,
-        "weights": weights / (shards if setting.zero_stage >= 3 else 1),
-        "optimizer": 0.0 if setting.offload else state / (shards if setting.zero_stage >= 1 else 1),
-        "checkpoint copy": copy if on_cpu else 0.0,
-    }
-    if setting.zero_stage >= 3:
-        # What is computed with is gathered: a block at a time, or the embeddings.
-        widest = max(shape.num_block_parameters / shape.num_layers, shape.vocabulary * shape.hidden)
-        held["weights"] = (0.0 if setting.offload else held["weights"]) + widest * setting.compute_bytes
-    gradients /= shards if setting.zero_stage >= 2 else 1
-    phases = {
-        name: held | extra
-        for name, extra in _phases(shape, adaptation, work, setting, gradients, on_cpu=on_cpu).items()
-    }
-    loading = {"runner": held["runner"], "weights": held["weights"]}
-    if on_cpu and shape.stored_bytes != setting.compute_bytes:
-        loading["file"] = shape.num_parameters * shape.stored_bytes
-    phases["load"] = loading
+    held = _held(question, setting)
+    always = _always(question, setting, held)
+    phases = {name: always | extra for name, extra in _phases(question, setting, held).items()}
+    phases |= _before(question, setting, held)
     totals = {name: round(sum(parts.values())) for name, parts in phases.items()}
     peak = max(totals, key=lambda name: totals[name])
-    host = float(totals[peak])
-    if not on_cpu:
-        host = _RUNNER_BYTES * shards + copy + (state + (weights if setting.zero_stage >= 3 else 0)) * setting.offload
+    host = totals[peak] * setting.num_local if setting.on_cpu else _host_bytes(question, setting, held)
     return MemoryEstimate(
         peak_bytes=totals[peak],
         peak_phase=peak,
@@ -126,30 +125,119 @@ def estimate_memory(
     )
 
 
-def _phases(
-    shape: ModelShape, adaptation: Adaptation, work: Workload, setting: Setting, gradients: float, *, on_cpu: bool
-) -> dict[str, dict[str, float]]:
-    """What a step holds beside what it always holds, at its three highest points.
-
-    Between the first two, activations go as gradients come; so the peak is at one of the ends.
-    """
-    waste = _CPU_WASTE[setting.compute_bytes] if on_cpu else _GPU_WASTE
-    kept = activation_bytes(
-        shape, adaptation, work, setting.compute_bytes, on_cpu=on_cpu, recomputed=setting.recomputed
+def _held(question: Question, setting: Setting) -> _Held:
+    shape, adaptation, training = question.shape, question.adaptation, question.training
+    per_parameter = 0.0 if training.optim == "sgd" and not training.sgd_momentum else OPTIMIZER_BYTES[training.optim]
+    average = 0 if training.ema_decay is None else _FP32
+    frozen = adaptation.num_frozen * setting.compute_bytes
+    # Frozen weights that are used as they are stored are the file itself, mapped: all of it, once it was read.
+    is_mapped = setting.on_cpu and frozen and shape.stored_bytes == setting.compute_bytes
+    return _Held(
+        weights=frozen + adaptation.packed_bytes + _FP32 * adaptation.num_trainable,
+        gradients=_FP32 * adaptation.num_trainable,
+        state=(per_parameter + average) * adaptation.num_trainable,
+        control=_FP32 * adaptation.num_control,
+        mapped=shape.stored_bytes * (shape.num_parameters - adaptation.num_frozen) if is_mapped else 0.0,
     )
-    table = _FP32 * shape.vocabulary * shape.hidden if adaptation.trains_embeddings else 0.0
-    largest = max(table, _FP32 * shape.hidden * shape.intermediate)
-    before = gradients if work.accumulation > 1 else table
+
+
+def _always(question: Question, setting: Setting, held: _Held) -> dict[str, float]:
+    """Between two steps, on one device."""
+    sharding, shards, size = setting.sharding, setting.num_devices, setting.compute_bytes
+    weights = held.weights
+    if sharding.stage >= 3:
+        shape = question.shape
+        widest = max(shape.num_block_parameters / shape.num_layers, 2 * shape.vocabulary * shape.hidden)
+        # FSDP gathers in the compute dtype, DeepSpeed in that of the weights.
+        each = size if sharding.gathers_blocks or not question.adaptation.num_masters else _FP32
+        gathered = each * sharding.gathered(widest, shape.num_parameters)
+        weights = gathered + (0.0 if sharding.offloads_weights else held.weights / shards)
+    state = 0.0 if sharding.offloads_state else held.state / (shards if sharding.stage >= 1 else 1)
+    return {
+        "runner": _started(setting),
+        "weights": weights + held.mapped,
+        "optimizer": state + held.control,
+        "messages": 0.0 if setting.on_cpu else float(sharding.bucket_bytes),
+        "checkpoint copy": held.copy / (shards if sharding.stage >= 1 else 1) if setting.on_cpu else 0.0,
+    }
+
+
+def _started(setting: Setting) -> float:
+    if not setting.on_cpu:
+        return _CONTEXT_BYTES
+    return _RUNNER_BYTES + (_KERNELS_BYTES if setting.compute_bytes < _FP32 else 0)
+
+
+def _before(question: Question, setting: Setting, held: _Held) -> dict[str, dict[str, float]]:
+    """Phases before the first step: the weights are read, then a teacher is asked."""
+    shape, sharding = question.shape, setting.sharding
+    is_on_device = setting.on_cpu or not sharding.loads_on_host
+    started = {
+        "runner": _RUNNER_BYTES if setting.on_cpu else _CONTEXT_BYTES,
+        "weights": held.weights + held.mapped if is_on_device else 0.0,
+    }
+    loading = dict(started)
+    if setting.on_cpu and shape.stored_bytes != setting.compute_bytes:
+        loading["file"] = shape.num_parameters * shape.stored_bytes
+    phases = {"load": loading}
+    if question.teacher is not None:
+        phases["teacher"] = started | {"teacher": teacher_bytes(question.teacher, question.work, setting.compute_bytes)}
+    return phases
+
+
+def _phases(question: Question, setting: Setting, held: _Held) -> dict[str, dict[str, float]]:
+    """What a step holds beside what it always holds, at its four highest points.
+
+    Between the second and the third, activations go as gradients come; so the peak is at one of the ends.
+    """
+    shape, adaptation, work = question.shape, question.adaptation, question.work
+    size, on_cpu, sharding = setting.compute_bytes, setting.on_cpu, setting.sharding
+    waste = _CPU_WASTE[size] if on_cpu else _GPU_WASTE
+    kept = activation_bytes(shape, adaptation, work, size, on_cpu=on_cpu, recomputed=setting.recomputed)
+    one = block_bytes(shape, adaptation, work, size, on_cpu=on_cpu) if setting.recomputed else 0.0
+    # FSDP gathers what autocast would have cast.
+    derived = 0.0 if sharding.gathers_blocks else derived_bytes(adaptation, size)
+    table = _FP32 * shape.vocabulary * shape.hidden
+    late = table if adaptation.trains_embeddings else 0.0
+    largest = max(late, _FP32 * shape.hidden * shape.intermediate)
+    shards = setting.num_devices if sharding.stage >= 2 else 1
+    gradients = 0.0 if sharding.offloads_weights else held.gradients / shards
+    before = gradients if work.accumulation > 1 else 0.0
+    first = table if adaptation.trains_output and work.accumulation == 1 else 0.0
+    passing = max(transient_bytes(question.loss, shape, work), size * adaptation.num_transient)
     return {
         "start of the backward pass": {
-            "activations": waste * kept,
-            # With stage 3 of what is gathered only, which is counted with the weights.
-            "casts": 0.0 if setting.zero_stage >= 3 else cast_bytes(adaptation, setting.compute_bytes),
-            "loss": loss_bytes(shape, work) + loss_transient_bytes(shape, work),
-            "gradients": before,
+            # Where blocks are computed again, the C library keeps what the last one had.
+            "activations": waste * (kept + (one if on_cpu else 0.0)),
+            "casts": derived,
+            "loss": kept_bytes(question.loss, shape, work) + passing,
+            "gradients": before + first,
+        },
+        "backward pass of a block": {
+            "activations": waste * (kept + one),
+            "casts": derived,
+            "gradients of activations": passing_bytes(shape, adaptation, work, size),
+            "gradients": before + first,
         },
         # The embeddings' second gradient comes last, and is added to the first.
-        "end of the backward pass": {"gradients": gradients + table},
+        "end of the backward pass": {"gradients": gradients + late},
         # Sums of squares in fp64, once (guards.py).
         "first update": {"gradients": gradients, "fingerprint": 4 * largest if adaptation.num_masters else 0.0},
     }
+
+
+def _host_bytes(question: Question, setting: Setting, held: _Held) -> float:
+    """Of a machine whose ranks train on accelerators: while they load, or later, whichever is more.
+
+    Files are mapped by all ranks alike; fp32 masters are made of them by each.
+    """
+    shape, sharding, local = question.shape, setting.sharding, setting.num_local
+    part = local / setting.num_devices
+    runners = _RUNNER_BYTES * local
+    kept = held.copy * (part if sharding.stage >= 1 else 1)
+    if sharding.offloads_state:
+        kept += held.state * part
+    if sharding.offloads_weights:
+        kept += (held.weights + held.gradients) * part
+    loading = _FP32 * question.adaptation.num_trainable * local + shape.stored_bytes * shape.num_parameters
+    return runners + max(kept, loading if sharding.loads_on_host else 0.0)

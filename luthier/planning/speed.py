@@ -8,9 +8,9 @@ The output layer works on targets alone (workers/training/forward.py).
 
 from dataclasses import dataclass
 
-from luthier.planning.adaptation import Adaptation
 from luthier.planning.hardware import Hardware
 from luthier.planning.memory import Setting
+from luthier.planning.methods import Adaptation
 from luthier.planning.shape import ModelShape
 from luthier.planning.workload import Workload
 
@@ -39,7 +39,7 @@ def flops_per_token(shape: ModelShape, adaptation: Adaptation, work: Workload, r
     backwards = 2 * (matrices * through + head) + 2 * trained * matrices
     if adaptation.trains_embeddings:
         backwards += 2 * head
-    if adaptation.ranks:
+    if adaptation.layers and not adaptation.num_masters:
         forwards += 2 * adaptation.num_added
         backwards += 4 * adaptation.num_added
     # Causal: half of the document on average.
@@ -55,7 +55,7 @@ def communicated_bytes(shape: ModelShape, adaptation: Adaptation, setting: Setti
         return 0.0
     weights = setting.compute_bytes * shape.num_parameters
     gradients = 4 * adaptation.num_trainable
-    return gradients + 2 * weights if setting.zero_stage == 3 else 2 * gradients
+    return gradients + 2 * weights if setting.sharding.stage == 3 else 2 * gradients
 
 
 def estimate_cost(
@@ -72,7 +72,7 @@ def estimate_cost(
     # The weights are read for each of the two or three products of a pass, the state once per step.
     traffic = 3 * setting.compute_bytes * shape.num_parameters * work.accumulation + 16 * adaptation.num_trainable
     seconds = max(seconds, traffic / devices / (1e9 * hardware.bandwidth_gb_s))
-    if setting.offload:
+    if setting.sharding.offloads_state:
         # Gradients go to the host and weights come back (Ren et al., 2021, arXiv:2101.06840).
         seconds += 8 * adaptation.num_trainable / devices / (1e9 * _HOST_GB_S)
     if hardware.link_gb_s:
@@ -81,6 +81,7 @@ def estimate_cost(
     if work.num_tokens is None:
         return Cost(rate, None, None, None)
     total = work.num_tokens / rate
-    price = None if hardware.price_per_hour is None else hardware.price_per_hour * total / 3600
+    machines = setting.num_machines
+    price = None if hardware.price_per_hour is None else machines * hardware.price_per_hour * total / 3600
     energy = None if hardware.watts is None else hardware.watts * devices * total / 3.6e6
     return Cost(rate, total, price, energy)

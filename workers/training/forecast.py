@@ -13,13 +13,13 @@ from typing import Any
 import torch
 
 from luthier.errors import InvalidRequestError
-from luthier.planning.adaptation import adapt
-from luthier.planning.configs import read_config
-from luthier.planning.fit import Layout, Question, lay_out
+from luthier.planning.configs import find_teacher, read_config
+from luthier.planning.fit import Layout, lay_out
 from luthier.planning.hardware import Hardware, load_hardware
 from luthier.planning.memory import GIB, Setting
-from luthier.planning.shape import read_shape
-from luthier.planning.workload import DataFigures, workload_of
+from luthier.planning.question import Question, question_of
+from luthier.planning.sharding import sharding_of
+from luthier.planning.workload import DataFigures
 from luthier.spec import JobSpec
 from workers.hardware_probe import probe_cpu
 from workers.training.samples import Sample
@@ -39,12 +39,31 @@ class Forecast:
 
 
 def forecast(
-    spec: JobSpec, base: Path, samples: Sequence[Sample], dtype: torch.dtype, device: torch.device
+    spec: JobSpec,
+    base: Path,
+    samples: Sequence[Sample],
+    dtype: torch.dtype,
+    device: torch.device,
+    *,
+    num_ranks: int = 1,
+    model_cache: Path | None = None,
 ) -> Forecast:
-    """The plan for training on `samples` in `dtype`; says so in the log when it is more than the machine has."""
+    """The plan for training on `samples` in `dtype`; says so in the log when it is more than the machine has.
+
+    Args:
+        spec: the job.
+        base: its base model.
+        samples: of the training split.
+        dtype: of the matrix products.
+        device: of this rank.
+        num_ranks: that share the training.
+        model_cache: where a teacher's config may be.
+    """
     hardware = _hardware(device)
     try:
-        layout = _layout(spec, base, samples, dtype, hardware)
+        config = read_config(base / "config.json")
+        question = question_of(spec, config, figures_of(samples), find_teacher(spec, model_cache))
+        layout = _layout(question, hardware, dtype, num_ranks)
     except InvalidRequestError as error:
         return Forecast(None, None, str(error))
     need = layout.memory.peak_bytes
@@ -97,10 +116,15 @@ def figures_of(samples: Sequence[Sample]) -> DataFigures:
     )
 
 
-def _layout(spec: JobSpec, base: Path, samples: Sequence[Sample], dtype: torch.dtype, hardware: Hardware) -> Layout:
-    shape = read_shape(read_config(base / "config.json"))
-    question = Question(shape, adapt(shape, spec.method), workload_of(spec, figures_of(samples)), spec.training)
-    setting = Setting(dtype.itemsize, hardware.kind, checkpointing=spec.training.gradient_checkpointing)
+def _layout(question: Question, hardware: Hardware, dtype: torch.dtype, num_ranks: int) -> Layout:
+    setting = Setting(
+        dtype.itemsize,
+        hardware.kind,
+        num_ranks,
+        min(num_ranks, question.resources.num_workers),
+        sharding_of(question.resources.distributed),
+        question.training.gradient_checkpointing,
+    )
     return lay_out(question, hardware, setting, question.rows)
 
 

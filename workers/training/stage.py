@@ -66,7 +66,8 @@ def train(task: Task, report: Report, world: World) -> StageResult:
     method.check(task.spec.method, task.settings)
     base = resolve_base_model(task.spec.base_model, task.settings, task.spec.added_tokens)
     _leave_if_asked(report, world)
-    planned = forecast(task.spec, base, train, dtype, device)
+    cache = task.settings.model_cache_path
+    planned = forecast(task.spec, base, train, dtype, device, num_ranks=world.size, model_cache=cache)
     set_seed(task.spec.training.seed)
     section = task.spec.method
     strategy = make_strategy(world, task.spec.resources.distributed)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from luthier.planning.shape import UnknownModelError
+from luthier.spec import DistillationSpec, JobSpec
 
 
 def find_config(base_model: str, cache: Path | None) -> Mapping[str, Any]:
@@ -26,6 +27,19 @@ def find_config(base_model: str, cache: Path | None) -> Mapping[str, Any]:
         f"the config.json of base_model {base_model!r} is not on this machine; give it with --config, or run a job "
         f"with the model here first"
     )
+
+
+def find_teacher(spec: JobSpec, cache: Path | None) -> Mapping[str, Any] | None:
+    """The config.json of the model that a job distils from; None: it has none, or it is not here.
+
+    `cache` is that of `find_config`.
+    """
+    if not isinstance(spec.objective, DistillationSpec):
+        return None
+    try:
+        return find_config(spec.objective.teacher, cache)
+    except UnknownModelError:
+        return None
 
 
 def read_config(path: Path) -> Mapping[str, Any]:

@@ -8,11 +8,13 @@ import torch
 from pydantic import TypeAdapter
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from luthier.planning.activations import activation_bytes, cast_bytes, loss_bytes
-from luthier.planning.adaptation import adapt
+from luthier.planning.activations import activation_bytes, derived_bytes
+from luthier.planning.losses import LOSSES, kept_bytes
+from luthier.planning.methods import ADAPTATIONS, adapt
 from luthier.planning.shape import read_shape
 from luthier.planning.workload import Workload
 from luthier.spec import MethodSpec, SftSpec
+from tests.unit.workers.training.methods.rows import ROWS
 from workers.training.attention import register
 from workers.training.methods import METHODS
 from workers.training.objectives.sft import Sft
@@ -20,23 +22,25 @@ from workers.training.packing import Batch, batch_of
 from workers.training.samples import Sample
 
 CONFIG = {
-    "hidden_size": 96, "intermediate_size": 224, "num_hidden_layers": 3, "num_attention_heads": 6,
+    "hidden_size": 96, "intermediate_size": 224, "num_hidden_layers": 6, "num_attention_heads": 6, "head_dim": 20,
     "num_key_value_heads": 2, "vocab_size": 1000, "tie_word_embeddings": True, "max_position_embeddings": 512,
 }  # fmt: skip
 LENGTHS = (100, 100, 100, 90)
 SECTIONS = {
-    "lora": {"type": "lora", "r": 4},
-    "lora-dropout": {"type": "lora", "r": 4, "lora_dropout": 0.1},
-    "lora-some": {"type": "lora", "r": 4, "target_modules": ["q_proj", "v_proj"]},
-    "full": {"type": "full"},
-    "freeze": {"type": "freeze", "num_trainable_layers": 2},
+    name: row.section
+    for name, row in ROWS.items()
+    # DoRA makes tensors for a backward pass that never comes (test_live.py). A text needs a tokenizer.
+    if row.section["type"] in ADAPTATIONS and not row.section.get("use_dora") and "init_text" not in row.section
 }
 
 
 @pytest.mark.parametrize("compute", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
 @pytest.mark.parametrize("name", SECTIONS)
 def test_what_a_forward_pass_keeps(name: str, compute: torch.dtype) -> None:
-    section: MethodSpec = TypeAdapter(MethodSpec).validate_python(SECTIONS[name])
+    # Weights in 4 bits make no difference here, and reading them back is slow.
+    section: MethodSpec = TypeAdapter(MethodSpec).validate_python(
+        SECTIONS[name] if name != "qlora" else ROWS["lora"].section
+    )
     model = LlamaForCausalLM(LlamaConfig(**CONFIG, attn_implementation=register()))
     adapted = METHODS[section.type].adapt(model if section.type == "full" else model.to(compute), section).train()
     batch = _batch()
@@ -47,8 +51,13 @@ def test_what_a_forward_pass_keeps(name: str, compute: torch.dtype) -> None:
     shape = read_shape({"model_type": "llama", **CONFIG})
     adaptation = adapt(shape, section)
     size = compute.itemsize
-    predicted = activation_bytes(shape, adaptation, work, size) + cast_bytes(adaptation, size) + loss_bytes(shape, work)
-    assert predicted == pytest.approx(_kept_bytes(adapted, batch, compute), rel=0.08)
+    predicted = (
+        activation_bytes(shape, adaptation, work, size)
+        + derived_bytes(adaptation, size)
+        + kept_bytes(LOSSES["sft"], shape, work)
+    )
+    tolerance = 0.06 if adaptation.is_exact else 0.12
+    assert predicted == pytest.approx(_kept_bytes(adapted, batch, compute), rel=tolerance)
 
 
 def _batch() -> Batch:

@@ -1,24 +1,28 @@
 """Plans of whole jobs: what fits where, at the same global batch, and what would fit if nothing does."""
 
 import itertools
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from luthier.errors import InvalidRequestError
-from luthier.planning.adaptation import UnknownMethodError, adapt
-from luthier.planning.fit import Question, lay_out
+from luthier.planning.fit import lay_out
 from luthier.planning.hardware import Hardware, HardwareTable, load_hardware
 from luthier.planning.job_plan import JobPlan, plan_job
-from luthier.planning.memory import GIB, Setting
-from luthier.planning.shape import read_shape
-from luthier.planning.workload import DataFigures, workload_of
-from luthier.spec import JobSpec
+from luthier.planning.memory import Setting
+from luthier.planning.methods import UnknownMethodError
+from luthier.planning.question import question_of
+from luthier.planning.sharding import Sharding, sharding_of
+from luthier.planning.workload import DataFigures
+from luthier.spec import JobSpec, ResourcesSpec
+from luthier.spec.distributed import ZeroSpec
 from tests.unit.luthier.planning.test_shape import LLAMA_8B, LLAMA_70B, SMALL
 
 DATA = DataFigures(num_rows=10_000, num_tokens=4_000_000, num_targets=2_000_000, longest=1000, source="a test")
 TABLE = load_hardware()
+ZERO_3 = ZeroSpec(type="zero", stage=3)
 
 
 def _spec(method: str, **training: Any) -> JobSpec:
@@ -37,20 +41,34 @@ def _plan(method: str, config: dict[str, Any], *hardware: str, **training: Any) 
     return plan_job(_spec(method, **training), config, DATA, TABLE.name(hardware) if hardware else TABLE)
 
 
-def test_70b_with_all_weights_fits_on_eight_times_80_gb_with_what_is_idle_on_the_host() -> None:
-    plan = _plan("full", LLAMA_70B, "8 x H100 80GB")
-    (asked,), (found,) = plan.asked, plan.best
+def test_70b_with_all_weights_fits_on_eight_times_80_gb_only_if_the_host_has_room_to_load_it() -> None:
+    eight = TABLE.name(["8 x H100 80GB"]).hardware[0]
+    (asked,) = _plan("full", LLAMA_70B, eight.name).asked
     assert asked.memory.peak_bytes > 16 * 70e9, "16 bytes per parameter on one device"
     assert not asked.fits
-    assert (found.setting.zero_stage, found.setting.offload) == (3, True)
-    assert found.memory.peak_bytes < 0.9 * 79.1 * GIB
-    assert found.memory.host_bytes > 12 * 70e9
+    plan = _plan("full", LLAMA_70B, eight.name)
+    assert plan.best == ()
+    assert "of the machine's memory" in plan.advice[0]
+    roomy = replace(TABLE, hardware=(eight.model_copy(update={"host_memory_gib": 3000}),))
+    (found,) = plan_job(_spec("full"), LLAMA_70B, DATA, roomy).best
+    assert (found.setting.sharding.strategy, found.setting.sharding.offloads_weights) == ("fsdp", True)
+    assert found.memory.peak_bytes < 0.9 * eight.memory_bytes
+    assert found.memory.host_bytes > 8 * 4 * 70e9, "each rank makes fp32 weights of the file"
 
 
 def test_70b_with_lora_fits_on_eight_times_80_gb_without_the_host() -> None:
     (found,) = _plan("lora", LLAMA_70B, "8 x H100 80GB").best
-    assert (found.setting.zero_stage, found.setting.offload) == (3, False)
-    assert found.memory.parts["weights"] == pytest.approx(2 * 70.55e9 / 8 + 2 * 128256 * 8192, rel=0.02)
+    assert (found.setting.sharding.strategy, found.setting.sharding.offloads_weights) == ("fsdp", False)
+    around = 2 * 128256 * 8192  # parameters of embeddings and output layer, which are gathered together
+    assert found.memory.parts["weights"] == pytest.approx(2 * 70.55e9 / 8 + 2 * around, rel=0.02)
+
+
+def test_stage_3_of_zero_loads_the_whole_model_on_every_device() -> None:
+    spec = _spec("lora").model_copy(update={"resources": ResourcesSpec(num_ranks=8, distributed=ZERO_3)})
+    (asked,) = plan_job(spec, LLAMA_70B, DATA, TABLE.name(["8 x H100 80GB"])).asked
+    assert asked.setting.num_devices == 8
+    assert asked.memory.phases["load"] > 2 * 70e9
+    assert not asked.fits
 
 
 def test_the_global_batch_is_the_same_everywhere() -> None:
@@ -59,14 +77,14 @@ def test_the_global_batch_is_the_same_everywhere() -> None:
 
 
 def test_each_stage_of_zero_takes_less() -> None:
-    spec, shape = _spec("full"), read_shape(LLAMA_8B)
-    question = Question(shape, adapt(shape, spec.method), workload_of(spec, DATA), spec.training)
+    question = question_of(_spec("full"), LLAMA_8B, DATA)
     eight = TABLE.name(["8 x H100 80GB"]).hardware[0]
-    needs = [lay_out(question, eight, Setting(4, "gpu", 8, stage), 1).memory.peak_bytes for stage in range(4)]
-    saved = [round((before - after) / shape.num_parameters, 1) for before, after in itertools.pairwise(needs)]
-    # Of 8 bytes of state, 4 of gradients and 4 of weights per parameter seven eighths; what is gathered costs some.
-    assert saved[:2] == [7.0, 3.5]
-    assert 3.0 < saved[2] < 3.5
+    shardings = [sharding_of(ZeroSpec(type="zero", stage=stage)) for stage in (1, 2)]
+    layouts = [lay_out(question, eight, Setting(4, "gpu", 8, 1, each), 1) for each in (Sharding("zero"), *shardings)]
+    needs = [layout.memory.phases["end of the backward pass"] for layout in layouts]
+    saved = [round((before - after) / question.shape.num_parameters, 1) for before, after in itertools.pairwise(needs)]
+    # Seven eighths of 8 bytes of state and of 4 of gradients per parameter.
+    assert saved == [7.0, 3.5]
 
 
 def test_the_cheapest_and_the_quickest_are_named() -> None:

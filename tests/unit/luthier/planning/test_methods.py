@@ -4,7 +4,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from luthier.errors import InvalidRequestError
-from luthier.planning.adaptation import ADAPTATIONS, UnknownMethodError, adapt
+from luthier.planning.methods import ADAPTATIONS, UnknownMethodError, adapt
 from luthier.planning.shape import read_shape
 from luthier.spec import MethodSpec
 from tests.unit.luthier.planning.test_shape import LLAMA_8B

@@ -1,0 +1,50 @@
+"""What an objective keeps of the output layer's logits, and what its backward pass has besides.
+
+A row per objective; `tests/unit/luthier/planning/test_live.py` measures each. N targets, V tokens of the vocabulary.
+"""
+
+from dataclasses import dataclass
+
+from luthier.planning.shape import ModelShape
+from luthier.planning.workload import Workload
+
+_FP32 = 4
+
+
+@dataclass(frozen=True)
+class Loss:
+    """Numbers of fp32 tensors [N, V]."""
+
+    num_kept: float
+    """From the forward to the backward pass."""
+    num_transient: float
+    """Beside these at the start of the backward pass."""
+
+
+_TOKENS = Loss(num_kept=1, num_transient=2)
+"""Cross-entropy keeps the log-probabilities; its backward pass makes the gradient of these, then that of the logits."""
+_HEAD = Loss(num_kept=0, num_transient=0)
+"""A head scores the last token of a document: a few numbers."""
+
+LOSSES: dict[str, Loss] = {
+    **dict.fromkeys(("sft", "pretrain", "dpo", "ipo", "kto", "orpo", "simpo"), _TOKENS),
+    **dict.fromkeys(("classification", "reward"), _HEAD),
+    # Log-probabilities of both terms, and those without the teacher's likeliest tokens.
+    "distillation": Loss(num_kept=3, num_transient=2),
+}
+
+
+def kept_bytes(loss: Loss, shape: ModelShape, work: Workload) -> float:
+    """Of the loss, from the forward to the backward pass."""
+    return loss.num_kept * _FP32 * shape.vocabulary * work.num_targets
+
+
+def transient_bytes(loss: Loss, shape: ModelShape, work: Workload) -> float:
+    """Besides, at the start of the backward pass."""
+    return loss.num_transient * _FP32 * shape.vocabulary * work.num_targets
+
+
+def teacher_bytes(teacher: ModelShape, work: Workload, compute_bytes: int) -> float:
+    """A teacher while it is read, before training: its weights, and four tensors [N, V] from logits to the likeliest
+    tokens (workers/training/objectives/teacher.py)."""
+    return compute_bytes * teacher.num_parameters + 4 * _FP32 * teacher.vocabulary * work.num_targets
