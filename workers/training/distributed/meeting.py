@@ -27,19 +27,23 @@ def joined_across(place: GangPlace, local_rank: int, num_local_ranks: int) -> It
         RuntimeError: a rank did not come.
         OSError: the address of the leader is taken.
     """
-    store = _store(place.address, is_keeper=place.number == 0 and local_rank == 0)
-    if local_rank == 0:
-        store.set(_key(place.number), str(num_local_ranks))
-    sizes = [int(store.get(_key(number))) for number in range(place.num_workers)]
-    rank = sum(sizes[: place.number]) + local_rank
-    with joined(rank, sum(sizes), store, local_rank=local_rank) as world:
+    store = keep_store(place.address) if place.number == local_rank == 0 else visit_store(place.address)
+    rank, size = find_rank(store, place, local_rank, num_local_ranks)
+    with joined(rank, size, store, local_rank=local_rank) as world:
         yield world
 
 
-def _store(address: str, *, is_keeper: bool) -> Store:
+def find_rank(store: Store, place: GangPlace, local_rank: int, num_local_ranks: int) -> tuple[int, int]:
+    """The number of a rank among all, and how many there are; returns once the first rank of each worker has come."""
+    if local_rank == 0:
+        store.set(_key(place.number), str(num_local_ranks))
+    sizes = [int(store.get(_key(number))) for number in range(place.num_workers)]
+    return sum(sizes[: place.number]) + local_rank, sum(sizes)
+
+
+def keep_store(address: str) -> Store:
+    """The store at `address`, `host:port` of this machine, for as long as this process has it."""
     host, _, port = address.rpartition(":")
-    if not is_keeper:
-        return TCPStore(host, int(port), is_master=False, timeout=_WAIT)
     with socket.socket() as listener:
         # The worker keeps the port for us by a socket that does not listen. A store of its own would listen everywhere.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -47,6 +51,12 @@ def _store(address: str, *, is_keeper: bool) -> Store:
         listener.listen(_BACKLOG)
         descriptor = listener.detach()
     return TCPStore(host, int(port), is_master=True, timeout=_WAIT, wait_for_workers=False, master_listen_fd=descriptor)
+
+
+def visit_store(address: str) -> Store:
+    """The store that another rank keeps at `address`, once it is there."""
+    host, _, port = address.rpartition(":")
+    return TCPStore(host, int(port), is_master=False, timeout=_WAIT)
 
 
 def _key(number: int) -> str:

@@ -1,0 +1,33 @@
+"""Ranks of several workers find their numbers at a store that listens on one address only."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import psutil
+
+from luthier.v1.worker_service_pb2 import GangPlace
+from workers.gang import keep_port
+from workers.training.distributed.meeting import find_rank, keep_store, visit_store
+
+SIZES = [2, 1, 3]
+"""Ranks of each worker."""
+
+
+def test_workers_with_different_numbers_of_ranks_have_one_order() -> None:
+    with keep_port("127.0.0.1") as kept, ThreadPoolExecutor(sum(SIZES)) as threads:
+        address = f"127.0.0.1:{kept.getsockname()[1]}"
+        store = keep_store(address)
+
+        def find(number: int, local_rank: int) -> tuple[int, int]:
+            own = store if number == local_rank == 0 else visit_store(address)
+            return find_rank(own, GangPlace(number=number, num_workers=len(SIZES)), local_rank, SIZES[number])
+
+        places = [(number, local_rank) for number, size in enumerate(SIZES) for local_rank in range(size)]
+        found = list(threads.map(find, *zip(*places, strict=True)))
+        listening = [one.laddr for one in psutil.Process().net_connections("tcp") if one.status == "LISTEN"]
+    assert found == [(rank, sum(SIZES)) for rank in range(sum(SIZES))]
+    assert ("127.0.0.1", kept_port(address)) in listening
+    assert {address.ip for address in listening} == {"127.0.0.1"}
+
+
+def kept_port(address: str) -> int:
+    return int(address.rpartition(":")[2])
