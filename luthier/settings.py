@@ -166,7 +166,8 @@ class WorkerSettings(BusSettings):
         So a runner never sees the internal token or the NATS URL, and sees the same settings as its supervisor.
         """
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("LUTHIER_")}
-        inherited.setdefault("GOMP_SPINCOUNT", _SPIN_COUNT)
+        for name, value in _RUNNER_DEFAULTS.items():
+            inherited.setdefault(name, value)
         for name in _RUNNER_FIELDS:
             value = getattr(self, name)
             inherited[f"LUTHIER_{name.upper()}"] = (
@@ -178,6 +179,15 @@ class WorkerSettings(BusSettings):
 # Threads of GNU OpenMP that wait for each other spin for some 10 us, then sleep. Its default is to spin for
 # milliseconds, which costs most of the speed as soon as something else wants one of the cores.
 _SPIN_COUNT = "1000"
+
+# oneDNN, and PyTorch's layer above it, compile products in bf16 for each shape and keep 1024 of them. The lengths of
+# rows are new in every step, so a run would grow by most of a gigabyte. One pass has some dozens of shapes.
+_KEPT_PRODUCTS = "128"
+_RUNNER_DEFAULTS = {
+    "GOMP_SPINCOUNT": _SPIN_COUNT,
+    "ONEDNN_PRIMITIVE_CACHE_CAPACITY": _KEPT_PRODUCTS,
+    "LRU_CACHE_CAPACITY": _KEPT_PRODUCTS,
+}
 
 # What a stage may need to know; everything else stays with the supervisor.
 _RUNNER_FIELDS = (

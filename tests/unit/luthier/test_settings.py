@@ -35,3 +35,10 @@ def test_a_runner_sees_neither_the_token_nor_the_broker(monkeypatch: pytest.Monk
     environment = WorkerSettings().runner_environment()
     assert "very-secret" not in "".join(environment.values())
     assert environment["LUTHIER_CHECKPOINT_KEY"] == "key"
+
+
+def test_a_runner_keeps_a_bounded_number_of_compiled_products(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LRU_CACHE_CAPACITY", "7")
+    environment = WorkerSettings().runner_environment()
+    assert int(environment["ONEDNN_PRIMITIVE_CACHE_CAPACITY"]) < 1024
+    assert environment["LRU_CACHE_CAPACITY"] == "7", "whoever starts the worker has the last word"
