@@ -15,6 +15,7 @@ from coordinator.commands.claims import claim_stage
 from coordinator.commands.ends import complete_stage, fail_stage
 from coordinator.commands.jobs import create_job
 from coordinator.commands.workers import register_worker
+from coordinator.gang import Gang
 from coordinator.lane import Lane
 from coordinator.outbox import Relay
 from coordinator.reconcile import Reconciler
@@ -94,6 +95,13 @@ class Play:
         moved = {name: getattr(row, name) + delta for name, delta in columns.items()}
         async with self.database.transaction() as session:
             await session.exec(update(StageRow).where(col(StageRow.stage_id) == stage_id).values(moved))
+
+    async def set_gang(self, stage_id: str, gang: Gang, **fields: Any) -> None:
+        """Changes a gang, and has the reconciler look at it."""
+        changed = replace(gang, **fields)
+        values = {"gang": changed, "gang_time": changed.due_time}
+        async with self.database.transaction() as session:
+            await session.exec(update(StageRow).where(col(StageRow.stage_id) == stage_id).values(values))
 
 
 @pytest.fixture
