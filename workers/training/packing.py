@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from luthier.spec import TrainingSpec
 from workers.training.layout import length_class
 from workers.training.samples import Document, Sample, documents_of
+from workers.training.transfer import send
 
 # A shorter common beginning is not worth the extra attention group.
 _MIN_SHARED_PREFIX = 8
@@ -63,15 +64,15 @@ class Batch:
         return int(self.targets.numel())
 
     def to(self, device: torch.device) -> "Batch":
-        """The same batch on `device`."""
+        """The same batch, which is on the CPU, on `device`; the host does not wait for the copies."""
         return replace(
             self,
-            input_ids=self.input_ids.to(device),
-            position_ids=self.position_ids.to(device),
-            predicting=self.predicting.to(device),
-            targets=self.targets.to(device),
-            owners=self.owners.to(device),
-            ends=self.ends.to(device),
+            input_ids=send(self.input_ids, device),
+            position_ids=send(self.position_ids, device),
+            predicting=send(self.predicting, device),
+            targets=send(self.targets, device),
+            owners=send(self.owners, device),
+            ends=send(self.ends, device),
         )
 
 

@@ -1,7 +1,7 @@
 """The `train` stage: dataset and base model in; adapter or tuned model, curve and figures out."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -188,7 +188,7 @@ def _checkpoints(task: Task, report: Report, world: World) -> CheckpointStore:
     )
 
 
-def _write_figures(folder: Path, summary: Summary, dtype: torch.dtype, further: dict[str, object]) -> dict[str, object]:
+def _write_figures(folder: Path, summary: Summary, dtype: torch.dtype, further: Mapping[str, object]) -> dict[str, object]:
     """Writes summary, metrics and curve; returns what `summary.json` says."""
     figures = {key: value for key, value in asdict(summary).items() if key not in ("history", "samples")}
     figures["precision"] = str(dtype).removeprefix("torch.")

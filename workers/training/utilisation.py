@@ -71,8 +71,9 @@ def _attention_flops(model: TunedModel, seen: float) -> float:
     """Scores and weighted sums over so many tokens, forwards and twice as much backwards."""
     config = _inner(model).config.get_text_config()
     num_heads = config.num_attention_heads
-    width = num_heads * (getattr(config, "head_dim", None) or config.hidden_size // num_heads)
-    return 3 * 4.0 * config.num_hidden_layers * width * seen
+    width: int = num_heads * (getattr(config, "head_dim", None) or config.hidden_size // num_heads)
+    num_layers: int = config.num_hidden_layers
+    return 3 * 4.0 * num_layers * width * seen
 
 
 def _inner(model: TunedModel) -> PreTrainedModel:

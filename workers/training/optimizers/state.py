@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from bitsandbytes.optim.optimizer import Optimizer8bit
 from torch import nn
 
 
@@ -29,9 +30,14 @@ def load_optimizer_tensors(
     for name, tensor in tensors.items():
         parameter_name, key = name.rsplit("/", 1)
         parameter = parameters[parameter_name]
-        optimizer.state[parameter][key] = _value(tensor, parameter.device)
+        optimizer.state[parameter][key] = _value(optimizer, parameter, tensor)
 
 
-def _value(tensor: torch.Tensor, device: torch.device) -> Any:
-    is_number = tensor.ndim == 0 and tensor.dtype == torch.int64
-    return int(tensor) if is_number else tensor.to(device, copy=True)
+def _value(optimizer: torch.optim.Optimizer, parameter: nn.Parameter, tensor: torch.Tensor) -> Any:
+    if tensor.ndim == 0 and tensor.dtype == torch.int64:
+        return int(tensor)
+    if isinstance(optimizer, Optimizer8bit) and tensor.shape == parameter.shape:
+        # Memory as the optimizer itself would take it: in pages, if it pages.
+        buffer: torch.Tensor = optimizer.get_state_buffer(parameter, dtype=tensor.dtype)  # type: ignore[no-untyped-call]
+        return buffer.copy_(tensor)
+    return tensor.to(parameter.device, copy=True)
