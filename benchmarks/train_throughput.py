@@ -5,6 +5,9 @@ step learns from all chats, so that the losses of the arms can be compared step 
 own, because TRL changes the libraries that it imports; the arms take turns for some rounds, and the first step of each
 process is not counted. A table goes to stderr; its last line is the ratio. The exit status is 1 when an arm did not
 train, or trained something else than the others: then its speed means nothing.
+
+With `--device cuda` it is Transformers and PEFT beside us on one GPU, with LoRA on models of 1 and 8 billion random
+weights: support/gpu_training.py. It is sized to take less than ten minutes on an H100.
 """
 
 import argparse
@@ -12,7 +15,6 @@ import json
 import os
 import platform
 import statistics
-import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -22,6 +24,9 @@ from typing import Any
 
 from support.chats import read_chats, write_chats
 from support.figures import table
+from support.gpu_training import on_a_gpu
+from support.shapes import SHAPES
+from support.trainings import judge, run
 
 from luthier.settings import WorkerSettings
 from workers.models import load_tokenizer, resolve_base_model
@@ -32,22 +37,24 @@ ARMS = {
     "trl_packed": ("sft_trl.py", "packed"),
 }
 RATES = {"lora": 1e-3, "full": 5e-5}
-LOSS_TOLERANCE = 0.03
-"""Relative, of every step's loss; bf16 keeps eight bits."""
-_FOLDER = Path(__file__).parent
 
 
 def main() -> int:
     """Runs all rounds of all arms."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--shapes", nargs="+", choices=tuple(SHAPES), default=["1b", "8b"], help="with --device cuda")
     parser.add_argument("--methods", nargs="+", choices=RATES, default=list(RATES))
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
     parser.add_argument("--base-model", default="smollm2-135m-instruct")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, help="5; with --device cuda 2")
     parser.add_argument("--steps", type=int, default=3, help="optimizer steps of a process; the first is not timed")
     parser.add_argument("--chats", type=int, default=16)
     parser.add_argument("--seed", type=int, default=7)
     arguments = parser.parse_args()
+    if arguments.device == "cuda":
+        return on_a_gpu(arguments.shapes, arguments.rounds or 2, arguments.seed)
+    arguments.rounds = arguments.rounds or 5
     folder = resolve_base_model(arguments.base_model, WorkerSettings())
     with tempfile.TemporaryDirectory(prefix="luthier-bench-") as scratch:
         chats = Path(scratch) / "chats.jsonl"
@@ -95,21 +102,6 @@ def measure(
     return runs
 
 
-def run(script: str, *arguments: str) -> dict[str, Any]:
-    """What a process of an arm printed last."""
-    environment = {
-        **os.environ,  # the arms get what the caller has, threads and allocator among it
-        "PYTHONPATH": f"{_FOLDER}{os.pathsep}{_FOLDER.parent}",
-        "TOKENIZERS_PARALLELISM": "false",
-    }
-    command = [sys.executable, str(_FOLDER / "arms" / script), *arguments]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    if done.returncode:
-        raise SystemExit(f"{script} left with {done.returncode}:\n{done.stderr[-4000:]}")
-    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return result
-
-
 def summarise(method: str, runs: Mapping[str, Sequence[dict[str, Any]]], num_tokens: int) -> dict[str, Any]:
     """Medians over rounds, ratios and gates of one method."""
     speeds = {
@@ -139,21 +131,6 @@ def summarise(method: str, runs: Mapping[str, Sequence[dict[str, Any]]], num_tok
             }
             for name, values in speeds.items()
         ],
-    }
-
-
-def judge(arms: Mapping[str, dict[str, Any]]) -> dict[str, bool]:
-    """Whether the arms trained, and trained the same."""
-    ours = arms["luthier"]
-    return {
-        "gradients_are_not_zero": all(norm > 0 for arm in arms.values() for norm in arm["grad_norms"]),
-        "losses_fall": all(arm["losses"][-1] < arm["losses"][0] for arm in arms.values()),
-        "as_many_parameters": len({arm["num_trainable_parameters"] for arm in arms.values()}) == 1,
-        "losses_agree": all(
-            abs(theirs - our) <= LOSS_TOLERANCE * our
-            for arm in arms.values()
-            for our, theirs in zip(ours["losses"], arm["losses"], strict=True)
-        ),
     }
 
 
