@@ -33,6 +33,7 @@ from workers.task import Report, StageFunction, StageResult, Task
 # Stage kind -> "module:function", imported by the runner that needs it. A new kind is one file and one row.
 STAGES: dict[str, str] = {
     "preprocess": "workers.data.stage:run",
+    "teach": "workers.teaching.stage:run",
     "train": "workers.training.distributed.launch:run",
     "merge": "workers.merging.stage:run",
     "evaluate": "workers.evaluation.stage:run",

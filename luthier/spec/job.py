@@ -20,7 +20,7 @@ from luthier.spec.method import (
     QloraSpec,
     SpielSpec,
 )
-from luthier.spec.objective import ClassificationSpec, ObjectiveSpec, SftSpec
+from luthier.spec.objective import ClassificationSpec, DistillationSpec, ObjectiveSpec, SftSpec
 from luthier.spec.resources import ResourcesSpec
 from luthier.spec.training import TrainingSpec
 
@@ -186,6 +186,20 @@ class JobSpec(Section):
                     f"data.sources: overlong {which} is split, which would tear its rows apart; set it to drop or "
                     "truncate, or its objective to pretrain"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _the_teacher_knows_something_else(self) -> Self:
+        objective = self.objective
+        if (
+            isinstance(objective, DistillationSpec)
+            and objective.level == "sequence"
+            and objective.teacher == self.base_model
+        ):
+            raise ValueError(
+                "objective.teacher is base_model itself, which has nothing to learn from its own answers; name another "
+                "model"
+            )
         return self
 
     @model_validator(mode="after")

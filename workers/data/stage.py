@@ -6,6 +6,7 @@ from workers.data.report import write_report
 from workers.models import load_tokenizer, resolve_base_model
 from workers.models.vocabulary import shared_vocabulary
 from workers.task import Report, StageResult, Task
+from workers.teaching.teacher import check_teacher
 
 
 def run(task: Task, report: Report) -> StageResult:
@@ -13,7 +14,7 @@ def run(task: Task, report: Report) -> StageResult:
 
     Raises:
         ConfigError: a path or the base model is not to be used, the tokenizer does not fit the rows, or a teacher has
-            another vocabulary.
+            another vocabulary or cannot answer.
         DataError: the files cannot be used, or nothing is left to train on.
         PreemptedError: the worker drains.
     """
@@ -23,7 +24,9 @@ def run(task: Task, report: Report) -> StageResult:
     tokenizer = load_tokenizer(base)
     objective = task.spec.objective
     if isinstance(objective, DistillationSpec):
-        shared_vocabulary(base, resolve_base_model(objective.teacher, task.settings), objective.teacher)
+        teacher = resolve_base_model(objective.teacher, task.settings)
+        check = check_teacher if objective.level == "sequence" else shared_vocabulary
+        check(base, teacher, objective.teacher)
     output = task.new_dir("output")
     outcome = preprocess(spec, tokenizer, output, task.check_readable, report, objective)
     document = write_report(outcome, spec, tokenizer, output)

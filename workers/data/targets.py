@@ -4,6 +4,7 @@ from typing import Literal
 
 from luthier.spec import (
     ClassificationSpec,
+    DistillationSpec,
     DpoSpec,
     IpoSpec,
     KtoSpec,
@@ -26,6 +27,8 @@ def targets_of(objective: ObjectiveSpec) -> Targets:
         case SftSpec(train_on="last"):
             return "last_answer"
         case DpoSpec() | IpoSpec() | KtoSpec() | OrpoSpec() | SimpoSpec() | RewardSpec():
+            return "last_answer"
+        case DistillationSpec(level="sequence"):
             return "last_answer"
         case PretrainSpec():
             return "everything"

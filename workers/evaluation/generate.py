@@ -1,4 +1,4 @@
-"""Greedy answers for many prompts at once.
+"""Answers for many prompts at once, greedy unless somebody chooses otherwise.
 
 A loop of our own rather than `generate`: that one silently adds what a checkpoint's generation config wants (penalties,
 suppressed tokens), and what is measured here has to be what the served model does, which is plain arg max.
@@ -15,6 +15,9 @@ from workers.evaluation.batches import batches, pad_left, positions_of
 from workers.models import stop_token_ids
 
 _MAX_BATCH_TOKENS = 8192
+
+Choose = Callable[[torch.Tensor], torch.Tensor]
+"""Logits [rows, vocabulary] -> the next token of each row, int64 [rows]."""
 
 
 @dataclass(frozen=True)
@@ -47,15 +50,23 @@ def greedy_answers(
     answers: list[list[int]] = [[] for _ in prompts]
     lengths = [len(prompt) + decoding.max_new_tokens for prompt in prompts]
     for indices in batches(lengths, _MAX_BATCH_TOKENS):
-        batch = _answer_batch(model, [prompts[index] for index in indices], decoding)
+        batch = answer_batch(model, [prompts[index] for index in indices], decoding)
         for index, answer in zip(indices, batch, strict=True):
             answers[index] = answer
         advance(len(indices))
     return answers
 
 
+def likeliest(logits: torch.Tensor) -> torch.Tensor:
+    """The token of the largest logit in each row; the first of several. A `Choose`."""
+    return logits.argmax(-1)
+
+
 @torch.inference_mode()
-def _answer_batch(model: Any, prompts: list[Sequence[int]], decoding: Decoding) -> list[list[int]]:
+def answer_batch(
+    model: Any, prompts: Sequence[Sequence[int]], decoding: Decoding, choose: Choose = likeliest
+) -> list[list[int]]:
+    """The answers to all of `prompts` at once, each up to and with the first stop token; see `greedy_answers`."""
     tokens, mask = pad_left(prompts, decoding.pad_id, model.device)
     positions = positions_of(mask)
     stop = torch.tensor(sorted(decoding.stop_ids), device=model.device)
@@ -72,7 +83,7 @@ def _answer_batch(model: Any, prompts: list[Sequence[int]], decoding: Decoding) 
             logits_to_keep=1,
         )
         cache = output.past_key_values
-        choice = output.logits[:, -1].argmax(-1)
+        choice = choose(output.logits[:, -1])
         columns.append(choice)
         finished |= torch.isin(choice, stop)
         tokens = choice[:, None]

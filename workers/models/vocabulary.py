@@ -24,6 +24,6 @@ def shared_vocabulary(base: Path, teacher: Path, name: str) -> int:
         raise ConfigError(
             f"objective.teacher {name!r} has another vocabulary than base_model: the id of {different!r} is "
             f"{places[0]} in base_model and {places[1]} in the teacher, so their logits cannot be compared; use a "
-            "teacher of the same family, or train on its answers instead (objective.type: sft)"
+            "teacher of the same family, or learn from its answers instead (objective.level: sequence)"
         )
     return max(ours.values()) + 1

@@ -10,6 +10,7 @@ from transformers import set_seed
 
 from luthier.artifacts import join
 from luthier.spec import ClassificationSpec, DataSpec, DistillationSpec, PretrainSpec, RewardSpec, SftSpec
+from luthier.spec.plan import lessons_stage
 from workers.data.dataset import Example, load_split
 from workers.failures import DependencyError, PreemptedError
 from workers.models import resolve_base_model
@@ -55,7 +56,7 @@ def train(task: Task, report: Report, world: World) -> StageResult:
         OSError, SafetensorError: no space left for a checkpoint or the output.
     """
     report.progress(0, 0, "loading the model")
-    dataset = task.input_dir("preprocess")
+    dataset = task.input_dir(lessons_stage(task.spec))
     train, validation = (_samples(load_split(dataset, name)) for name in ("train", "validation"))
     _leave_if_asked(report, world)
     checkpoints = _checkpoints(task, report, world)
@@ -118,6 +119,8 @@ def _objective(task: Task, base: Path, kernels: Kernels) -> Objective:
     objective = task.spec.objective
     if isinstance(objective, SftSpec | PretrainSpec):
         return Sft(objective, kernels.summed_loss)
+    if lessons_stage(task.spec) == "teach":
+        return Sft(SftSpec(), kernels.summed_loss)
     if not isinstance(objective, DistillationSpec):
         return OBJECTIVES[objective.type](objective)
     folder = resolve_base_model(objective.teacher, task.settings)

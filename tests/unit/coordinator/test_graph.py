@@ -8,9 +8,13 @@ from coordinator.facts import NeedsMet, UpstreamFailed
 from coordinator.graph import JobState, cancel, follow, job_event, job_failure, job_state, pause, resume
 from coordinator.lifecycle import Stage, StageState, advance
 from luthier.errors import ConflictError
-from luthier.spec.plan import NEEDS
+from luthier.spec import parse_spec
+from luthier.spec.plan import plan
 from luthier.v1.failure_pb2 import Failure, FailureClass
 from luthier.v1.stage_pb2 import StageOutputs
+
+JOB = '{"name": "job", "base_model": "m", "data": {"path": "/d.jsonl"}, "deploy": {}}'
+NEEDS = {stage.name: stage.needs for stage in plan(parse_spec(JOB))}
 
 
 def stages(**states: str) -> list[Stage]:

@@ -1,49 +1,18 @@
 """Answers and plain texts from two sources in one run, from their files to an evaluation that tells them apart."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-from luthier.artifacts import publish
-from luthier.settings import WorkerSettings
-from luthier.spec import JobSpec
-from luthier.v1.stage_pb2 import Artifact, Stage, StageOutputs
-from luthier.v1.worker_service_pb2 import StageAssignment
+from tests.unit.workers.staged import outputs_of, task_of
 from workers.data import stage as preprocessing
 from workers.data.dataset import Example, load_split
 from workers.evaluation import stage as evaluation
 from workers.evaluation.plan import first_of_each
-from workers.task import StageResult, Task
 from workers.training import stage as training
 
 
-def _outputs(result: StageResult, uri: Path) -> StageOutputs:
-    assert result.folder is not None
-    ref = publish(result.folder, str(uri))
-    return StageOutputs(
-        artifact=Artifact(uri=ref.uri, digest=ref.digest), result_json=json.dumps(result.result), metrics=result.metrics
-    )
-
-
-@pytest.fixture
-def stage_of(tmp_path: Path, teachable_model_dir: Path) -> Callable[..., Task]:
-    """A function that makes the task of a stage of one job over the folder of the test."""
-
-    def make(kind: str, inputs: dict[str, StageOutputs], **spec: Any) -> Task:
-        (tmp_path / kind).mkdir()
-        document = {"name": "mixture", "base_model": str(teachable_model_dir), **spec}
-        stage = Stage(stage_id=f"stage-{kind}", job_id="job-1", name=kind, kind=kind, attempt=1, fence=7)
-        assignment = StageAssignment(stage=stage, inputs=inputs, output_uri=str(tmp_path / "out" / kind))
-        settings = WorkerSettings(data_roots=f"{tmp_path},{teachable_model_dir.parent}")
-        return Task(assignment, JobSpec.model_validate(document), settings, tmp_path / kind)
-
-    return make
-
-
-def test_each_source_is_told_apart_to_the_end(stage_of: Callable[..., Task], quiet_report: Any, tmp_path: Path) -> None:
+def test_each_source_is_told_apart_to_the_end(quiet_report: Any, teachable_model_dir: Path, tmp_path: Path) -> None:
     chats = [{"prompt": f"red {i}", "completion": "stop"} for i in range(30)]
     texts = [{"text": f"the quick brown fox {i}"} for i in range(30)]
     for name, rows in (("chats", chats), ("texts", texts)):
@@ -57,21 +26,21 @@ def test_each_source_is_told_apart_to_the_end(stage_of: Callable[..., Task], qui
         "training": {"max_steps": 4, "precision": "fp32", "eval_steps": 2},
         "evaluation": {"max_new_tokens": 4, "num_bootstrap": 100, "max_samples": 4},
     }
-    data = preprocessing.run(stage_of("preprocess", {}, **job), quiet_report)
+    data = preprocessing.run(task_of("preprocess", tmp_path, teachable_model_dir, {}, **job), quiet_report)
     counts = {source["name"]: source["num_rows"] for source in data.result["mixture"]["sources"]}
     assert counts["chats"]["test"] == counts["texts"]["test"] == 3
     rows = load_split(data.folder, "test")
     assert [row.component for row in first_of_each(rows, 3)] == ["chats", "chats", "texts"]
     assert first_of_each(rows, None) == rows
-    inputs = {"preprocess": _outputs(data, tmp_path / "data")}
-    trained = training.run(stage_of("train", inputs, **job), quiet_report)
+    inputs = {"preprocess": outputs_of(data, tmp_path / "data")}
+    trained = training.run(task_of("train", tmp_path, teachable_model_dir, inputs, **job), quiet_report)
     assert {"validation_loss/chats", "validation_loss/texts"} <= trained.metrics.keys()
     steps = [json.loads(line) for line in (trained.folder / "metrics.jsonl").read_text().splitlines()]
     for step in steps:
         assert {"loss/chats", "loss/texts"} & step.keys()
     assert steps[0]["loss"] != steps[0]["loss/chats"]
-    inputs["train"] = _outputs(trained, tmp_path / "trained")
-    result = evaluation.run(stage_of("evaluate", inputs, **job), quiet_report)
+    inputs["train"] = outputs_of(trained, tmp_path / "trained")
+    result = evaluation.run(task_of("evaluate", tmp_path, teachable_model_dir, inputs, **job), quiet_report)
     document = result.result
     assert document["num_rows"] == 4, "the rows that are looked at are of both sources"
     assert document["sources"].keys() == {"chats", "texts"}

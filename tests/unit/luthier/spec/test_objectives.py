@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from luthier.errors import InvalidSpecError
-from luthier.spec import parse_spec, resolve_paths
+from luthier.spec import canonical_json, parse_spec, resolve_paths
 
 DATA = {"path": "rows.jsonl"}
 
@@ -64,6 +64,39 @@ def test_a_relative_teacher_is_relative_to_the_job_file() -> None:
     named = _parse(objective={"type": "distillation", "teacher": "org/big"})
     assert resolve_paths(local, folder).objective.teacher == "/jobs/big"
     assert resolve_paths(named, folder).objective.teacher == "org/big"
+
+
+def test_a_teacher_answers_greedily_unless_asked_and_the_resolved_form_loads_again() -> None:
+    teacher = {"type": "distillation", "teacher": "org/big"}
+    plain = _parse(objective=teacher)
+    assert (plain.objective.temperature, plain.objective.level) == (2.0, "logit")
+    spec = _parse(objective={**teacher, "level": "sequence", "max_new_tokens": 9})
+    assert (spec.objective.temperature, spec.objective.row_formats) == (0.0, ("chat", "prompt_completion", "alpaca"))
+    assert parse_spec(canonical_json(spec)) == spec
+    assert parse_spec(canonical_json(plain)) == plain
+
+
+@pytest.mark.parametrize(
+    ("objective", "words"),
+    [
+        ({"max_new_tokens": 5}, "max_new_tokens has no use with level: logit"),
+        ({"num_samples": 2, "temperature": 1.0}, "num_samples has no use with level: logit"),
+        ({"temperature": 0.0}, "temperature divides the logits"),
+        ({"level": "sequence", "alpha": 0.1}, "alpha has no use with level: sequence"),
+        ({"level": "sequence", "num_samples": 2}, "with temperature 0 all would be the same"),
+        ({"level": "sequence", "teacher": "m"}, "objective.teacher is base_model itself"),
+        ({"level": "tokens"}, "objective.level"),
+    ],
+)
+def test_what_makes_no_sense_of_a_teacher_is_refused(objective: dict[str, Any], words: str) -> None:
+    with pytest.raises(InvalidSpecError, match=words):
+        _parse(objective={"type": "distillation", "teacher": "org/big", **objective})
+
+
+def test_plain_texts_have_no_prompt_for_a_teacher() -> None:
+    objective = {"type": "distillation", "teacher": "org/big", "level": "sequence"}
+    with pytest.raises(InvalidSpecError, match=r"data\.format text is not what objective\.type distillation"):
+        _parse(objective=objective, data={"path": "d.jsonl", "format": "text"})
 
 
 def test_metrics_of_classes_are_for_classifiers() -> None:

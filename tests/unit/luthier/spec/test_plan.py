@@ -26,6 +26,16 @@ def test_deploy_is_planned_only_when_the_job_asks_for_it() -> None:
     assert plan(spec(deploy={}))[-1].kind == "deploy"
 
 
+def test_a_teacher_answers_between_the_data_and_the_training() -> None:
+    teacher = {"type": "distillation", "teacher": "org/big"}
+    stages = {stage.name: stage for stage in plan(spec(objective={**teacher, "level": "sequence"}))}
+    assert list(stages) == ["preprocess", "teach", "train", "evaluate", "export"]
+    assert stages["train"].needs == ("preprocess", "teach")
+    assert "teach" not in {stage.name for stage in plan(spec(objective=teacher))}
+    on_gpu = spec(objective={**teacher, "level": "sequence"}, resources={"worker_class": "gpu"})
+    assert {stage.name: stage.worker_class for stage in plan(on_gpu)}["teach"] == "gpu"
+
+
 def test_only_stages_that_compute_with_the_model_go_to_the_job_s_workers() -> None:
     stages = plan(spec(deploy={}, resources={"worker_class": "gpu"}))
     assert {stage.name: stage.worker_class for stage in stages} == {
