@@ -146,7 +146,7 @@ class JobSpec(Section):
                 "bring them back; leave ema_decay out"
             )
         if isinstance(self.method, SpielSpec):
-            self.method.check_suits(self.training, self.resources.num_ranks)
+            self.method.check_suits(self.training, self.resources.most_ranks)
         return self
 
     @model_validator(mode="after")

@@ -31,6 +31,11 @@ class ResourcesSpec(Section):
     """A runner whose progress does not move for this long is failed."""
 
     @property
+    def most_ranks(self) -> int:
+        """Processes of one training on all of its workers, if all of them come."""
+        return self.num_workers * self.num_ranks
+
+    @property
     def fewest_workers(self) -> int:
         """`min_workers`, or its default."""
         return self.num_workers if self.min_workers is None else self.min_workers

@@ -1,6 +1,7 @@
 """Stages for workers that share one: each leaves a line in `gang.log`. `--stages gang_stages:STAGES`."""
 
 import os
+import shutil
 from pathlib import Path
 
 from tiny_stages import STAGES as TINY_STAGES
@@ -9,6 +10,7 @@ from tiny_stages import echo, polite
 from workers.task import Report, StageResult, Task
 
 STAGES = TINY_STAGES | {"train": "gang_stages:share"}
+TRAINING_STAGES = {"preprocess": "gang_stages:prepared", "train": "workers.training.distributed.launch:run"}
 
 
 def share(task: Task, report: Report) -> StageResult:
@@ -19,3 +21,10 @@ def share(task: Task, report: Report) -> StageResult:
     if task.spec.name == "parted" and stage.attempt == 1:
         return polite(task, report)
     return StageResult() if gang.number else echo(task, report)
+
+
+def prepared(task: Task, report: Report) -> StageResult:
+    """The dataset was made beforehand: it lies beside the job's data."""
+    folder = task.work_dir / "dataset"
+    shutil.copytree(Path(task.spec.data.path).parent / "dataset", folder)
+    return StageResult(folder=folder)

@@ -77,7 +77,7 @@ class SpielSpec(Section):
         if num_ranks > 1:
             raise ValueError(
                 f"method.selection accumulated_gradient looks at gradients before the {num_ranks} ranks add theirs up; "
-                "take momentum, or resources.num_ranks: 1"
+                "take momentum, or one rank on one worker"
             )
         if training.precision == "fp16":
             raise ValueError(

@@ -1,23 +1,25 @@
 """Several workers share one attempt: they form a gang, lose a member, and go on with as many as there are."""
 
 import asyncio
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
+from pyarrow import parquet as pq
 
 from luthier.v1.failure_pb2 import FailureClass
 from luthier.v1.job_pb2 import Job
 from luthier.v1.stage_pb2 import Stage
+from workers.data.dataset import SCHEMA
 
 TWO_OR_ONE = {"num_workers": 2, "min_workers": 1}
 WEIGHTS = "adapter/adapter_model.safetensors"
 TRAINING = {
-    "max_steps": 60,
+    "max_steps": 40,
     "save_steps": 5,
-    "eval_steps": 30,
-    "pack_length": 128,
+    "eval_steps": 20,
+    "pack_length": 64,
     "gradient_accumulation_steps": 2,
     "precision": "fp32",
 }
@@ -122,17 +124,31 @@ async def first_fence(platform) -> int:
 
 @pytest.fixture
 def start(platform, tmp_path: Path, tiny_model_dir: Path):
-    """Starts a worker with real stages and an id of its own."""
+    """Starts a worker with an id of its own that really trains."""
     platform.set("LUTHIER_DATA_ROOTS", f"{tmp_path},{tiny_model_dir.parent}")
     platform.set("LUTHIER_CHECKPOINT_KEY", "a key of the test")
     platform.set("OMP_NUM_THREADS", "1")
-    rows = "".join(json.dumps({"prompt": f"say {n}", "completion": f"{n} the fox"}) + "\n" for n in range(60))
-    (platform.folder / "data.jsonl").write_text(rows)
+    write_dataset(platform.folder / "dataset")
 
     def start(worker_id: str):
-        return platform.worker(stages="workers.runner:STAGES", worker_id=worker_id, worker_kinds="preprocess,train")
+        return platform.worker(
+            stages="gang_stages:TRAINING_STAGES", worker_id=worker_id, worker_kinds="preprocess,train"
+        )
 
     return start
+
+
+def write_dataset(folder: Path) -> None:
+    """Documents of different lengths, each with an answer that depends on its number."""
+    folder.mkdir()
+    for name, num_rows in {"train": 60, "validation": 6, "test": 0}.items():
+        rows = []
+        for number in range(num_rows):
+            question, answer = [10 + number % 7] * (4 + number % 5), [20 + number % 3] * (2 + number % 4)
+            labels = [False] * len(question) + [True] * len(answer)
+            row = {"row": number + 1, "file": "rows.jsonl", "input_ids": [*question, *answer], "trainable": labels}
+            rows.append({field.name: row.get(field.name) for field in SCHEMA})
+        pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), folder / f"{name}.parquet")
 
 
 @pytest.fixture
@@ -178,7 +194,7 @@ async def test_a_gang_that_shrinks_in_the_middle_has_the_curve_of_one_worker(pla
     platform.coordinator(lease=15.0)
     workers = {worker_id: start(worker_id) for worker_id in ("worker-a", "worker-b")}
     job_id = await submit(2, 1)
-    train = await platform.started(job_id, attempt=1, name="train")
+    train = await platform.started(job_id, attempt=1, name="train", seconds=240)
     step = await committed(platform, train.stage_id)
     [member] = (await platform.stage(job_id, "train")).member_ids
     workers[member].kill()
@@ -201,7 +217,7 @@ async def test_a_gang_that_forms_again_ends_with_the_same_weights(platform, star
     workers = {worker_id: start(worker_id) for worker_id in ("worker-a", "worker-b")}
     undisturbed = await train_stage(platform, await submit(2, 2))
     job_id = await submit(2, 2)
-    train = await platform.started(job_id, attempt=1, name="train")
+    train = await platform.started(job_id, attempt=1, name="train", seconds=240)
     await committed(platform, train.stage_id)
     [member] = (await platform.stage(job_id, "train")).member_ids
     workers[member].kill()

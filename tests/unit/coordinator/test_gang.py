@@ -12,11 +12,13 @@ from coordinator.commands.workers import verdict_on
 from coordinator.facts import Failed
 from coordinator.gang import Gang, Seat
 from coordinator.lifecycle import StageState
+from coordinator.planner import stage_rows
 from coordinator.reconcile import overdue_fact
 from coordinator.seating import culprit, leave, may_sit, meet_at, members_of, place_of, renew_seat, sit, tend
 from coordinator.store.tables import JobRow, StageRow
 from coordinator.store.types import DataclassJson
 from coordinator.terms import Terms
+from luthier.spec import JobSpec
 from luthier.v1.failure_pb2 import Failure, FailureClass
 from luthier.v1.worker_service_pb2 import GangPlace, StageVerdict
 
@@ -253,3 +255,12 @@ def test_a_gang_is_kept_as_json() -> None:
     assert written["seats"][0]["worker_id"] == "b"
     assert column.process_result_value(written | {"new": 1}, dialect) == gang  # type: ignore[arg-type]
     assert column.process_bind_param(None, dialect) is None  # type: ignore[arg-type]
+
+
+def test_only_the_training_is_shared() -> None:
+    plain = {"name": "job", "base_model": "tiny", "data": {"path": "/data.jsonl"}}
+    spec = JobSpec.model_validate(plain | {"resources": {"num_workers": 4, "min_workers": 2}})
+    rows = stage_rows("job", spec, lambda prefix: f"{prefix}_1")
+    shared = {row.name: (row.num_workers, row.min_workers) for row in rows}
+    assert shared.pop("train") == (4, 2)
+    assert set(shared.values()) == {(1, 1)}

@@ -276,7 +276,7 @@ def test_what_no_model_could_fit_is_refused_in_the_job_file(fields: dict[str, An
         ({"training": {"optim": "lamb"}}, "training.optim lamb"),
         ({"training": {"ema_decay": 0.9}}, "leave training.ema_decay out"),
         ({"training": {"precision": "fp16"}}, "take momentum, or training.precision: bf16"),
-        ({"resources": {"num_ranks": 2}}, "take momentum, or resources.num_ranks: 1"),
+        ({"resources": {"num_ranks": 2}}, "take momentum, or one rank on one worker"),
     ],
 )
 def test_what_cannot_follow_the_exchange_is_refused_in_the_job_file(sections: dict[str, Any], words: str) -> None:
