@@ -1,9 +1,13 @@
 """What a folder must and must not contain to be a base model: no code of others runs, no pickle is read."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, MODEL_FOR_MASKED_LM_MAPPING_NAMES
+
+from luthier.planning.suitability import reason_against
 from workers.failures import ConfigError
 
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")
@@ -15,7 +19,8 @@ def check_model_folder(folder: Path, name: str) -> None:
     """Refuses a folder that is not a complete, harmless model; `name` is how the job file calls it.
 
     Raises:
-        ConfigError: something is missing, the weights are pickles, or the model brings code of its own.
+        ConfigError: something is missing, the weights are pickles or quantised, the model brings code of its own or is
+            no causal language model.
     """
     if not (folder / "config.json").is_file():
         raise ConfigError(f"base_model {name!r} has no config.json; give a folder as `save_pretrained` writes it")
@@ -32,6 +37,7 @@ def check_model_folder(folder: Path, name: str) -> None:
                 f"read; convert them once with `model.save_pretrained(folder)` (safetensors)"
             )
         raise ConfigError(f"base_model {name!r} has no *.safetensors weights; put them into the same folder")
+    _check_kind(_read_json(folder / "config.json", name), name)
     index = _read_json(folder / "model.safetensors.index.json", name)
     missing = sorted({file for file in index.get("weight_map", {}).values() if not (folder / file).is_file()})
     if missing:
@@ -42,6 +48,20 @@ def check_model_folder(folder: Path, name: str) -> None:
                 f"base_model {name!r} needs code of its own (`auto_map` in {file}, trust_remote_code), which is "
                 f"never run here; choose a model whose architecture is part of transformers"
             )
+
+
+def _check_kind(config: Mapping[str, Any], name: str) -> None:
+    """What transformers would load as a causal language model although it is none, or would fail to load."""
+    reason = reason_against(config)
+    if reason is not None:
+        raise ConfigError(f"base_model {name!r} {reason}")
+    kind = config.get("model_type")
+    is_encoder = kind in MODEL_FOR_MASKED_LM_MAPPING_NAMES and not config.get("is_decoder")
+    if is_encoder or kind not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+        raise ConfigError(
+            f"base_model {name!r} (model_type {kind!r}) is no causal language model that transformers knows, which "
+            f"every method and objective here needs; give another base_model"
+        )
 
 
 def _read_json(path: Path, name: str) -> dict[str, Any]:

@@ -34,6 +34,7 @@ from workers.training.objectives.teacher import Teacher
 from workers.training.pieces import Stored
 from workers.training.plot import write_loss_plot
 from workers.training.precision import choose_dtype, recorded_dtype
+from workers.training.row_limits import check_rows
 from workers.training.samples import Sample
 from workers.training.snapshot import Snapshot
 from workers.training.summary import Summary
@@ -66,6 +67,7 @@ def train(task: Task, report: Report, world: World) -> StageResult:
     method = METHODS[task.spec.method.type]
     method.check(task.spec.method, task.settings)
     base = resolve_base_model(task.spec.base_model, task.settings, task.spec.added_tokens)
+    check_rows([*train, *validation], base, task.spec.method)
     _leave_if_asked(report, world)
     cache = task.settings.model_cache_path
     planned = forecast(task.spec, base, train, dtype, device, num_ranks=world.size, model_cache=cache)

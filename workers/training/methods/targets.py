@@ -11,6 +11,7 @@ from torch import nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
+from luthier.planning.suitability import did_you_mean
 from workers.failures import ConfigError
 
 ALL_LINEAR = "all-linear"
@@ -36,10 +37,10 @@ def target_layers(model: PreTrainedModel, targets: str | list[str]) -> dict[str,
         unknown = [target for target in targets if not any(_is_called(name, target) for name in linear)]
     if unknown:
         known = sorted({name.rsplit(".", 1)[-1] for name in linear})
-        hint = "; a regular expression must fit the whole name" if isinstance(targets, str) else ""
+        hint = "a regular expression must fit the whole name" if isinstance(targets, str) else ""
         raise ConfigError(
             f"method.target_modules {unknown[0]!r} does not fit this model; its linear layers are {', '.join(known)}, "
-            f"the first of them {next(iter(linear))!r}{hint}"
+            f"the first of them {next(iter(linear))!r}; {hint or did_you_mean(unknown[0], known)}"
         )
     if model.config.tie_word_embeddings and any(part is output for part in found.values()):
         raise ConfigError(

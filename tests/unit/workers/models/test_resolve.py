@@ -84,6 +84,27 @@ def test_a_model_with_code_of_its_own_is_refused(model_dir: Path, settings: Work
         resolve_base_model(str(model_dir), settings)
 
 
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ({"model_type": "bert", "architectures": ["BertModel"]}, r"\(model_type 'bert'\) is no causal .* give another"),
+        (
+            {"model_type": "bert", "architectures": ["BertForMaskedLM"]},
+            r"\(BertForMaskedLM\) has an encoder, .*give an",
+        ),
+        ({"model_type": "t5", "is_encoder_decoder": True}, "has an encoder, which reads in both directions"),
+        ({"model_type": "vit"}, r"\(model_type 'vit'\) is no causal language model that transformers knows"),
+        ({"quantization_config": {"quant_method": "awq"}}, r"quantised already \(awq\).*with method\.type: qlora"),
+    ],
+)
+def test_a_model_that_cannot_be_trained_is_refused(
+    model_dir: Path, settings: WorkerSettings, config: dict[str, object], words: str
+) -> None:
+    _edit(model_dir / "config.json", **config)
+    with pytest.raises(ConfigError, match=words):
+        resolve_base_model(str(model_dir), settings)
+
+
 def test_a_missing_shard_is_named(model_dir: Path, settings: WorkerSettings) -> None:
     index = {"weight_map": {"a": "model.safetensors", "b": "model-00002-of-00002.safetensors"}}
     (model_dir / "model.safetensors.index.json").write_text(json.dumps(index))

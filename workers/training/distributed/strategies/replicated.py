@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
-from luthier.artifacts import ArtifactError
+from workers.failures import ConfigError
 from workers.training.distributed.world import World
 from workers.training.guards import fingerprint
 from workers.training.optimizers import load_optimizer_tensors, optimizer_tensors
@@ -91,12 +91,21 @@ class Replicated:
         """They are whole."""
 
 
-def check_names(weights: Mapping[str, object], parameters: Mapping[str, nn.Parameter]) -> None:
-    """That a checkpoint has the weights that are trained, all of them and no others.
+def check_names(weights: Mapping[str, Stored], parameters: Mapping[str, nn.Parameter]) -> None:
+    """That a checkpoint has the weights that are trained, all of them and no others, in their shapes.
 
     Raises:
-        ArtifactError: it has not.
+        ConfigError: it has not.
     """
-    if weights.keys() != parameters.keys():
-        odd = sorted(weights.keys() ^ parameters.keys())
-        raise ArtifactError(f"the checkpoint is of another model: {len(odd)} weights differ, such as {odd[0]}")
+    odd = sorted(weights.keys() ^ parameters.keys())
+    # DeepSpeed leaves nothing of a weight that it divides but its shape.
+    shapes = {name: tuple(getattr(parameter, "ds_shape", parameter.shape)) for name, parameter in parameters.items()}
+    others = [name for name, shape in shapes.items() if not odd and weights[name].shape != shape]
+    reason = f"{len(odd)} trained weights are in one of them alone, such as {odd[0]}" if odd else ""
+    if others:
+        reason = f"{others[0]} is {list(weights[others[0]].shape)} there and {list(shapes[others[0]])} here"
+    if reason:
+        raise ConfigError(
+            f"the checkpoint that this run would go on from is of another job: {reason}; method and base_model must be "
+            f"those that it began with, so submit a new job"
+        )
