@@ -11,6 +11,7 @@ from luthier.planning.methods import adapt
 from luthier.planning.question import Question, question_of
 from luthier.planning.workload import DataFigures, Workload
 from luthier.spec import DistillationSpec, JobSpec, QloraSpec
+from luthier.spec.plan import lessons_stage
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,9 @@ def _notes(spec: JobSpec, question: Question, data: DataFigures) -> list[str]:
         notes.append("time, cost and energy need the length of the data: give --data-report, or training.max_steps")
     if data.num_targets is None:
         notes.append("every token is taken for a target of the loss, because the data is not known")
-    if isinstance(spec.objective, DistillationSpec) and question.teacher is None:
+    if lessons_stage(spec) == "teach":
+        notes.append("the stage teach, in which the teacher answers, is not in the figures: they are of the training")
+    elif isinstance(spec.objective, DistillationSpec) and question.teacher is None:
         notes.append(f"the memory of the teacher, {spec.objective.teacher}, is not counted: its config is not here")
     return notes
 

@@ -12,6 +12,7 @@ from luthier.planning.shape import ModelShape, read_shape
 from luthier.planning.sharding import CHOICES, Sharding, sharding_of
 from luthier.planning.workload import DataFigures, Workload, workload_of
 from luthier.spec import JobSpec, ResourcesSpec, TrainingSpec
+from luthier.spec.plan import lessons_stage
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ def question_of(
         work=workload_of(spec, data),
         training=spec.training,
         resources=spec.resources,
-        loss=LOSSES[spec.objective.type],
+        loss=LOSSES["sft" if lessons_stage(spec) == "teach" else spec.objective.type],
         choices=_choices(spec),
         teacher=None if teacher is None else read_shape(teacher),
     )

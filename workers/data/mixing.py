@@ -8,6 +8,7 @@ are read once more for every time that they are used, batch by batch.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +39,7 @@ class Mixture:
     """[rows of the set]: index of a source."""
     seed: int
 
-    @property
+    @cached_property
     def counts(self) -> list[int]:
         """Rows of the set by source."""
         return [int(count) for count in np.bincount(self.draws, minlength=len(self.sizes))]

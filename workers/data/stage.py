@@ -4,9 +4,9 @@ from luthier.spec import DistillationSpec
 from workers.data.pipeline import preprocess
 from workers.data.report import write_report
 from workers.models import load_tokenizer, resolve_base_model
+from workers.models.teacher import check_teacher
 from workers.models.vocabulary import shared_vocabulary
 from workers.task import Report, StageResult, Task
-from workers.teaching.teacher import check_teacher
 
 
 def run(task: Task, report: Report) -> StageResult:

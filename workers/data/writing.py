@@ -142,7 +142,7 @@ def _note_left_out(mixture: Mixture, number: int, file: Path, tally: Tally) -> N
     missing = ~mixture.chosen(number, 0)
     first = pa.array(missing.nonzero()[0][:20])
     places = pq.read_table(file, columns=["source", "row"]).take(first).to_pylist()
-    detail = "another source was exhausted before"
+    detail = "another source was exhausted before" if mixture.probabilities[number] else "the weight of its source is 0"
     faults = [Fault(place["source"], place["row"], problems.LEFT_OUT, detail) for place in places]
     tally.ledger.count(problems.LEFT_OUT, int(missing.sum()), faults)
 

@@ -21,12 +21,12 @@ from workers.data.fit import Limit
 from workers.data.parts import parts_of
 from workers.failures import DataError, PreemptedError
 from workers.models import choose_device, load_model, load_tokenizer, resolve_base_model
+from workers.models.teacher import check_teacher, context_of
 from workers.task import Report, StageResult, Task
 from workers.teaching.answering import Answer, Notebook, answer_all
 from workers.teaching.lessons import Lessons, Teaching
 from workers.teaching.questions import Questions, questions_of
 from workers.teaching.seen import Seen
-from workers.teaching.teacher import check_teacher, context_of
 from workers.training.precision import choose_dtype
 
 

@@ -30,11 +30,11 @@ def find_config(base_model: str, cache: Path | None) -> Mapping[str, Any]:
 
 
 def find_teacher(spec: JobSpec, cache: Path | None) -> Mapping[str, Any] | None:
-    """The config.json of the model that a job distils from; None: it has none, or it is not here.
+    """The config.json of the model whose probabilities a job distils; None: it has none, or it is not here.
 
     `cache` is that of `find_config`.
     """
-    if not isinstance(spec.objective, DistillationSpec):
+    if not isinstance(spec.objective, DistillationSpec) or spec.objective.level == "sequence":
         return None
     try:
         return find_config(spec.objective.teacher, cache)

@@ -6,7 +6,7 @@ from transformers import AutoConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from workers.failures import ConfigError
-from workers.models import load_tokenizer
+from workers.models.load import load_tokenizer
 
 
 def check_teacher(base: Path, folder: Path, name: str) -> None:
