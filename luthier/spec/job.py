@@ -20,7 +20,7 @@ from luthier.spec.method import (
     QloraSpec,
     SpielSpec,
 )
-from luthier.spec.objective import ClassificationSpec, DistillationSpec, ObjectiveSpec, SftSpec
+from luthier.spec.objective import ClassificationSpec, DistillationSpec, GrpoSpec, ObjectiveSpec, SftSpec
 from luthier.spec.resources import ResourcesSpec
 from luthier.spec.training import TrainingSpec
 
@@ -56,6 +56,11 @@ class JobSpec(Section):
         """Strings that become one token each, which the base model does not know."""
         return self.method.added_tokens if isinstance(self.method, LoraSpec | QloraSpec | FullSpec) else []
 
+    @property
+    def _packs(self) -> bool:
+        """Whether rows are put together by length."""
+        return self.merge is None and self.training.packing and not isinstance(self.objective, GrpoSpec)
+
     @field_validator("training")
     @classmethod
     def _what_suits_the_other_sections(cls, training: TrainingSpec, info: ValidationInfo) -> TrainingSpec:
@@ -65,6 +70,8 @@ class JobSpec(Section):
         fitting = {"learning_rate": method.default_learning_rate * objective.learning_rate_ratio}
         if objective.num_documents > 1:
             fitting["pack_length"] = max(training.pack_length, objective.num_documents * data.max_length)
+        if isinstance(objective, GrpoSpec):
+            fitting["per_device_train_batch_size"] = objective.num_generations
         return training.model_copy(
             update={name: value for name, value in fitting.items() if name not in training.model_fields_set}
         )
@@ -103,6 +110,7 @@ class JobSpec(Section):
             "training": self.training.model_copy(update={"precision": "auto"}) != TrainingSpec(),
             f"objective.type {self.objective.type}": self.objective.has_head,
             "resources.num_ranks": self.resources.num_ranks != 1,
+            "resources.num_workers": self.resources.num_workers != 1,
         }
         for name, is_given in idle.items():
             if is_given:
@@ -110,6 +118,12 @@ class JobSpec(Section):
                     f"merge makes the model of adapters that are there and trains nothing; leave {name} out "
                     "(training.precision alone counts, for the evaluation)"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _trl_does_what_is_asked(self) -> Self:
+        if isinstance(self.objective, GrpoSpec):
+            self.objective.check_suits(self.method, self.training, self.resources)
         return self
 
     @model_validator(mode="after")
@@ -205,7 +219,7 @@ class JobSpec(Section):
     @model_validator(mode="after")
     def _sections_agree(self) -> Self:
         longest = self.objective.num_documents * self.data.max_length
-        if self.merge is None and self.training.packing and self.training.pack_length < longest:
+        if self._packs and self.training.pack_length < longest:
             times = f"{self.objective.num_documents} times " if self.objective.num_documents > 1 else ""
             raise ValueError(
                 f"training.pack_length ({self.training.pack_length}) is smaller than {times}data.max_length "

@@ -51,7 +51,7 @@ def _walk(loc: Sequence[int | str]) -> tuple[list[str], list[type[BaseModel]]]:
     keys: list[str] = []
     sections: list[type[BaseModel]] = [JobSpec]
     for part in loc:
-        if len(sections) > 1:
+        if len(sections) > 1 and isinstance(part, str):
             sections = [section for section in sections if _tag_of(section) == part]
             continue
         keys.append(str(part))

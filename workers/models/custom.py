@@ -10,22 +10,20 @@ The folder has `adapter_config.json` (`peft_type`: `LUTHIER_CUSTOM`, the entry p
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from importlib import import_module
-from importlib.metadata import entry_points
-from operator import attrgetter
 from pathlib import Path
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import PreTrainedModel
 
+from workers.extensions import ExtensionPoint
 from workers.failures import ConfigError
 
 Adapt = Callable[[PreTrainedModel, Mapping[str, Any]], PreTrainedModel]
 """What a user writes: adds to the model what is to be trained, with `requires_grad`, and freezes the rest."""
 
-GROUP = "luthier.methods"
+METHOD_FUNCTIONS = ExtensionPoint("method.entry_point", "luthier.methods", "LUTHIER_CUSTOM_METHODS")
 _WEIGHTS, _CONFIG = "adapter_model.safetensors", "adapter_config.json"
 
 
@@ -40,29 +38,13 @@ class CustomConfig:
     options: Mapping[str, Any]
 
 
-def check_allowed(entry_point: str, allowed: str) -> None:
-    """
-    Args:
-        entry_point: as in the job file.
-        allowed: the worker's setting: names, separated by commas.
-
-    Raises:
-        ConfigError: it is not among them.
-    """
-    if entry_point not in {name.strip() for name in allowed.split(",")}:
-        raise ConfigError(
-            f"method.entry_point {entry_point!r} is not allowed on this worker; whoever runs it can add the name to "
-            f"LUTHIER_CUSTOM_METHODS"
-        )
-
-
 def adapt_by(config: CustomConfig, model: PreTrainedModel) -> PreTrainedModel:
-    """The model as the function leaves it. `check_allowed` comes before.
+    """The model as the function leaves it. `METHOD_FUNCTIONS.check_allowed` comes before.
 
     Raises:
         ConfigError: there is no such function here, or it returns no model.
     """
-    adapted = _find(config.entry_point)(model, config.options)
+    adapted = METHOD_FUNCTIONS.find(config.entry_point)(model, config.options)
     if not isinstance(adapted, PreTrainedModel):
         raise ConfigError(
             f"method.entry_point {config.entry_point!r} returned a {type(adapted).__name__}; it must return the model"
@@ -83,11 +65,11 @@ def load_custom(model: PreTrainedModel, folder: Path, allowed: str) -> PreTraine
     """`model` with the adapter in `folder`, in its dtype.
 
     Raises:
-        ConfigError: see `check_allowed` and `adapt_by`; or the function leaves other parameters than in training.
+        ConfigError: see `METHOD_FUNCTIONS` and `adapt_by`; or the function leaves other parameters than in training.
     """
     document = json.loads((folder / _CONFIG).read_text())
     config = CustomConfig(document["entry_point"], document["options"])
-    check_allowed(config.entry_point, allowed)
+    METHOD_FUNCTIONS.check_allowed(config.entry_point, allowed)
     dtype = model.dtype
     adapted = adapt_by(config, model)
     tensors = load_file(folder / _WEIGHTS)
@@ -100,15 +82,3 @@ def load_custom(model: PreTrainedModel, folder: Path, allowed: str) -> PreTraine
     for name, weight in trained.items():
         weight.data = tensors[name].to(adapted.device, dtype)
     return adapted.eval()  # type: ignore[no-untyped-call, no-any-return]
-
-
-def _find(entry_point: str) -> Adapt:
-    module, _, attribute = entry_point.partition(":")
-    try:
-        if attribute:
-            return cast(Adapt, attrgetter(attribute)(import_module(module)))
-        for found in entry_points(group=GROUP, name=module):
-            return cast(Adapt, found.load())
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(f"method.entry_point {entry_point!r} cannot be loaded on this worker: {error}") from error
-    raise ConfigError(f"method.entry_point {entry_point!r} is not in the group {GROUP!r} of any package on this worker")

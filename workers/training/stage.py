@@ -9,7 +9,7 @@ import torch
 from transformers import set_seed
 
 from luthier.artifacts import join
-from luthier.spec import ClassificationSpec, DataSpec, DistillationSpec, PretrainSpec, RewardSpec, SftSpec
+from luthier.spec import ClassificationSpec, DataSpec, DistillationSpec, GrpoSpec, PretrainSpec, RewardSpec, SftSpec
 from luthier.spec.plan import lessons_stage
 from workers.data.dataset import Example, load_split
 from workers.failures import DependencyError, PreemptedError
@@ -21,6 +21,7 @@ from workers.training.distributed.strategies import make_strategy
 from workers.training.distributed.world import World
 from workers.training.engine import Engine
 from workers.training.forecast import compared, forecast, peak_memory_bytes
+from workers.training.grpo.stage import run as run_grpo
 from workers.training.heads import put_head, save_head, set_output
 from workers.training.kernels.choice import Kernels, use_kernels
 from workers.training.methods import METHODS
@@ -44,8 +45,10 @@ from workers.training.utilisation import flops_per_token, utilisation
 def run(task: Task, report: Report) -> StageResult:
     """Fine-tunes the base model on the preprocessed dataset; resumes where an earlier attempt left off.
 
-    See `train` for what it raises.
+    See `train` and, for answers that are worth something, `workers.training.grpo.stage` for what it raises.
     """
+    if isinstance(task.spec.objective, GrpoSpec):
+        return run_grpo(task, report)
     return train(task, report, World())
 
 

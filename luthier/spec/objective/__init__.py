@@ -11,6 +11,7 @@ from pydantic import BeforeValidator, Field
 from luthier.spec.objective.classification import ClassificationSpec
 from luthier.spec.objective.distillation import DistillationSpec
 from luthier.spec.objective.dpo import DpoSpec
+from luthier.spec.objective.grpo import GrpoSpec
 from luthier.spec.objective.ipo import IpoSpec
 from luthier.spec.objective.kto import KtoSpec
 from luthier.spec.objective.orpo import OrpoSpec
@@ -32,6 +33,7 @@ ObjectiveSpec = Annotated[
     | RewardSpec
     | DistillationSpec
     | DpoSpec
+    | GrpoSpec
     | IpoSpec
     | KtoSpec
     | OrpoSpec
@@ -44,6 +46,7 @@ __all__ = [
     "ClassificationSpec",
     "DistillationSpec",
     "DpoSpec",
+    "GrpoSpec",
     "IpoSpec",
     "KtoSpec",
     "ObjectiveSpec",

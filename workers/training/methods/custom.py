@@ -8,7 +8,7 @@ from transformers import PreTrainedModel
 
 from luthier.settings import WorkerSettings
 from luthier.spec import CustomSpec
-from workers.models.custom import CustomConfig, adapt_by, check_allowed, save_custom
+from workers.models.custom import METHOD_FUNCTIONS, CustomConfig, adapt_by, save_custom
 from workers.models.tuned import ADAPTER
 
 _CONFIG = "luthier_custom_config"
@@ -19,7 +19,7 @@ def allow_custom(spec: CustomSpec, settings: WorkerSettings) -> None:
     Raises:
         ConfigError: this worker does not run that function.
     """
-    check_allowed(spec.entry_point, settings.custom_methods)
+    METHOD_FUNCTIONS.check_allowed(spec.entry_point, settings.custom_methods)
 
 
 def adapt_custom(model: PreTrainedModel, spec: CustomSpec) -> PreTrainedModel:

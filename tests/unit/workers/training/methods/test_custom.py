@@ -10,8 +10,10 @@ import torch
 from luthier.settings import WorkerSettings
 from luthier.spec import CustomSpec
 from tests.unit.workers.training.methods import rows
+from workers import extensions
 from workers.failures import ConfigError
-from workers.models import custom, load_model
+from workers.models import load_model
+from workers.models.custom import METHOD_FUNCTIONS
 from workers.models.tuned import ADAPTER, load_tuned
 from workers.training.methods import METHODS
 
@@ -47,8 +49,8 @@ def test_a_saved_adapter_calls_nothing_that_is_not_allowed(base_dir: Path, tmp_p
 
 
 def test_an_entry_point_of_a_package_is_found(base_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    known = EntryPoints([EntryPoint("scaling", OURS, custom.GROUP)])
-    monkeypatch.setattr(custom, "entry_points", known.select)
+    known = EntryPoints([EntryPoint("scaling", OURS, METHOD_FUNCTIONS.group)])
+    monkeypatch.setattr(extensions, "entry_points", known.select)
     model = METHODS["custom"].adapt(load_model(base_dir, FP32), spec("scaling"))
     assert sum(weight.numel() for weight in model.parameters() if weight.requires_grad) == rows.LAYERS * rows.WIDTH
     with pytest.raises(ConfigError, match=r"'scalin' is not in the group 'luthier\.methods'"):

@@ -1,4 +1,4 @@
-"""docs/ensembles.md and the example beside the tickets: their job files are valid."""
+"""docs/ensembles.md, docs/grpo.md and the example beside the tickets: their job files are valid."""
 
 import re
 from pathlib import Path
@@ -8,11 +8,15 @@ import pytest
 from luthier.spec import load_job_file, parse_spec
 
 ROOT = Path(__file__).parents[4]
-JOBS = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "ensembles.md").read_text(), re.DOTALL)
+JOBS = [
+    job
+    for page in ("ensembles.md", "grpo.md")
+    for job in re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / page).read_text(), re.DOTALL)
+]
 
 
 @pytest.mark.parametrize("job", JOBS)
-def test_the_page_s_job_files_are_valid(job: str) -> None:
+def test_the_job_files_of_the_pages_are_valid(job: str) -> None:
     assert parse_spec(job).name
 
 

@@ -1,0 +1,187 @@
+"""The `train` stage for the objective `grpo`: prompts and a base model in; what every training leaves out."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoConfig, PreTrainedTokenizerBase, set_seed
+
+from luthier.artifacts import join
+from luthier.spec import GrpoSpec
+from workers.data.dataset import Example, load_split
+from workers.data.render import render_prompt
+from workers.failures import ConfigError, DataError, PreemptedError
+from workers.models import choose_device, load_tokenizer, resolve_base_model
+from workers.task import Report, StageResult, Task
+from workers.training.checkpoints import CheckpointStore
+from workers.training.distributed.strategies.replicated import Replicated
+from workers.training.distributed.world import World
+from workers.training.environment import current_environment
+from workers.training.forecast import peak_memory_bytes
+from workers.training.grpo.plot import write_reward_plot
+from workers.training.grpo.rewards import make_rewards
+from workers.training.grpo.rounds import Rounds
+from workers.training.grpo.version import PINNED, check_trl
+from workers.training.grpo.watch import Watch
+from workers.training.methods import METHODS
+from workers.training.optimizers import make_optimizer, trainable_parameters
+from workers.training.precision import choose_dtype, recorded_dtype
+from workers.training.schedule import check_schedule
+from workers.training.snapshot import Snapshot
+from workers.training.state import Progress
+
+
+def run(task: Task, report: Report) -> StageResult:
+    """Trains by the rewards of the model's own answers; resumes where an earlier attempt left off.
+
+    Raises:
+        ConfigError: TRL is not there, a reward is not allowed or fails, an answer has no room, or nothing is learned.
+        DataError: nothing to ask, or a reward that is not finite.
+        DivergedError: loss or gradient is not finite.
+        PreemptedError: the worker drains; a checkpoint was committed.
+        OSError, SafetensorError: no space left for a checkpoint or the output.
+    """
+    check_trl()
+    from workers.training.grpo.trainer import drop_reference, make_trainer  # here, because it imports TRL
+
+    objective, training, section = task.spec.objective, task.spec.training, task.spec.method
+    assert isinstance(objective, GrpoSpec)
+    rewards = make_rewards(objective.rewards, task.settings)
+    report.progress(0, 0, "loading the model")
+    rows = load_split(task.input_dir("preprocess"), "train")
+    base = resolve_base_model(task.spec.base_model, task.settings)
+    tokenizer = load_tokenizer(base)
+    check_room(rows, tokenizer, base, objective)
+    rounds = Rounds.of(objective, training, len(rows))
+    check_schedule(rounds.num_steps, training)
+    if report.should_stop():
+        raise PreemptedError("asked to stop before the model was loaded")
+    with _checkpoints(task, report) as checkpoints:
+        snapshot = checkpoints.load_newest()
+        device = choose_device()
+        compute = (
+            # TRL's loop does not scale the loss that fp16 needs.
+            choose_dtype(training.precision, device, may_scale=False)
+            if snapshot is None
+            else recorded_dtype(snapshot.environment.compute, device)
+        )
+        set_seed(training.seed)
+        method = METHODS[section.type]
+        plain = method.load(base, compute, device, section)
+        plain.set_attn_implementation("sdpa")  # answers are padded, not end to end
+        model = method.adapt(plain, section)
+        parameters = trainable_parameters(model)
+        ratios = method.control(model, section, rounds.num_steps).rate_ratios
+        optimizer = make_optimizer(parameters, training, ratios)
+        strategy = Replicated(World())
+        strategy.attach(model, parameters, optimizer, training.max_grad_norm)
+        progress = Progress() if snapshot is None else snapshot.progress
+        first_step = progress.step
+
+        def save() -> None:
+            reached = Snapshot(
+                progress=progress.detached(),
+                weights=strategy.weights(),
+                optimizer=strategy.optimizer_tensors(),
+                rng={},
+                environment=current_environment(compute, device),
+            )
+            checkpoints.save(reached, rounds.position(progress.step))
+
+        trainer = make_trainer(
+            model,
+            tokenizer,
+            rows,
+            rewards,
+            optimizer,
+            Watch(parameters, progress, rounds, report, save, objective=objective, training=training),
+            objective=objective,
+            training=training,
+            rounds=rounds,
+            first_step=first_step,
+            compute=compute,
+            refit=task.assignment.stage.refit,
+            folder=task.new_dir("trl"),
+        )
+        if snapshot is not None:
+            strategy.load_weights(snapshot.weights)
+            strategy.load_optimizer_tensors(snapshot.optimizer)
+        if first_step < rounds.num_steps:
+            trainer.train()
+        drop_reference(model)
+    folder = task.new_dir("output")
+    method.save(model, base, folder)
+    figures = _write_figures(folder, progress, parameters, compute, first_step or None)
+    return StageResult(folder=folder, metrics=_headline(figures, device), result=figures)
+
+
+def check_room(rows: Sequence[Example], tokenizer: PreTrainedTokenizerBase, base: Path, objective: GrpoSpec) -> None:
+    """
+    Raises:
+        DataError: there are no rows, or one has no prompt.
+        ConfigError: the longest prompt and the longest answer are more than the model can read.
+    """
+    if not rows:
+        raise DataError("the training split is empty: there is nothing to ask")
+    for row in rows:
+        if not row.prompt:
+            raise DataError(f"{row.source}:{row.row} has no prompt to answer; give rows with prompt and answer")
+    longest = max(len(render_prompt(tokenizer, row.prompt)) for row in rows)
+    context = getattr(AutoConfig.from_pretrained(base, local_files_only=True), "max_position_embeddings", None)
+    if context is not None and longest + objective.max_completion_length > context:
+        raise ConfigError(
+            f"objective.max_completion_length ({objective.max_completion_length}) and the longest prompt ({longest} "
+            f"tokens) are more than the {context} tokens that base_model can read; lower it, or data.max_length"
+        )
+
+
+def _checkpoints(task: Task, report: Report) -> CheckpointStore:
+    return CheckpointStore(
+        join(task.output_uri, "checkpoints"),
+        task.assignment.stage.fence,
+        task.work_dir / "checkpoints",
+        keep=task.spec.training.save_total_limit,
+        key=task.settings.checkpoint_key.get_secret_value().encode(),
+        report=report,
+        earlier=task.checkpoints,
+    )
+
+
+def _write_figures(
+    folder: Path,
+    progress: Progress,
+    parameters: Mapping[str, nn.Parameter],
+    compute: torch.dtype,
+    resumed_from_step: int | None,
+) -> dict[str, Any]:
+    """Writes summary, metrics and curve; returns what `summary.json` says."""
+    rewards = [row["reward"] for row in progress.history if "reward" in row]
+    tenth = max(1, len(rewards) // 10)
+    losses = [row["loss"] for row in progress.history][-max(1, len(progress.history) // 10) :]
+    figures: dict[str, Any] = {
+        "num_steps": progress.step,
+        "first_reward": math.fsum(rewards[:tenth]) / tenth,
+        "last_reward": math.fsum(rewards[-tenth:]) / tenth,
+        "train_loss": math.fsum(losses) / len(losses),
+        "num_trainable_parameters": sum(parameter.numel() for parameter in parameters.values()),
+        "num_trained_tokens": progress.num_trained_tokens,
+        "tokens_per_second": progress.num_trained_tokens / progress.training_seconds,
+        "resumed_from_step": resumed_from_step,
+        "precision": str(compute).removeprefix("torch."),
+        "trl": PINNED,
+    }
+    (folder / "summary.json").write_text(json.dumps(figures, indent=1) + "\n")
+    with (folder / "metrics.jsonl").open("w") as stream:
+        for row, samples in zip(progress.history, progress.samples, strict=True):
+            stream.write(json.dumps({**row, "samples": samples}) + "\n")
+    write_reward_plot(progress.history, folder / "reward.svg")
+    return figures
+
+
+def _headline(figures: Mapping[str, Any], device: torch.device) -> dict[str, float]:
+    names = ("last_reward", "train_loss", "tokens_per_second", "num_steps")
+    return {name: float(figures[name]) for name in names} | {"peak_memory_bytes": float(peak_memory_bytes(device))}
