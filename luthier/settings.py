@@ -143,7 +143,7 @@ class WorkerSettings(BusSettings):
     checkpoint_key: SecretStr = SecretStr("")
     """Key of the HMAC in checkpoint manifests: only checkpoints that we wrote are resumed."""
     gang_host: str = "127.0.0.1"
-    """Address of this machine for the other workers of a gang. Keep it in a network that only workers reach: what
+    """IPv4 address of this machine for the other workers of a gang. Keep it in a network that only workers reach: what
     ranks say to each other is neither encrypted nor signed."""
     heartbeat_timeout: Duration = timedelta(seconds=5)
     """Deadline of one call to the coordinator."""
