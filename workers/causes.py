@@ -14,7 +14,14 @@ FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 LOST = frozenset({errno.EIO, errno.ESTALE, errno.ENODEV, errno.ENXIO, errno.EROFS, errno.ENOTCONN})
 """The disk, or the network file system, is not there any more or lets nobody write."""
 _NUMBER = re.compile(r"\b(?:os error|errno) (\d+)\b", re.IGNORECASE)
-_NO_MEMORY = ("can't allocate memory", "cannot allocate memory", "not enough memory", "out of memory", "bad_alloc")
+_NO_MEMORY = (
+    "can't allocate memory",
+    "cannot allocate memory",
+    "not enough memory",
+    "out of memory",
+    "bad_alloc",
+    "cublas_status_alloc_failed",
+)
 
 
 def chain(error: BaseException) -> Iterator[BaseException]:

@@ -1,5 +1,8 @@
 """Which dtype the frozen base and the matrix products get. Some CPUs emulate bf16 at a fiftieth of the speed: measured,
-never guessed from a name."""
+never guessed from a name.
+
+What is fp32 is computed in fp32: TensorFloat-32, which keeps ten bits, stays off, as it is by PyTorch's default.
+"""
 
 import time
 

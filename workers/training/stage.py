@@ -196,7 +196,9 @@ def _checkpoints(task: Task, report: Report, world: World) -> CheckpointStore:
     )
 
 
-def _write_figures(folder: Path, summary: Summary, dtype: torch.dtype, further: Mapping[str, object]) -> dict[str, object]:
+def _write_figures(
+    folder: Path, summary: Summary, dtype: torch.dtype, further: Mapping[str, object]
+) -> dict[str, object]:
     """Writes summary, metrics and curve; returns what `summary.json` says."""
     figures = {key: value for key, value in asdict(summary).items() if key not in ("history", "samples")}
     figures["precision"] = str(dtype).removeprefix("torch.")

@@ -41,6 +41,7 @@ def system(number: int, path: str | None = None) -> OSError:
         (RuntimeError("I/O error: Input/output error (os error 5)"), LOST),
         (MemoryError(), MEMORY),
         (OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"), MEMORY),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), MEMORY),
         (RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory"), MEMORY),
         (RuntimeError("CUDA error: out of memory"), MEMORY),
         (RuntimeError("not enough memory: you tried to allocate 17 bytes"), MEMORY),

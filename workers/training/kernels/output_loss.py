@@ -82,7 +82,7 @@ LOSSES: dict[str, tuple[LossKernel, Callable[[torch.device], str | None]]] = {
 def choose_loss(model: nn.Module, spec: TrainingSpec, compute: torch.dtype) -> tuple[str, dict[str, str]]:
     """The way to compute the loss of `model`, and why others are not taken, by name."""
     layer = output_layer(model)
-    reason = _is_not_worth_it(layer, spec)
+    reason = _is_not_worth_it(layer, spec) or _lacks_range(compute)
     passed_over: dict[str, str] = {}
     for name, (kernel, lacks) in LOSSES.items():
         why = lacks(_device(model)) or reason or disagreement(kernel, model, compute)
@@ -169,6 +169,11 @@ def _is_not_worth_it(layer: nn.Module | None, spec: TrainingSpec) -> str | None:
     if num_bytes < _WORTH_BYTES:
         return f"the logits of a pass need {num_bytes / (1 << 30):.2f} GiB at most, which is not worth its time"
     return None
+
+
+def _lacks_range(compute: torch.dtype) -> str | None:
+    """Gradients that are computed in the forward pass are there before a loss scale can lift them."""
+    return "gradients would be lost in fp16 before the loss is scaled" if compute == torch.float16 else None
 
 
 def _weight(layer: nn.Linear, hidden: torch.Tensor) -> torch.Tensor:

@@ -43,6 +43,10 @@ def test_the_probe_measures() -> None:
     assert 0.0 < precision.gemm_seconds(torch.float32, CPU) < 5.0
 
 
+def test_fp32_means_fp32() -> None:
+    assert torch.get_float32_matmul_precision() == "highest"
+
+
 def test_a_recorded_dtype_is_taken_up() -> None:
     assert precision.recorded_dtype("float32", CPU) is torch.float32
     assert precision.recorded_dtype("bfloat16", CPU) is torch.bfloat16

@@ -92,6 +92,13 @@ def test_small_logits_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "not worth its time" in passed_over["torch_chunked"]
 
 
+@pytest.mark.usefixtures("worthwhile")
+def test_in_fp16_the_loss_is_scaled_before_its_gradient_is_there() -> None:
+    name, passed_over = choose_loss(make_base(), TrainingSpec(), torch.float16)
+    assert name == PLAIN
+    assert "before the loss is scaled" in passed_over["torch_chunked"]
+
+
 def test_on_a_cpu_the_logits_stay() -> None:
     name, passed_over = choose_loss(make_base(), TrainingSpec(), torch.float32)
     assert name == PLAIN
