@@ -24,6 +24,7 @@ from luthier.planning.workload import DataFigures, read_report
 from luthier.settings import ClientSettings
 from luthier.spec import JobSpec, load_job_file
 from luthier.spec.plan import plan as plan_stages
+from luthier.spec.training import Precision
 
 _PROBE_SECONDS = 120
 _ASKED = ("hardware", "precision", "memory", "fits", "at its peak")
@@ -67,7 +68,7 @@ def plan(
     if found is None:
         console.print(f"needs and costs are not known: {reason}", markup=False)
     else:
-        _print_plan(found)
+        _print_plan(found, spec.training.precision)
 
 
 def _data(path: Path | None) -> DataFigures:
@@ -104,32 +105,37 @@ def _probe() -> Hardware | None:
         return None
 
 
-def _print_plan(found: JobPlan) -> None:
+def _print_plan(found: JobPlan, asked: Precision) -> None:
     console = stdout()
     console.print(f"parameters  {found.num_parameters:,}, trained {found.num_trainable:,}", markup=False)
     console.print(f"data        {found.data.source}", markup=False)
-    console.print("\nas the job file says, on one device", markup=False)
-    console.print(make_table(_ASKED, [_asked_row(layout) for layout in found.asked]))
+    console.print("\nas the job file says", markup=False)
+    console.print(make_table(_ASKED, [_asked_row(layout, asked) for layout in found.asked]))
     if found.best:
         console.print("\nthe quickest that fits", markup=False)
-        console.print(make_table((*_BEST, found.currency, "kWh"), [_best_row(layout) for layout in found.best]))
+        console.print(make_table((*_BEST, found.currency, "kWh"), [_best_row(layout, asked) for layout in found.best]))
         console.print(f"\nquickest: {found.quickest}; cheapest: {found.cheapest or 'not known'}", markup=False)
+        for name in dict.fromkeys(name for name in (found.cheapest, found.quickest) if name):
+            (layout,) = (layout for layout in found.best if layout.hardware == name)
+            console.print(f"in the job file for {name}:", markup=False)
+            for key, value in layout.job_file().items():
+                console.print(f"  {key}: {value}", markup=False)
     for line in (*found.advice, *found.notes):
         console.print(f"- {line}", markup=False)
 
 
-def _asked_row(layout: Layout) -> tuple[Any, ...]:
+def _asked_row(layout: Layout, asked: Precision) -> tuple[Any, ...]:
     largest = sorted(layout.memory.parts.items(), key=lambda part: -part[1])[:3]
     parts = ", ".join(f"{name} {_gib(size)}" for name, size in largest)
     fits = "yes" if layout.fits else "no"
-    return layout.hardware, _precision(layout), _gib(layout.memory.peak_bytes), fits, parts
+    return layout.hardware, _precision(layout, asked), _gib(layout.memory.peak_bytes), fits, parts
 
 
-def _best_row(layout: Layout) -> tuple[Any, ...]:
+def _best_row(layout: Layout, asked: Precision) -> tuple[Any, ...]:
     cost, setting = layout.cost, layout.setting
     return (
         layout.hardware,
-        _precision(layout),
+        _precision(layout, asked),
         f"{layout.micro_rows} x {layout.accumulation}",
         setting.checkpointing,
         "-" if setting.num_devices == 1 else str(setting.sharding),
@@ -141,8 +147,9 @@ def _best_row(layout: Layout) -> tuple[Any, ...]:
     )
 
 
-def _precision(layout: Layout) -> str:
-    return {2: "bf16", 4: "fp32"}[layout.setting.compute_bytes]
+def _precision(layout: Layout, asked: Precision) -> str:
+    """What the job file asks for; with `auto` what it will probably be there."""
+    return asked if asked != "auto" else {2: "bf16", 4: "fp32"}[layout.setting.compute_bytes]
 
 
 def _gib(size: float) -> str:

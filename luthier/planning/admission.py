@@ -64,11 +64,8 @@ def _remedy(question: Question, hardware: Hardware, size: int) -> str:
     if layout is None:
         least = smallest(question, hardware, size).memory.peak_bytes / GIB
         return f"no setting of its passes brings it below {least:.1f} GiB: see luthier plan for what would fit"
-    return (
-        f"it fits with training.per_device_train_batch_size: {layout.micro_rows}, "
-        f"training.gradient_accumulation_steps: {layout.passes}, "
-        f"training.gradient_checkpointing: {layout.setting.checkpointing}"
-    )
+    fields = layout.job_file()
+    return "it fits with " + ", ".join(f"{name}: {value}" for name, value in fields.items())
 
 
 def _hardware(machine: Machine, table: HardwareTable) -> Hardware | None:

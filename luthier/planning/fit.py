@@ -33,10 +33,23 @@ class Layout:
     fits: bool
     cost: Cost
 
-    @property
-    def passes(self) -> int:
-        """`training.gradient_accumulation_steps`: forward passes in an optimizer step, on all devices."""
-        return self.accumulation * self.setting.num_devices
+    def job_file(self) -> dict[str, object]:
+        """What a job file says to be run so, by the names of its fields."""
+        setting = self.setting
+        fields: dict[str, object] = {
+            "training.per_device_train_batch_size": self.micro_rows,
+            "training.gradient_accumulation_steps": self.accumulation * setting.num_devices,
+            "training.gradient_checkpointing": setting.checkpointing,
+        }
+        if not setting.on_cpu:
+            fields["resources.worker_class"] = setting.device
+        if setting.num_local > 1:
+            fields["resources.num_ranks"] = setting.num_local
+        if setting.num_machines > 1:
+            fields["resources.num_workers"] = setting.num_machines
+        if setting.sharding.stage:
+            fields["resources.distributed"] = setting.sharding.section
+        return fields
 
 
 def lay_out(question: Question, hardware: Hardware, setting: Setting, micro_rows: int) -> Layout:

@@ -9,6 +9,7 @@ from luthier.planning.hardware import Hardware, HardwareTable
 from luthier.planning.memory import GIB
 from luthier.planning.methods import adapt
 from luthier.planning.question import Question, question_of
+from luthier.planning.sharding import CHOICES, sharding_of
 from luthier.planning.workload import DataFigures, Workload
 from luthier.spec import DistillationSpec, JobSpec, QloraSpec
 from luthier.spec.plan import lessons_stage
@@ -109,6 +110,13 @@ def _advise(spec: JobSpec, question: Question, table: HardwareTable) -> list[str
         if layout:
             need = layout.memory.peak_bytes / GIB
             advice.append(f"it fits with method.type: qlora, which needs {need:.1f} GiB there")
+    divided = replace(question, choices=tuple(sharding_of(section) for section in CHOICES))
+    if layout := best(divided, row, size):
+        strategy = layout.setting.sharding
+        advice.append(
+            f"it fits with resources.distributed.type: {strategy.strategy}, which this job file is not accepted with: "
+            f"that takes method.type lora or full, training.optim adamw and training.precision bf16 or fp32"
+        )
     if row.kind == "gpu":
         number = devices_needed(question, row, size)
         if number:

@@ -4,7 +4,8 @@ ZeRO's stages are those of Rajbhandari et al., 2020 (arXiv:1910.02054), figure 1
 gradients too, 3 the weights too. FSDP (Zhao et al., 2023, arXiv:2304.11277) divides all three.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from luthier.spec.distributed import DdpSpec, DistributedSpec, FsdpSpec, ZeroSpec
 
@@ -32,6 +33,9 @@ class Sharding:
     """Once gathered they stay until the backward pass is over."""
     loads_on_host: bool = False
     """Every rank loads the model in the host's memory; else on its device, whole."""
+
+    section: Mapping[str, object] = field(default_factory=dict)
+    """What the job file says in `resources.distributed`."""
 
     def __str__(self) -> str:
         """For people, by the names of the job file."""
@@ -63,6 +67,7 @@ def sharding_of(section: DistributedSpec) -> Sharding:
             section.stage,
             offloads_state=section.offload_optimizer != "none",
             offloads_weights=section.offload_param != "none",
+            section=section.model_dump(exclude_unset=True),
         )
     if isinstance(section, FsdpSpec):
         offloads = section.offload != "none"
@@ -74,6 +79,7 @@ def sharding_of(section: DistributedSpec) -> Sharding:
             gathers_blocks=True,
             keeps_gathered=not section.reshard_after_forward,
             loads_on_host=True,
+            section=section.model_dump(exclude_unset=True),
         )
     assert isinstance(section, DdpSpec)
     return ALONE

@@ -63,6 +63,21 @@ def test_70b_with_lora_fits_on_eight_times_80_gb_without_the_host() -> None:
     assert found.memory.parts["weights"] == pytest.approx(2 * 70.55e9 / 8 + 2 * around, rel=0.02)
 
 
+def test_what_to_write_in_the_job_file_is_said() -> None:
+    (found,) = _plan("lora", LLAMA_70B, "8 x H100 80GB").best
+    fields = found.job_file()
+    assert fields["resources.num_ranks"] == 8
+    assert fields["resources.distributed"] == {"type": "fsdp"}
+    rows = fields["training.per_device_train_batch_size"] * fields["training.gradient_accumulation_steps"]
+    assert rows == 16, "the rows of a step stay what they were"
+
+
+def test_a_job_that_may_not_divide_its_state_is_told_what_that_takes() -> None:
+    plan = _plan("lora", LLAMA_70B, "8 x H100 80GB", precision="fp16")
+    assert plan.best == ()
+    assert "resources.distributed.type: fsdp, which this job file is not accepted with" in "\n".join(plan.advice)
+
+
 def test_stage_3_of_zero_loads_the_whole_model_on_every_device() -> None:
     spec = _spec("lora").model_copy(update={"resources": ResourcesSpec(num_ranks=8, distributed=ZERO_3)})
     (asked,) = plan_job(spec, LLAMA_70B, DATA, TABLE.name(["8 x H100 80GB"])).asked
