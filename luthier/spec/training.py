@@ -8,6 +8,15 @@ from luthier.spec.base import Section
 
 Precision = Literal["auto", "bf16", "fp16", "fp32"]
 OptimizerName = Literal["adamw", "sgd", "lamb", "adafactor", "adamw_8bit", "paged_adamw_8bit"]
+_ADAM = ("adamw", "lamb", "adamw_8bit", "paged_adamw_8bit")
+_READ_ONLY_WITH: dict[str, tuple[str, tuple[str, ...]]] = {
+    "adam_beta1": ("optim", _ADAM),
+    "adam_beta2": ("optim", _ADAM),
+    "adam_epsilon": ("optim", _ADAM),
+    "sgd_momentum": ("optim", ("sgd",)),
+    "wsd_decay_ratio": ("lr_scheduler_type", ("wsd",)),
+}
+"""Fields that mean nothing unless another one has one of these values."""
 
 
 class TrainingSpec(Section):
@@ -91,6 +100,17 @@ class TrainingSpec(Section):
             raise ValueError("the warm-up and wsd_decay_ratio are more than the whole run; lower one of them")
         if self.min_lr_ratio and self.lr_scheduler_type == "constant":
             raise ValueError("min_lr_ratio has no use with lr_scheduler_type: constant, which never falls")
+        return self
+
+    @model_validator(mode="after")
+    def _every_setting_is_read(self) -> Self:
+        for name, (switch, users) in _READ_ONLY_WITH.items():
+            is_set = getattr(self, name) != type(self).model_fields[name].default
+            if is_set and getattr(self, switch) not in users:
+                raise ValueError(
+                    f"{name} has no use with {switch}: {getattr(self, switch)}; leave it out, or set {switch} to "
+                    f"{' or '.join(users)}"
+                )
         return self
 
     @property

@@ -18,16 +18,21 @@ from workers.failures import ConfigError
 from workers.models import load_model
 from workers.models.tuned import load_adapted
 from workers.task import StageResult, Task
+from workers.training import methods as training_methods
 from workers.training import stage as training
 
 QUESTIONS = ("red", "green", "yellow", "blue")
 JOB = {
     "training": {"max_steps": 6, "learning_rate": 0.01, "eval_steps": 6, "precision": "fp32"},
-    "evaluation": {"metrics": ["perplexity"]},
+    "evaluation": {"metrics": ["perplexity", "token_f1"], "max_new_tokens": 6},
 }
 CUSTOM = "tests.unit.workers.training.methods.rows:scale_feed_forward"
 PARITY = {"num_prompts": 2, "max_new_tokens": 6}
 METHODS: dict[str, tuple[Mapping[str, Any], list[str]]] = {
+    "lora": ({"type": "lora", "r": 4}, ["peft", "merged", "triton"]),
+    "spiel": ({"type": "spiel", "r": 4, "update_steps": 2, "gradient_steps": 1}, ["peft", "merged", "triton"]),
+    "full": ({"type": "full"}, ["merged", "triton"]),
+    "freeze": ({"type": "freeze", "num_trainable_layers": 1}, ["merged", "triton"]),
     "hft": ({"type": "hft"}, ["merged", "triton"]),
     "pissa": ({"type": "lora", "r": 4, "init_lora_weights": "pissa"}, ["peft", "merged", "triton"]),
     "adalora": ({"type": "adalora", "init_r": 4, "target_r": 2, "delta_t": 1}, ["peft", "merged", "triton"]),
@@ -40,6 +45,11 @@ METHODS: dict[str, tuple[Mapping[str, Any], list[str]]] = {
     "prompt_tuning": ({"type": "prompt_tuning", "num_virtual_tokens": 4}, ["peft"]),
     "prefix_tuning": ({"type": "prefix_tuning", "num_virtual_tokens": 4}, ["peft"]),
 }
+
+
+def test_no_method_is_left_out() -> None:
+    mixtures = {"xlora"}  # in test_mixture_stages.py, after the training of what is mixed
+    assert {method["type"] for method, _ in METHODS.values()} >= training_methods.METHODS.keys() - mixtures
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -57,6 +67,7 @@ def test_a_job_goes_through_all_its_stages(
     trained = _outputs(training.run(task("train"), quiet_report), tmp_path / "trained")
     evaluated = evaluation.run(task("evaluate", train=trained), quiet_report)
     assert evaluated.metrics["perplexity_tuned"] < evaluated.metrics["perplexity_base"]
+    assert evaluated.metrics.keys() >= {"token_f1_base", "token_f1_tuned"}, "both were asked for answers"
     outputs = {"train": trained, "evaluate": _outputs(evaluated, tmp_path / "evaluated")}
     exported = export.run(task("export", **outputs), quiet_report)
     assert exported.result["formats"] == formats
