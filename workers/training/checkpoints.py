@@ -22,7 +22,7 @@ from luthier.v1.stage_pb2 import Checkpoint
 from workers.task import Report
 from workers.training.commit import Agreement, Commit
 from workers.training.distributed.world import World
-from workers.training.draft import Draft, Files
+from workers.training.draft import Draft, Files, sweep
 from workers.training.host_copy import HostCopy
 from workers.training.pieces import Piece, Stored
 from workers.training.retention import Committed, Retention
@@ -130,16 +130,21 @@ class CheckpointStore:
     def load_newest(self) -> Snapshot[Stored] | None:
         """The newest checkpoint of earlier attempts whose signature and hashes hold, or None.
 
-        The best weights that it refers to are dropped when they are gone: later validations then name new ones.
+        Which ones there are is what rank 0 was told. The best weights that it refers to are dropped when they are gone:
+        later validations then name new ones.
         """
-        for index, checkpoint in enumerate(self._earlier):
+        told = [{"uri": one.uri, "digest": one.digest, "step": one.step} for one in self._earlier]
+        earlier = [Checkpoint(**one) for one in self._world.first(told)]
+        if self._world.is_first:
+            sweep(one.uri for one in earlier)
+        for index, checkpoint in enumerate(earlier):
             try:
                 snapshot = self.load(checkpoint.uri, checkpoint.digest)
             except ArtifactError as error:
                 _log.warning("checkpoint of step %d is not usable, trying the one before: %s", checkpoint.step, error)
                 continue
             self._check_best(snapshot, checkpoint.uri)
-            self._retention = Retention(self._keep, self._readable(self._earlier[index:]))
+            self._retention = Retention(self._keep, self._readable(earlier[index:]))
             return snapshot
         return None
 

@@ -8,7 +8,7 @@ belong, and the manifest comes last. Nobody reads what another has written: each
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,9 @@ Files = dict[str, dict[str, Any]]
 """What a manifest says of files, by name."""
 
 
+_ENDING = ".tmp"
+
+
 class Draft:
     """The artifact at `uri` before it is one. Nothing is done to the disk before files are added."""
 
@@ -42,7 +45,7 @@ class Draft:
         self._folder = (
             scratch / f"draft-{uuid.uuid4().hex[:8]}"
             if self._target is None
-            else self._target.with_name(f"{self._target.name}.tmp")
+            else self._target.with_name(f"{self._target.name}{_ENDING}")
         )
 
     def add(self, write: Callable[[Path], list[str]]) -> Files:
@@ -100,3 +103,11 @@ class Draft:
                 f"{missing[0]} of a checkpoint, which another rank wrote into {self._folder}, is not there for rank 0: "
                 f"the ranks do not share this folder; set LUTHIER_ARTIFACTS to one that they do, or to an object store"
             )
+
+
+def sweep(uris: Iterable[str]) -> None:
+    """Removes the drafts that processes which are dead have left beside these artifacts, on a file system."""
+    targets = filter(None, map(local_path, uris))
+    for folder in {target.parent for target in targets}:
+        for leftover in folder.glob(f"*{_ENDING}"):
+            shutil.rmtree(leftover, ignore_errors=True)

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 import torch
 
-from luthier.artifacts import read_manifest
+from luthier.artifacts import ArtifactError, read_manifest
 from luthier.v1.failure_pb2 import FailureClass
 from luthier.v1.stage_pb2 import Checkpoint
 from tests.unit.workers.training.tiny_run import KEY, Recorder
 from workers.failures import StageError
-from workers.training import draft
+from workers.training import checkpoints, draft
 from workers.training.checkpoints import CheckpointStore
 from workers.training.environment import Environment
 from workers.training.pieces import Piece
@@ -49,6 +49,9 @@ class ThreadWorld:
         heard = [json.loads(said) for said in self._table.said]
         self._table.barrier.wait()
         return heard
+
+    def first(self, value: Any) -> Any:
+        return self.gather(value)[0]
 
     def any(self, flag: bool) -> bool:
         return any(self.gather(flag))
@@ -174,24 +177,17 @@ def test_if_one_cannot_write_none_commits_and_the_one_says_why(
     assert [path.name for path in (tmp_path / "c").iterdir()] == ["1.7"]
 
 
-def test_if_one_rank_finds_it_spoilt_both_take_the_one_before(tmp_path: Path) -> None:
+def test_if_one_rank_finds_it_spoilt_both_take_the_one_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     on_two(tmp_path, save_and_wait(1, 2))
+    fetch = checkpoints.fetch
 
-    def load_elsewhere(rank: Rank) -> torch.Tensor | None:
-        if rank.rank == 1:
-            rank.store = CheckpointStore(
-                str(tmp_path / "c"),
-                8,
-                tmp_path / "scratch",
-                keep=2,
-                key=KEY,
-                report=rank.report,
-                earlier=[Checkpoint(uri=str(tmp_path / "gone"), step=2), *told(1, folder=tmp_path)],
-                world=rank.store._world,
-            )
-        return load(rank)
+    def fetch_or_fail(uri: str, into: Path, **options: Any) -> Path:
+        if uri.endswith("2.7") and into.parent.name == "scratch-1":
+            raise ArtifactError("a flipped bit")
+        return fetch(uri, into, **options)
 
-    for weight in on_two(tmp_path, load_elsewhere, told(2, 1, folder=tmp_path)):
+    monkeypatch.setattr(checkpoints, "fetch", fetch_or_fail)
+    for weight in on_two(tmp_path, load, told(2, 1, folder=tmp_path)):
         assert torch.equal(weight, WHOLE + 1)
 
 

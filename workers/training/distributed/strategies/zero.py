@@ -8,6 +8,7 @@ a run may go on in another stage or on another number of ranks, and what is not 
 
 import math
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import deepspeed
@@ -25,6 +26,7 @@ from torch import nn
 
 from luthier.spec.distributed import ZeroSpec
 from workers.training.distributed.strategies.divided import fingerprint_of
+from workers.training.distributed.strategies.nvme import check_nvme
 from workers.training.distributed.strategies.replicated import check_names
 from workers.training.distributed.world import World
 from workers.training.pieces import Piece, Stored, whole
@@ -39,7 +41,13 @@ class Zero:
     is_divided = True
 
     def __init__(self, world: World, spec: ZeroSpec) -> None:
-        """`spec` is the section of the job file."""
+        """`spec` is the section of the job file.
+
+        Raises:
+            ConfigError: it asks for nvme, and this worker lacks something for that.
+        """
+        if spec.nvme_path is not None and "nvme" in (spec.offload_optimizer, spec.offload_param):
+            check_nvme(Path(spec.nvme_path))
         self._world = world
         self._spec = spec
 
@@ -162,6 +170,9 @@ class Zero:
                 start, values = fragment.lp_fragment_address.start, fragment.get_hp_fragment(key)
             else:
                 continue
+            if self._spec.offload_optimizer != "none":
+                # DeepSpeed brought it to the accelerator, or into a buffer that the next one takes.
+                values = values.to("cpu", copy=True)
             if len(values):
                 yield name, Piece(values, start, tuple(_shape(parameter)))
 

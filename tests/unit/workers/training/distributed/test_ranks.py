@@ -140,4 +140,5 @@ def test_a_rank_that_dies_while_it_writes_leaves_the_checkpoint_before(
     found = make_store(tmp_path, Recorder(), earlier=told).load_newest()
     assert found is not None
     assert found.progress.step == 3
+    assert not (folder / "6.1.tmp").exists(), "what was left of it is cleared away"
     check_same_curve(make("full, fsdp", tmp_path / "next", earlier=told, fence=2), alone["full"], FP32)
