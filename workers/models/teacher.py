@@ -29,8 +29,8 @@ def check_teacher(base: Path, folder: Path, name: str) -> None:
     if not writers.intersection(config.architectures or []):
         found = ", ".join(config.architectures or []) or "no architecture"
         raise ConfigError(
-            f"objective.teacher {name!r} writes no text ({found}): encoders and classifiers cannot answer; name a "
-            "causal language model"
+            f"objective.teacher {name!r} writes no text ({found}): a model with a head of classes cannot answer; "
+            "name a causal language model"
         )
     if not load_tokenizer(folder).chat_template:
         raise ConfigError(
@@ -40,7 +40,7 @@ def check_teacher(base: Path, folder: Path, name: str) -> None:
 
 
 def context_of(folder: Path) -> int | None:
-    """Longest text in tokens that the model in `folder` was made for; None: its config names none."""
+    """Longest text in tokens that the model in `folder` was made for; None: any."""
     config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    length: int | None = getattr(config.get_text_config(), "max_position_embeddings", None)
-    return length
+    length: int = getattr(config.get_text_config(), "max_position_embeddings", None) or 0
+    return length if length > 0 else None  # 0 and -1: positions have no end

@@ -167,6 +167,12 @@ def _encoder(folder: Path, student: Path) -> None:
     BertForMaskedLM(BertConfig(vocab_size=600, **size)).save_pretrained(folder)
 
 
+def _classifier(folder: Path, student: Path) -> None:
+    shutil.copytree(student, folder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"architectures": ["LlamaForSequenceClassification"]}))
+
+
 def _mute(folder: Path, student: Path) -> None:
     shutil.copytree(student, folder)
     tokenizer = AutoTokenizer.from_pretrained(folder)
@@ -182,7 +188,8 @@ def _same(folder: Path, student: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (_encoder, r"writes no text \(BertForMaskedLM\)"),
+        (_encoder, "BertForMaskedLM.* encoder"),
+        (_classifier, r"writes no text \(LlamaForSequenceClassification\)"),
         (_mute, "has no chat template"),
         (_same, "is base_model itself"),
     ],
