@@ -8,8 +8,8 @@ Two measurements, each resumable, for a row that is in its file is not measured 
 
 - `quality` trains and evaluates each method. All of them take more than an hour on two cores; other work on the
   machine makes it longer and changes nothing else.
-- `speed` trains every method for a few steps, in rounds, and wants a machine that does nothing else. Its figure is the
-  median over the steps of all rounds, each round's first step left out.
+- `speed` trains every method for a few steps, in rounds, and wants a machine that does nothing else. Its figures are
+  the median over the steps of all rounds, each round's first step left out, and the highest peak of memory.
 
 `table` prints both as the rows of `docs/methods.md`.
 """
@@ -127,7 +127,6 @@ def quality(spec: dict[str, Any], dataset: StageOutputs, folder: Path) -> dict[s
     return {
         "learning_rate": spec["training"]["learning_rate"],
         "trainable": trained.result["num_trainable_parameters"],
-        "peak_mib": trained.peak_bytes >> 20,
         "validation_loss": round(trained.result["best_validation_loss"], 4),
         "exact_match": round(metrics["exact_match_tuned"], 3),
         "exact_match_base": round(metrics["exact_match_base"], 3),
@@ -137,11 +136,12 @@ def quality(spec: dict[str, Any], dataset: StageOutputs, folder: Path) -> dict[s
 
 
 def speed(spec: dict[str, Any], dataset: StageOutputs, folder: Path) -> dict[str, Any]:
-    """Trains for a few steps without validation."""
+    """Trains for a few steps, with one validation, so that memory comes to its peak."""
     training = {**spec["training"], "max_steps": _SPEED_STEPS, "eval_steps": _SPEED_STEPS}
     trained = run_stage("train", {**spec, "training": training}, folder, {"preprocess": dataset})
     lines = (Path(trained.outputs.artifact.uri) / "metrics.jsonl").read_text().splitlines()
-    return {"tokens_per_second": [round(json.loads(line)["tokens_per_second"], 1) for line in lines[1:]]}
+    rates = [round(json.loads(line)["tokens_per_second"], 1) for line in lines[1:]]
+    return {"tokens_per_second": rates, "peak_mib": trained.peak_bytes >> 20}
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
@@ -150,18 +150,20 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
 
 
 def markdown(results: Path) -> str:
-    """A table of all rows that are in `results`."""
-    rows = {row["method"]: row for row in read_rows(results / "quality.jsonl")}
-    speeds: dict[str, list[float]] = {}
+    """A table of all rows that are in `results`; a cell that was not measured is empty."""
+    qualities = {row["method"]: row for row in read_rows(results / "quality.jsonl")}
+    speeds: dict[str, list[dict[str, Any]]] = {}
     for row in read_rows(results / "speed.jsonl"):
-        speeds.setdefault(row["method"], []).extend(row["tokens_per_second"])
+        speeds.setdefault(row["method"], []).append(row)
     lines = ["| Method | Trained parameters | Peak memory, MiB | Tokens/s | Validation loss | Exact match |"]
     lines.append("|---|---:|---:|---:|---:|---:|")
-    for name in METHODS:
-        if name in rows:
-            row, rate = rows[name], f"{statistics.median(speeds[name]):,.0f}" if name in speeds else ""
-            figures = f"{row['trainable']:,} | {row['peak_mib']:,} | {rate} | {row['validation_loss']:.3f}"
-            lines.append(f"| {name} | {figures} | {row['exact_match']:.3f} |")
+    for name, row in sorted(qualities.items(), key=lambda item: [*METHODS].index(item[0])):
+        rounds = speeds.get(name, [])
+        rates = [rate for one in rounds for rate in one["tokens_per_second"]]
+        peak = f"{max(one['peak_mib'] for one in rounds):,}" if rounds else ""
+        rate = f"{statistics.median(rates):,.0f}" if rates else ""
+        figures = f"{row['trainable']:,} | {peak} | {rate} | {row['validation_loss']:.3f} | {row['exact_match']:.3f}"
+        lines.append(f"| {name} | {figures} |")
     return "\n".join(lines)
 
 
