@@ -71,7 +71,7 @@ class JobSpec(Section):
         if objective.num_documents > 1:
             fitting["pack_length"] = max(training.pack_length, objective.num_documents * data.max_length)
         if isinstance(objective, GrpoSpec):
-            fitting["per_device_train_batch_size"] = objective.num_generations
+            fitting |= {"per_device_train_batch_size": objective.num_generations, "packing": False}
         return training.model_copy(
             update={name: value for name, value in fitting.items() if name not in training.model_fields_set}
         )
@@ -219,7 +219,7 @@ class JobSpec(Section):
     @model_validator(mode="after")
     def _sections_agree(self) -> Self:
         longest = self.objective.num_documents * self.data.max_length
-        if self._packs and self.training.pack_length < longest:
+        if self.merge is None and self.training.packing and self.training.pack_length < longest:
             times = f"{self.objective.num_documents} times " if self.objective.num_documents > 1 else ""
             raise ValueError(
                 f"training.pack_length ({self.training.pack_length}) is smaller than {times}data.max_length "

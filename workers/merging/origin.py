@@ -4,9 +4,9 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from workers.export.card import BaseModel
 from workers.failures import ConfigError
 from workers.merging.adapter import LoraAdapter
+from workers.models.catalogue import CATALOGUE
 
 _IN_HUB_CACHE = re.compile(r".*/models--[^/]+--([^/]+)/snapshots/[^/]+/?")
 
@@ -20,7 +20,8 @@ def check_base(adapters: Sequence[LoraAdapter], base_model: str, folder: Path) -
     Raises:
         ConfigError: naming the adapter.
     """
-    ours = {_last_part(name) for name in (base_model, BaseModel.of(base_model, folder).name, str(folder))}
+    entry = CATALOGUE.get(base_model)
+    ours = {_last_part(name) for name in (base_model, str(folder), *([entry.hub_id] if entry else []))}
     for adapter in adapters:
         if adapter.base_model and _last_part(adapter.base_model) not in ours:
             raise ConfigError(

@@ -77,6 +77,7 @@ class GrpoSpec(Section):
             "method.type": (method.type, ("lora", "full")),
             "method.init_lora_weights": (start, ("default", "gaussian")),
             "method.added_tokens": (len(getattr(method, "added_tokens", [])) or None, (None,)),
+            "training.packing": (training.packing, (False,)),
             "training.optim": (training.optim, ("adamw", "sgd", "lamb", "adafactor")),
             "training.order": (training.order, ("shuffled", "as_given")),
             "training.precision": (training.precision, ("auto", "bf16", "fp32")),
@@ -90,7 +91,7 @@ class GrpoSpec(Section):
         }
         for name, (value, fitting) in asked.items():
             if value not in fitting:
-                remedy = " or ".join(str(one) for one in fitting if one is not None)
+                remedy = " or ".join(str(one).lower() for one in fitting if one is not None)
                 do = f"take {remedy}" if remedy else "leave it out"
                 raise ValueError(f"objective.type grpo does not go with {name} {value}; {do}")
         answers = training.per_device_train_batch_size * training.gradient_accumulation_steps

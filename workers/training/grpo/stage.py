@@ -14,7 +14,7 @@ from luthier.artifacts import join
 from luthier.spec import GrpoSpec
 from workers.data.dataset import Example, load_split
 from workers.data.render import render_prompt
-from workers.failures import ConfigError, DataError, PreemptedError
+from workers.failures import ConfigError, DataError, DivergedError, PreemptedError
 from workers.models import choose_device, load_tokenizer, resolve_base_model
 from workers.task import Report, StageResult, Task
 from workers.training.checkpoints import CheckpointStore
@@ -33,6 +33,9 @@ from workers.training.precision import choose_dtype, recorded_dtype
 from workers.training.schedule import check_schedule
 from workers.training.snapshot import Snapshot
 from workers.training.state import Progress
+
+_NO_PROBABILITIES = "probability tensor contains"
+"""What torch.multinomial says of logits that are not finite."""
 
 
 def run(task: Task, report: Report) -> StageResult:
@@ -111,12 +114,28 @@ def run(task: Task, report: Report) -> StageResult:
             strategy.load_weights(snapshot.weights)
             strategy.load_optimizer_tensors(snapshot.optimizer)
         if first_step < rounds.num_steps:
-            trainer.train()
+            try:
+                trainer.train()
+            except RuntimeError as error:
+                check_sampling(error, progress.step)
+                raise
         drop_reference(model)
     folder = task.new_dir("output")
     method.save(model, base, folder)
     figures = _write_figures(folder, progress, parameters, compute, first_step or None)
     return StageResult(folder=folder, metrics=_headline(figures, device), result=figures)
+
+
+def check_sampling(error: RuntimeError, step: int) -> None:
+    """
+    Raises:
+        DivergedError: `error`, in the step after `step`, is that no answer could be sampled.
+    """
+    if _NO_PROBABILITIES in str(error):
+        raise DivergedError(
+            f"training diverged at step {step}: the model finds no token likely any more; lower "
+            "training.learning_rate, raise training.warmup_ratio or objective.beta"
+        ) from error
 
 
 def check_room(rows: Sequence[Example], tokenizer: PreTrainedTokenizerBase, base: Path, objective: GrpoSpec) -> None:

@@ -20,6 +20,7 @@ def spec(objective: dict[str, Any] | None = None, **changes: Any) -> JobSpec:
 def test_a_forward_pass_has_a_group_unless_set() -> None:
     made = spec({"num_generations": 6})
     assert made.training.per_device_train_batch_size == 6
+    assert not made.training.packing
     assert made.training.learning_rate == pytest.approx(1e-5)
     assert spec(method={"type": "full"}).training.learning_rate == pytest.approx(1e-6)
     assert parse_spec(canonical_json(made)) == made
@@ -44,6 +45,7 @@ def test_rewards_are_described_with_their_weights() -> None:
         ({}, {"method": {"init_lora_weights": "pissa"}}, "init_lora_weights pissa; take default or gaussian"),
         ({}, {"method": {"added_tokens": ["<a>"]}}, "method.added_tokens 1; leave it out"),
         ({}, {"training": {"ema_decay": 0.9}}, "training.ema_decay 0.9; leave it out"),
+        ({}, {"training": {"packing": True}}, "training.packing True; take false"),
         ({}, {"training": {"order": "short_first"}}, "take shuffled or as_given"),
         ({}, {"resources": {"num_ranks": 2}}, "resources.num_ranks 2; take 1"),
         ({}, {"training": {"per_device_train_batch_size": 6}}, "has 6 answers .* no multiple of .* .8."),

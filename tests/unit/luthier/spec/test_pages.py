@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[4]
 JOBS = [
     job
     for page in ("ensembles.md", "grpo.md")
-    for job in re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / page).read_text(), re.DOTALL)
+    for job in re.findall(r"```yaml\n(name:.*?)```", (ROOT / "docs" / page).read_text(), re.DOTALL)
 ]
 
 
