@@ -56,11 +56,6 @@ class JobSpec(Section):
         """Strings that become one token each, which the base model does not know."""
         return self.method.added_tokens if isinstance(self.method, LoraSpec | QloraSpec | FullSpec) else []
 
-    @property
-    def _packs(self) -> bool:
-        """Whether rows are put together by length."""
-        return self.merge is None and self.training.packing and not isinstance(self.objective, GrpoSpec)
-
     @field_validator("training")
     @classmethod
     def _what_suits_the_other_sections(cls, training: TrainingSpec, info: ValidationInfo) -> TrainingSpec:
