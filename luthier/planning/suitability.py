@@ -4,11 +4,11 @@ Workers refuse the same once they have the model. Of a family without arithmetic
 """
 
 import difflib
-import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from luthier.errors import InvalidRequestError
+from luthier.planning.methods.targets import is_named
 from luthier.planning.shape import Linear, ModelShape, UnknownModelError, read_shape
 from luthier.spec import JobSpec
 
@@ -78,14 +78,13 @@ def _targets(shape: ModelShape, wanted: str | list[str]) -> list[Linear]:
         return layers
     layers.append(Linear("lm_head", shape.hidden, shape.vocabulary))
     kinds = list(dict.fromkeys(part.name.rpartition(".")[2] for part in layers))
-    expressions = [wanted] if isinstance(wanted, str) else [rf"(.*\.)?{re.escape(name)}" for name in wanted]
-    for name, expression in zip([wanted] if isinstance(wanted, str) else wanted, expressions, strict=True):
-        if not any(re.fullmatch(expression, part.name) for part in layers):
+    for one in [wanted] if isinstance(wanted, str) else wanted:
+        if not any(is_named(part.name, one if isinstance(wanted, str) else [one]) for part in layers):
             raise UnsuitableError(
-                f"method.target_modules {name!r} fits no linear layer of base_model, which has {', '.join(kinds)}; "
-                f"{did_you_mean(name, kinds)}"
+                f"method.target_modules {one!r} fits no linear layer of base_model, which has {', '.join(kinds)}; "
+                f"{did_you_mean(one, kinds)}"
             )
-    return [part for part in layers if any(re.fullmatch(expression, part.name) for expression in expressions)]
+    return [part for part in layers if is_named(part.name, wanted)]
 
 
 def _rank_of(field: str) -> Callable[[ModelShape, Any], None]:
