@@ -15,13 +15,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING
 
 from workers.failures import ConfigError
+from workers.models.inner import inner_model
 from workers.models.tuned import TunedModel
 from workers.training.forward import logits_at
 from workers.training.packing import Batch
@@ -47,7 +47,7 @@ def put_head(model: TunedModel, num_scores: int) -> nn.Module:
     Raises:
         ConfigError: transformers has no classifier of this architecture, so that nothing could load the result.
     """
-    inner = _inner(model)
+    inner = inner_model(model)
     if type(inner.config) not in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING:
         raise ConfigError(
             f"transformers has no sequence classification for models of type {inner.config.model_type}; use another "
@@ -64,7 +64,7 @@ def put_head(model: TunedModel, num_scores: int) -> nn.Module:
 
 def set_output(model: TunedModel, layer: nn.Module) -> None:
     """Puts `layer` in place of the output layer."""
-    _inner(model).set_output_embeddings(layer)  # type: ignore[no-untyped-call]
+    inner_model(model).set_output_embeddings(layer)  # type: ignore[no-untyped-call]
 
 
 def head_of(model: nn.Module) -> Head:
@@ -127,9 +127,3 @@ def as_classifier(model: PreTrainedModel, labels: Sequence[str], pad_id: int) ->
     weights = {name: weight for name, weight in model.state_dict().items() if name.startswith(decoder)}
     classifier.load_state_dict({**weights, "score.weight": head_of(model).weight}, assign=True)
     return classifier
-
-
-def _inner(model: TunedModel) -> PreTrainedModel:
-    inner = model.get_base_model() if isinstance(model, PeftModel) else model
-    assert isinstance(inner, PreTrainedModel)
-    return inner

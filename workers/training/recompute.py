@@ -7,9 +7,9 @@ time, so dropout is the same, and so is every bit of the gradient.
 
 from peft import PeftModel, PeftType
 from torch import nn
-from transformers import PreTrainedModel
 
 from workers.failures import ConfigError
+from workers.models.inner import inner_model
 
 # Every how many layers.
 _STRIDES = {"full": 1, "selective": 2}
@@ -31,8 +31,7 @@ def recompute_activations(model: nn.Module, how: str) -> None:
         raise ConfigError(
             "training.gradient_checkpointing drops the keys and values that a prefix consists of; set it to none"
         )
-    base = model.get_base_model() if isinstance(model, PeftModel) else model
-    assert isinstance(base, PreTrainedModel)
+    base = inner_model(model)
     if not base.supports_gradient_checkpointing:
         raise ConfigError(
             f"base_model ({type(base).__name__}) cannot compute activations again; "

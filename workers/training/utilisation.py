@@ -12,11 +12,10 @@ paper's; the output layer works on targets alone; what all documents begin with 
 from collections.abc import Sequence
 
 import torch
-from peft import PeftModel
 from torch import nn
-from transformers import PreTrainedModel
 
 from luthier.planning.hardware import load_hardware
+from workers.models.inner import inner_model
 from workers.models.tuned import TunedModel
 from workers.training.packing import shared_prefix
 from workers.training.samples import Sample, documents_of
@@ -56,7 +55,7 @@ def utilisation(
 def _linear_flops(model: TunedModel, target_part: float) -> float:
     """Of all matrix products; modules come in the order of the forward pass, and before the first that is trained
     nothing flows back."""
-    output = _inner(model).get_output_embeddings()  # type: ignore[no-untyped-call]
+    output = inner_model(model).get_output_embeddings()  # type: ignore[no-untyped-call]
     flows_back, total = False, 0.0
     for part in model.modules():
         trained = any(parameter.requires_grad for parameter in part.parameters(recurse=False))
@@ -69,14 +68,8 @@ def _linear_flops(model: TunedModel, target_part: float) -> float:
 
 def _attention_flops(model: TunedModel, seen: float) -> float:
     """Scores and weighted sums over so many tokens, forwards and twice as much backwards."""
-    config = _inner(model).config.get_text_config()
+    config = inner_model(model).config.get_text_config()
     num_heads = config.num_attention_heads
     width: int = num_heads * (getattr(config, "head_dim", None) or config.hidden_size // num_heads)
     num_layers: int = config.num_hidden_layers
     return 3 * 4.0 * num_layers * width * seen
-
-
-def _inner(model: TunedModel) -> PreTrainedModel:
-    inner = model.get_base_model() if isinstance(model, PeftModel) else model
-    assert isinstance(inner, PreTrainedModel)
-    return inner

@@ -13,14 +13,12 @@ import torch
 
 from workers.training.kernels import flex, grouped, varlen
 from workers.training.kernels.contract import Attend, Wanted
-from workers.training.kernels.probe import described, foreign_errors, relative_error
+from workers.training.kernels.probe import TOLERANCES, described, foreign_errors, relative_error
 from workers.training.layout import Documents, layout
 
 _LENGTHS = (150, 150, 40, 7, 1)
 _PREFIX_LENGTH = 20
 _NUM_VIRTUAL = 3
-_TOLERANCES = {torch.float32: 1e-4, torch.bfloat16: 3e-2, torch.float16: 5e-3}
-"""By what part of the largest number of a result two kernels may differ: a few roundings of the dtype."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +63,7 @@ def disagreement(attend: Attend, wanted: Wanted) -> str | None:
         error = _largest_error(attend, wanted)
     except foreign_errors() as failure:
         return described(failure)
-    if error <= _TOLERANCES[wanted.dtype]:
+    if error <= TOLERANCES[wanted.dtype]:
         return None
     return f"its numbers differ by {error:.1e} from those of plain PyTorch"
 

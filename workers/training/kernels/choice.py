@@ -4,11 +4,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-from peft import PeftModel
 from transformers import PreTrainedModel
 
 from luthier.spec import JobSpec, PretrainSpec, SftSpec
 from luthier.spec.plan import lessons_stage
+from workers.models.inner import inner_model
 from workers.models.tuned import TunedModel
 from workers.training.attention import register
 from workers.training.kernels.attention import choose_attention
@@ -42,8 +42,7 @@ class Kernels:
 
 def use_kernels(model: TunedModel, spec: JobSpec, compute: torch.dtype, device: torch.device) -> Kernels:
     """Chooses kernels for `model`, which is as the method left it and will train on `device`, and makes it use them."""
-    inner = model.get_base_model() if isinstance(model, PeftModel) else model
-    assert isinstance(inner, PreTrainedModel)
+    inner = inner_model(model)
     wanted = _wanted(inner, compute, device)
     attention, slower_attention = choose_attention(wanted)
     inner.set_attn_implementation(register(attention))

@@ -15,10 +15,9 @@ from torch.nn import functional
 from transformers import PreTrainedModel
 
 from workers.training.kernels.contract import Wanted
-from workers.training.kernels.probe import described, foreign_errors, relative_error
+from workers.training.kernels.probe import TOLERANCES, described, foreign_errors, relative_error
 
 PLAIN, LIGER = "transformers", "liger"
-_TOLERANCES = {torch.float32: 1e-4, torch.bfloat16: 3e-2, torch.float16: 5e-3}
 _NUM_ROWS, _EPSILON, _BASE = 40, 1e-6, 10_000.0
 
 
@@ -48,7 +47,7 @@ def disagreement(wanted: Wanted, width: int) -> str | None:
         errors = _errors(wanted, width)
     except foreign_errors() as failure:
         return described(failure)
-    wrong = [f"{name} by {error:.1e}" for name, error in errors.items() if error > _TOLERANCES[wanted.dtype]]
+    wrong = [f"{name} by {error:.1e}" for name, error in errors.items() if error > TOLERANCES[wanted.dtype]]
     return f"its numbers differ: {', '.join(wrong)}" if wrong else None
 
 

@@ -18,14 +18,13 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from peft import PeftModel
 from torch import nn
 from torch.nn import functional
-from transformers import PreTrainedModel
 
 from luthier.spec import TrainingSpec
+from workers.models.inner import inner_model
 from workers.training.forward import logits_at
-from workers.training.kernels.probe import described, foreign_errors, relative_error
+from workers.training.kernels.probe import TOLERANCES, described, foreign_errors, relative_error
 from workers.training.objectives.sft import SummedLoss, summed_loss, target_weights
 from workers.training.packing import Batch, make_batch
 
@@ -33,7 +32,6 @@ PLAIN = "logits"
 _WORTH_BYTES = 1 << 30
 _LOGIT_BYTES = 12  # an fp32 logit, its exponential and its gradient
 _NUM_PROBED = 24
-_TOLERANCE = 3e-2
 
 LossKernel = Callable[[torch.Tensor, nn.Linear, torch.Tensor], torch.Tensor]
 """Hidden states [N, width], output layer, targets [N] -> negative log-likelihood in nats, summed, fp32 scalar."""
@@ -111,9 +109,7 @@ def fused_loss(kernel: LossKernel, model: nn.Module, batch: Batch, compute: torc
 
 def output_layer(model: nn.Module) -> nn.Module | None:
     """What makes logits of hidden states."""
-    inner = model.get_base_model() if isinstance(model, PeftModel) else model
-    assert isinstance(inner, PreTrainedModel)
-    layer: nn.Module | None = inner.get_output_embeddings()  # type: ignore[no-untyped-call]
+    layer: nn.Module | None = inner_model(model).get_output_embeddings()  # type: ignore[no-untyped-call]
     return layer
 
 
@@ -139,7 +135,11 @@ def disagreement(kernel: LossKernel, model: nn.Module, compute: torch.dtype) -> 
         return described(failure)
     finally:
         model.train(training)
-    return None if max(errors) <= _TOLERANCE else f"loss and gradient differ by {errors[0]:.1e} and {errors[1]:.1e}"
+    return (
+        None
+        if max(errors) <= TOLERANCES[compute]
+        else f"loss and gradient differ by {errors[0]:.1e} and {errors[1]:.1e}"
+    )
 
 
 class _Probed(NamedTuple):

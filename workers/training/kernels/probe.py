@@ -4,6 +4,8 @@ from importlib.util import find_spec
 
 import torch
 
+TOLERANCES = {torch.float32: 1e-4, torch.bfloat16: 3e-2, torch.float16: 5e-3}
+"""By what part of the largest number of a result two kernels may differ: a few roundings of the dtype."""
 _ERRORS = (RuntimeError, ValueError, TypeError, ImportError, AttributeError)
 
 
