@@ -94,7 +94,7 @@ class Strategy(Protocol):
         """Takes over this rank's part of what all ranks of any strategy had.
 
         Raises:
-            ArtifactError: they are of another model.
+            ConfigError: they are of another job.
         """
         ...
 
