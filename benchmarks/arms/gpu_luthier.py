@@ -14,7 +14,6 @@ from support.shapes import random_model, read_samples
 
 from luthier.spec import JobSpec
 from workers.training.attention import register
-from workers.training.forecast import peak_memory_bytes
 from workers.training.kernels.choice import use_kernels
 from workers.training.methods import METHODS
 from workers.training.objectives.sft import Sft
@@ -51,7 +50,6 @@ def main() -> None:
     result = run_engine(model, samples, spec.training, compute, Sft(spec.objective, kernels.summed_loss))
     result |= {
         "kernels": kernels.to_json(),
-        "peak_memory_bytes": peak_memory_bytes(device),
         "flops_per_token": per_token,
         "seconds_per_flop_at_peak": utilisation(1.0, 1.0, compute, device, 1),
     }

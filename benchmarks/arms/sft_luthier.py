@@ -1,6 +1,7 @@
 """Our arm of train_throughput.py: the engine as the train stage runs it. One JSON object on stdout.
 
-Arguments: folder of the base model, file of the chats, `lora` or `full`, number of optimizer steps, learning rate.
+Arguments: folder of the base model, file of the chats, `lora` or `full`, number of optimizer steps, learning rate, and
+if need be the activation checkpointing.
 """
 
 import json
@@ -42,6 +43,7 @@ def main() -> None:
         pack_length=1024,
         gradient_accumulation_steps=len(samples),
         eval_steps=1_000_000,
+        gradient_checkpointing=sys.argv[6] if len(sys.argv) > 6 else "none",  # type: ignore[arg-type]
     )
     print(json.dumps(run_engine(model, samples, spec, compute)))
 

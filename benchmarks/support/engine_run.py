@@ -14,6 +14,7 @@ from luthier.artifacts import ArtifactRef
 from luthier.spec import SftSpec, TrainingSpec
 from workers.training.checkpoints import CheckpointStore
 from workers.training.engine import Engine
+from workers.training.forecast import peak_memory_bytes
 from workers.training.objectives import Objective
 from workers.training.objectives.sft import Sft
 from workers.training.samples import Sample
@@ -24,11 +25,13 @@ class Watch:
 
     def __init__(self) -> None:
         self.moments = [time.perf_counter()]
+        self.cpu_seconds = [time.process_time()]
         self.rows: dict[int, dict[str, float]] = {}
 
     def progress(self, step: int, num_steps: int, message: str, eta_seconds: float | None = None) -> None:
         """A step is over."""
         self.moments.append(time.perf_counter())
+        self.cpu_seconds.append(time.process_time())
 
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
         """Of a step."""
@@ -52,7 +55,8 @@ def run_engine(
     compute: torch.dtype,
     objective: Objective | None = None,
 ) -> dict[str, Any]:
-    """Trains and returns seconds, losses and gradient norms by step, and the number of trained parameters."""
+    """Trains; returns seconds, losses and gradient norms by step, the processor's seconds of a usual step, not the
+    first, the peak of the process and the number of trained parameters."""
     watch = Watch()
     with tempfile.TemporaryDirectory() as scratch:
         store = CheckpointStore(f"{scratch}/checkpoints", 1, Path(scratch) / "scratch", keep=2, key=b"", report=watch)
@@ -66,11 +70,13 @@ def run_engine(
             report=watch,
             checkpoints=store,
         )
-        watch.moments = [time.perf_counter()]
+        watch.moments, watch.cpu_seconds = [time.perf_counter()], [time.process_time()]
         summary = engine.run()
     rows = [watch.rows[step] for step in sorted(watch.rows)]
     return {
         "step_seconds": [round(float(one), 4) for one in np.diff(watch.moments)],
+        "step_cpu_seconds": round(float(np.median(np.diff(watch.cpu_seconds)[1:])), 4),
+        "peak_memory_bytes": peak_memory_bytes(next(model.parameters()).device),
         "losses": [row["loss"] for row in rows],
         "grad_norms": [row["grad_norm"] for row in rows],
         "num_trainable_parameters": summary.num_trainable_parameters,
