@@ -11,7 +11,7 @@ from typing import Literal
 from luthier.planning.activations import activation_bytes, block_bytes, derived_bytes, passing_bytes
 from luthier.planning.losses import kept_bytes, teacher_bytes, transient_bytes
 from luthier.planning.question import Question
-from luthier.planning.sharding import ALONE, Sharding
+from luthier.planning.sharding import ALONE, LIVE_PARAMETERS, Sharding
 
 Checkpointing = Literal["none", "selective", "full"]
 
@@ -143,15 +143,11 @@ def _held(question: Question, setting: Setting) -> _Held:
 
 def _always(question: Question, setting: Setting, held: _Held) -> dict[str, float]:
     """Between two steps, on one device."""
-    sharding, shards, size = setting.sharding, setting.num_devices, setting.compute_bytes
+    sharding, shards = setting.sharding, setting.num_devices
     weights = held.weights
     if sharding.stage >= 3:
-        shape = question.shape
-        widest = max(shape.num_block_parameters / shape.num_layers, 2 * shape.vocabulary * shape.hidden)
-        # FSDP gathers in the compute dtype, DeepSpeed in that of the weights.
-        each = size if sharding.gathers_blocks or not question.adaptation.num_masters else _FP32
-        gathered = each * sharding.gathered(widest, shape.num_parameters)
-        weights = gathered + (0.0 if sharding.offloads_weights else held.weights / shards)
+        own = 0.0 if sharding.offloads_weights else held.weights / shards
+        weights = own + _gathered_bytes(question, setting)
     state = 0.0 if sharding.offloads_state else held.state / (shards if sharding.stage >= 1 else 1)
     return {
         "runner": _started(setting),
@@ -160,6 +156,20 @@ def _always(question: Question, setting: Setting, held: _Held) -> dict[str, floa
         "messages": 0.0 if setting.on_cpu else float(sharding.bucket_bytes),
         "checkpoint copy": held.copy / (shards if sharding.stage >= 1 else 1) if setting.on_cpu else 0.0,
     }
+
+
+def _gathered_bytes(question: Question, setting: Setting) -> float:
+    """Of weights that are whole on a device at a time, where they are divided.
+
+    FSDP gathers what is around the blocks as it is kept, for the whole step, and blocks in the compute dtype; DeepSpeed
+    all as it is kept.
+    """
+    shape, sharding = question.shape, setting.sharding
+    each = _FP32 if question.adaptation.num_masters else setting.compute_bytes
+    if not sharding.gathers_blocks:
+        return float(each * min(shape.num_parameters, LIVE_PARAMETERS))
+    blocks = shape.num_block_parameters if sharding.keeps_gathered else shape.num_block_parameters / shape.num_layers
+    return each * (shape.num_parameters - shape.num_block_parameters) + setting.compute_bytes * blocks
 
 
 def _started(setting: Setting) -> float:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from luthier.spec.distributed import DdpSpec, DistributedSpec, FsdpSpec, ZeroSpec
 
-_LIVE_PARAMETERS = 1_000_000_000
+LIVE_PARAMETERS = 1_000_000_000
 """That DeepSpeed's stage 3 leaves gathered (its stage3_max_live_parameters)."""
 _BUCKET_BYTES = 4 * 500_000_000
 """Of gradients that DeepSpeed puts together before it sends them (its reduce_bucket_size, in fp32)."""
@@ -46,17 +46,6 @@ class Sharding:
     def bucket_bytes(self) -> int:
         """Of buffers for messages."""
         return _BUCKET_BYTES if self.strategy == "zero" else 0
-
-    def gathered(self, widest: float, whole: float) -> float:
-        """Parameters that are whole on a device at a time, where weights are divided.
-
-        Args:
-            widest: parameters of the largest block, or of what is around the blocks.
-            whole: of the model.
-        """
-        if self.keeps_gathered:
-            return whole
-        return widest if self.gathers_blocks else min(whole, _LIVE_PARAMETERS)
 
 
 def sharding_of(section: DistributedSpec) -> Sharding:

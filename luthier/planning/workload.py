@@ -72,6 +72,7 @@ def workload_of(spec: JobSpec, data: DataFigures) -> Workload:
         row_tokens = min(row_tokens, data.num_tokens)
     part = data.num_targets / data.num_tokens if data.num_targets is not None and data.num_tokens else 1.0
     mean = data.mean_length or longest
+    document_tokens = round(min(longest, mean * _PADDING))
     num_steps = training.max_steps
     tokens_per_step = row_tokens * training.gradient_accumulation_steps
     if num_steps is None and data.num_tokens is not None:
@@ -82,8 +83,9 @@ def workload_of(spec: JobSpec, data: DataFigures) -> Workload:
     return Workload(
         row_tokens=row_tokens,
         num_targets=max(1, round(row_tokens * part)),
-        document_tokens=round(min(longest, mean * _PADDING)),
-        padding=min(_PADDING, longest / mean) if mean else 1.0,
+        document_tokens=document_tokens,
+        # No document is longer than the longest one, padded or not.
+        padding=min(_PADDING, longest / document_tokens),
         accumulation=training.gradient_accumulation_steps,
         num_steps=num_steps,
         num_tokens=num_tokens,
