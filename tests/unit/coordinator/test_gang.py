@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy.dialects import postgresql
 
 from coordinator.change import OVERLOOKED_AFTER, JobChange
 from coordinator.commands.claims import is_repeat, may_win, take
@@ -250,11 +251,11 @@ def test_only_a_running_stage_has_seats(state: StageState) -> None:
 
 def test_a_gang_is_kept_as_json() -> None:
     gang = Gang(2, 1, MOMENT, MOMENT + SECOND, (Seat("b", "r", MOMENT, is_done=True),), "h:1", is_formed=True)
-    column, dialect = DataclassJson(Gang), Any
-    written = column.process_bind_param(gang, dialect)  # type: ignore[arg-type]
+    column, dialect = DataclassJson(Gang), postgresql.dialect()  # type: ignore[no-untyped-call]
+    written = column.process_bind_param(gang, dialect)
     assert written["seats"][0]["worker_id"] == "b"
-    assert column.process_result_value(written | {"new": 1}, dialect) == gang  # type: ignore[arg-type]
-    assert column.process_bind_param(None, dialect) is None  # type: ignore[arg-type]
+    assert column.process_result_value(written | {"new": 1}, dialect) == gang
+    assert column.process_bind_param(None, dialect) is None
 
 
 def test_only_the_training_is_shared() -> None:
