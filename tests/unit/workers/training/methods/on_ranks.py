@@ -10,13 +10,15 @@ from pathlib import Path
 
 import torch
 
+from luthier.spec.distributed import DdpSpec, DistributedSpec, FsdpSpec
 from tests.unit.workers.training.methods.objective_rows import LEARNED
 from tests.unit.workers.training.methods.rows import ROWS, Row
 from tests.unit.workers.training.methods.trained import adapt, engine_of
-from tests.unit.workers.training.tiny_run import ALONE, Recorder, weights
-from workers.training.distributed.strategies.replicated import Replicated
+from tests.unit.workers.training.tiny_run import ALONE, Recorder
+from workers.training.distributed.strategies import make_strategy
 from workers.training.distributed.world import World
 from workers.training.heads import put_head
+from workers.training.methods import METHODS
 
 NUM_STEPS = 4
 _TRAINING = {"max_steps": NUM_STEPS, "eval_steps": 2, "pack_length": 64, "gradient_accumulation_steps": 2}
@@ -41,6 +43,12 @@ CASES: dict[str, Case] = {
 }
 
 
+DIVIDED = ("lora", "full")
+"""Cases that are also made with FSDP."""
+ARTIFACT = "artifact"
+DDP = DdpSpec()
+
+
 @dataclass(frozen=True)
 class Folders:
     """Where the models are that every process reads."""
@@ -49,8 +57,13 @@ class Folders:
     teacher: str
 
 
-def make(name: str, folders: Folders, folder: Path, world: World = ALONE) -> list[dict[str, float]]:
-    """Trains by the case of that name without dropout; its rows of metrics, and the sum of its weights in the last."""
+def make(
+    name: str, folders: Folders, folder: Path, world: World = ALONE, strategy: DistributedSpec = DDP
+) -> list[dict[str, float]]:
+    """Trains by the case of that name without dropout; its rows of metrics.
+
+    Rank 0 leaves a train artifact in `FOLDER/artifact`.
+    """
     case = CASES[name]
     row, learned = _without_dropout(ROWS[case.row]), LEARNED[case.objective]
     train, validation = learned.make_rows(16, 0), learned.make_rows(4, 9)
@@ -68,10 +81,12 @@ def make(name: str, folders: Folders, folder: Path, world: World = ALONE) -> lis
         train=train,
         validation=validation,
         world=world,
-        strategy=Replicated(world),
+        strategy=make_strategy(world, strategy),
     )
     rows = engine.run().history
-    rows[-1]["sum_of_weights"] = sum(float(weight.double().sum()) for weight in weights(model).values())
+    if world.is_first and not labels:
+        (folder / ARTIFACT).mkdir()
+        METHODS[row.section["type"]].save(model, Path(folders.base), folder / ARTIFACT)
     return [{key: value for key, value in one.items() if "second" not in key} for one in rows]
 
 
@@ -79,6 +94,8 @@ def make_all(folder: Path, world: World) -> None:
     """All cases, with the models that `FOLDER/folders.json` names; the rows go to `FOLDER/<rank>.json`."""
     folders = Folders(**json.loads((folder / "folders.json").read_text()))
     rows = {name: make(name, folders, folder / name, world) for name in CASES}
+    for name in DIVIDED:
+        rows[f"{name}, divided"] = make(name, folders, folder / f"{name}, divided", world, FsdpSpec(type="fsdp"))
     (folder / f"{world.rank}.json").write_text(json.dumps(rows))
 
 

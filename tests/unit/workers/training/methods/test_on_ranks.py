@@ -6,10 +6,12 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from tests.unit.workers.training.conftest import Launch
 from tests.unit.workers.training.methods.objective_rows import LEARNED
-from tests.unit.workers.training.methods.on_ranks import CASES, NUM_STEPS, Folders, make, read
+from tests.unit.workers.training.methods.on_ranks import ARTIFACT, CASES, DIVIDED, NUM_STEPS, Folders, make, read
 from workers.training.methods import METHODS
 
 pytestmark = pytest.mark.slow
@@ -24,12 +26,18 @@ def folders(base_dir: Path) -> Folders:
 
 
 @pytest.fixture(scope="module")
-def ranks(tmp_path_factory: pytest.TempPathFactory, folders: Folders, launch: Launch) -> list[Rows]:
-    """What each of two ranks has seen of each case."""
+def left(tmp_path_factory: pytest.TempPathFactory, folders: Folders, launch: Launch) -> Path:
+    """Where two ranks left what came of each case."""
     folder = tmp_path_factory.mktemp("ranks")
     (folder / "folders.json").write_text(json.dumps(asdict(folders)))
     assert launch(2, "tests.unit.workers.training.methods.on_ranks:make_all", folder) == [0, 0]
-    return [read(folder / f"{rank}.json") for rank in range(2)]
+    return folder
+
+
+@pytest.fixture(scope="module")
+def ranks(left: Path) -> list[Rows]:
+    """What each of them has seen."""
+    return [read(left / f"{rank}.json") for rank in range(2)]
 
 
 def test_none_is_left_out() -> None:
@@ -43,3 +51,18 @@ def test_two_ranks_have_the_losses_of_one(tmp_path: Path, folders: Folders, rank
     assert len(alone) == NUM_STEPS
     for row, other in zip(ranks[0][name], alone, strict=True):
         assert row == pytest.approx(other, rel=1e-5, abs=1e-6)
+
+
+@pytest.mark.parametrize("name", DIVIDED)
+def test_divided_weights_are_saved_as_whole_ones(left: Path, ranks: list[Rows], name: str) -> None:
+    """Nothing of the division is left in the model: its names, its shapes, its classes."""
+    assert [row["loss"] for row in ranks[0][f"{name}, divided"]] == pytest.approx(
+        [row["loss"] for row in ranks[0][name]], rel=1e-5
+    )
+    whole, divided = left / name / ARTIFACT, left / f"{name}, divided" / ARTIFACT
+    files = [path.relative_to(whole) for path in whole.rglob("*") if path.is_file()]
+    assert files == [path.relative_to(divided) for path in divided.rglob("*") if path.is_file()]
+    (weights,) = (file for file in files if file.suffix == ".safetensors")
+    one, other = load_file(whole / weights), load_file(divided / weights)
+    assert one.keys() == other.keys()
+    assert all(torch.allclose(other[key], tensor, rtol=1e-4, atol=1e-6) for key, tensor in one.items())
