@@ -90,9 +90,8 @@ def make_trainer(
 
 
 def _of_objective(objective: GrpoSpec) -> Mapping[str, Any]:
-    """Fields that TRL calls as we do. A greedy or open choice of `top_k` is 0 in both."""
-    ours = {"type", "rewards", "max_flat_steps"}
-    return objective.model_dump(exclude=ours)
+    """The fields that are TRL's, under TRL's names."""
+    return objective.model_dump(exclude={"type", "rewards", "max_flat_steps"})
 
 
 def _dataset(rows: Sequence[Example]) -> Dataset:
