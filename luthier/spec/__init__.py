@@ -22,6 +22,7 @@ from luthier.spec.method import (
     PromptTuningSpec,
     QloraSpec,
     SpielSpec,
+    XloraSpec,
 )
 from luthier.spec.mixture import MixingSpec, SourceSpec
 from luthier.spec.objective import (
@@ -81,6 +82,7 @@ __all__ = [
     "SourceSpec",
     "SpielSpec",
     "TrainingSpec",
+    "XloraSpec",
     "canonical_json",
     "json_schema",
     "load_job_file",

@@ -19,6 +19,7 @@ from luthier.spec.method import (
     MethodSpec,
     QloraSpec,
     SpielSpec,
+    XloraSpec,
 )
 from luthier.spec.objective import ClassificationSpec, DistillationSpec, GrpoSpec, ObjectiveSpec, SftSpec
 from luthier.spec.resources import ResourcesSpec
@@ -169,7 +170,8 @@ class JobSpec(Section):
 
     @model_validator(mode="after")
     def _the_adapter_carries_the_head(self) -> Self:
-        if self.objective.has_head and not (self.method.makes_adapter or self.method.is_mergeable):
+        carries = self.method.is_mergeable or (self.method.makes_adapter and not isinstance(self.method, XloraSpec))
+        if self.objective.has_head and not carries:
             raise ValueError(
                 f"objective.type {self.objective.type} gives the model a head, which the adapter of method.type "
                 f"{self.method.type} cannot carry; take type: lora or full"

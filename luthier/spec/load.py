@@ -15,6 +15,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from luthier.errors import InvalidSpecError
 from luthier.spec.data import DataSpec
 from luthier.spec.job import JobSpec
+from luthier.spec.method import XloraSpec
 from luthier.spec.mixture import SourceSpec
 from luthier.spec.objective import DistillationSpec
 from luthier.spec.problems import problem_of
@@ -93,11 +94,15 @@ def resolve_paths(spec: JobSpec, folder: Path) -> JobSpec:
     if merge is not None:
         adapters = [one.model_copy(update={"path": absolute(one.path)}) for one in merge.adapters]
         merge = merge.model_copy(update={"adapters": adapters})
+    method = spec.method
+    if isinstance(method, XloraSpec):
+        method = method.model_copy(update={"experts": [absolute(path) for path in method.experts]})
     return spec.model_copy(
         update={
             "base_model": located(spec.base_model),
             "data": spec.data.model_copy(update={**paths(spec.data), "sources": sources}),
             "merge": merge,
+            "method": method,
             "objective": objective,
         }
     )

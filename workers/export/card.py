@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from luthier.spec import JobSpec, MergeSpec
+from luthier.spec import JobSpec, MergeSpec, XloraSpec
 from workers.evaluation.compare import Comparison
 from workers.evaluation.report import comparison_table
 from workers.models.catalogue import CATALOGUE
@@ -224,6 +224,19 @@ score = model(**inputs).logits.item()
 ```""",
 }
 
+_USE_OF_MIXTURE = """With PEFT, on top of the base model; it runs the model twice for every token, and without a cache:
+
+```python
+from pathlib import Path
+
+from peft import PeftModel
+from transformers import AutoModelForCausalLM
+
+base = AutoModelForCausalLM.from_pretrained("{base}", use_cache=False)
+folders = sorted(Path("peft").glob("[0-9]*"), key=lambda folder: int(folder.name))
+model = PeftModel.from_pretrained(base, "peft", adapters={{folder.name: str(folder) for folder in folders}})
+```"""
+
 _USE_WITH_ADDED_TOKENS = """With PEFT, on top of the base model, whose vocabulary has to grow first:
 
 ```python
@@ -239,6 +252,7 @@ model = PeftModel.from_pretrained(base, "peft")
 
 def _use(base: BaseModel, spec: JobSpec, triton_model: str) -> str:
     how = _USE | ({"peft": _USE_WITH_ADDED_TOKENS} if spec.added_tokens else {})
+    how |= {"peft": _USE_OF_MIXTURE} if isinstance(spec.method, XloraSpec) else {}
     if spec.objective.has_head:
         how = _USE_OF_CLASSIFIER | (_USE_OF_REWARD_MODEL if spec.objective.type == "reward" else {})
     return "\n\n".join(how[name].format(base=base.name, triton_model=triton_model) for name in spec.export.formats)

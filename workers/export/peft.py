@@ -17,6 +17,8 @@ def write_peft(adapter: Path, out: Path, base_model: str, tokenizer: PreTrainedT
         out: made here.
         base_model: how others find the base model; takes the place of our cache's path in the adapter's config.
         tokenizer: of a model that got further tokens; saved beside the adapter, which has their rows.
+
+    The adapters that a mixture is made of lie in folders of the adapter, and so they do in `out`.
     """
     out.mkdir()
     for name in _FILES:
@@ -26,3 +28,5 @@ def write_peft(adapter: Path, out: Path, base_model: str, tokenizer: PreTrainedT
     config = json.loads((out / "adapter_config.json").read_text())
     config["base_model_name_or_path"] = base_model
     (out / "adapter_config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+    for expert in sorted(path.parent for path in adapter.glob("*/adapter_config.json")):
+        write_peft(expert, out / expert.name, base_model)

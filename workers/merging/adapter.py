@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from workers.failures import ConfigError
-from workers.training.methods.targets import shape_of
+from workers.models.linear import shape_of
 
 _CONFIG, _WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 _KEY = re.compile(r"base_model\.model\.(.+)\.(lora_A\.weight|lora_B\.weight|lora_magnitude_vector)")
@@ -148,7 +148,7 @@ def _read_config(folder: Path, name: str) -> dict[str, Any]:
         raise ConfigError(f"adapter {name}: {_CONFIG} is not JSON ({error}); restore the file") from error
     kind = document.get("peft_type") if isinstance(document, dict) else None
     if kind != "LORA":
-        raise ConfigError(f"adapter {name} is of the kind {kind}; only LoRA adapters can be merged, leave it out")
+        raise ConfigError(f"adapter {name} is of the kind {kind}; only LoRA adapters will do here, leave it out")
     start = document.get("init_lora_weights", True)
     if start not in _STARTS:
         raise ConfigError(
@@ -158,8 +158,8 @@ def _read_config(folder: Path, name: str) -> dict[str, Any]:
     for key, value in document.items():
         if key not in _UNDERSTOOD and value not in _NOTHING:
             raise ConfigError(
-                f"adapter {name} has {key} in its config, which is more than a low-rank change of linear layers and "
-                "cannot be merged; leave it out"
+                f"adapter {name} has {key} in its config, which is more than a low-rank change of linear layers; "
+                "leave it out"
             )
     return dict(document)
 

@@ -1,4 +1,4 @@
-"""Where the adapters of a merge lie: folders that the worker may read, and artifacts of the project's earlier jobs."""
+"""Where a job file's adapters lie: folders that the worker may read, and artifacts of the project's earlier jobs."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,23 +12,23 @@ _EXPORTED = "peft"
 _CONFIG = "adapter_config.json"
 
 
-def find_adapters(task: Task) -> list[Path]:
-    """Local folders of the job's adapters, each with an `adapter_config.json`, in the order of the job file.
+def find_adapter(path: str, what: str, task: Task, into: Path) -> Path:
+    """Local folder of an adapter that a job file names, with its `adapter_config.json`.
 
     What has a manifest is verified by it, file by file.
 
+    Args:
+        path: a folder or the URI of an artifact.
+        what: the field of the job file, for people.
+        task: whose settings and project say what may be read.
+        into: folder that an artifact is fetched to where that is needed.
+
     Raises:
-        ConfigError: a folder may not be read, or holds no adapter.
+        ConfigError: it may not be read, or holds no adapter.
         DataError: an artifact is damaged.
     """
-    assert task.spec.merge is not None
-    roots = [task.settings.data_roots, *_own_artifacts(task)]
-    found = []
-    for number, source in enumerate(task.spec.merge.adapters):
-        what = f"merge.adapters.{number}.path"
-        check_readable(source.path, what, ",".join(roots))
-        found.append(_adapter_in(_fetched(source.path, what, task.work_dir / f"adapter-{number}"), source.path, what))
-    return found
+    check_readable(path, what, ",".join([task.settings.data_roots, *_own_artifacts(task)]))
+    return _adapter_in(_fetched(path, what, into), path, what)
 
 
 def _own_artifacts(task: Task) -> Sequence[str]:

@@ -17,7 +17,7 @@ from workers.failures import ConfigError
 from workers.merging.adapter import LoraAdapter
 from workers.merging.combine import combine, concatenate, nearest
 from workers.merging.origin import check_base
-from workers.merging.sources import find_adapters
+from workers.merging.sources import find_adapter
 from workers.merging.write import Factors, change_weight, weight_of, write_adapter
 from workers.models import load_model, load_tokenizer, resolve_base_model, save_model, stored_dtype
 from workers.models.tuned import ADAPTER, MODEL
@@ -35,10 +35,10 @@ def run(task: Task, report: Report) -> StageResult:
     merge = task.spec.merge
     assert merge is not None
     report.progress(0, 0, "reading the adapters")
-    folders = find_adapters(task)
-    adapters = [
-        LoraAdapter(folder, source.path, source.weight) for folder, source in zip(folders, merge.adapters, strict=True)
-    ]
+    adapters = []
+    for number, source in enumerate(merge.adapters):
+        folder = find_adapter(source.path, f"merge.adapters.{number}.path", task, task.work_dir / f"adapter-{number}")
+        adapters.append(LoraAdapter(folder, source.path, source.weight))
     base = resolve_base_model(task.spec.base_model, task.settings)
     check_base(adapters, task.spec.base_model, base)
     dtype = stored_dtype(base)

@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 from workers.models.bottleneck import BottleneckConfig, load_bottlenecks
 from workers.models.custom import CustomConfig, load_custom
 from workers.models.load import load_model
+from workers.models.mixture import KIND, load_mixture
 from workers.models.virtual_tokens import open_virtual_tokens
 
 ADAPTER, MODEL = "adapter", "model"
@@ -42,14 +43,16 @@ def load_tuned(base: Path, trained: Path, dtype: torch.dtype, custom_methods: st
 def load_adapted(base: Path, adapter: Path, dtype: torch.dtype, custom_methods: str = "") -> TunedModel:
     """The base model with an adapter beside it, as `load_tuned` returns it.
 
-    `adapter` is as PEFT saves it, or of one of the two kinds that PEFT does not know: bottleneck adapters, and those of
-    a function of the user's own.
+    `adapter` is as PEFT saves it, a mixture with its adapters in folders of its own, or of one of the two kinds that
+    PEFT does not know: bottleneck adapters, and those of a function of the user's own.
     """
     kind = json.loads((adapter / "adapter_config.json").read_text())["peft_type"]
     if kind == BottleneckConfig.KIND:
         return load_bottlenecks(load_model(base, dtype), adapter)
     if kind == CustomConfig.KIND:
         return load_custom(load_model(base, dtype), adapter, custom_methods)
+    if kind == KIND:
+        return load_mixture(load_model(base, dtype), adapter)
     model = PeftModel.from_pretrained(
         load_model(base, dtype), str(adapter), autocast_adapter_dtype=False, local_files_only=True
     )

@@ -75,7 +75,7 @@ def train(task: Task, report: Report, world: World) -> StageResult:
     cache = task.settings.model_cache_path
     planned = forecast(task.spec, base, train, dtype, device, num_ranks=world.size, model_cache=cache)
     set_seed(task.spec.training.seed)
-    section = task.spec.method
+    section = method.locate(task.spec.method, task, base)
     strategy = make_strategy(world, task.spec.resources.distributed)
     model = method.adapt(method.load(base, dtype, strategy.loads_on(device), section), section)
     labels = _labels(task, train)

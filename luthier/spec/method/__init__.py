@@ -21,6 +21,7 @@ from luthier.spec.method.prefix_tuning import PrefixTuningSpec
 from luthier.spec.method.prompt_tuning import PromptTuningSpec
 from luthier.spec.method.qlora import QloraSpec
 from luthier.spec.method.spiel import SpielSpec
+from luthier.spec.method.xlora import XloraSpec
 
 
 def _with_type(section: Any) -> Any:
@@ -41,6 +42,7 @@ MethodSpec = Annotated[
     | PromptTuningSpec
     | PrefixTuningSpec
     | SpielSpec
+    | XloraSpec
     | CustomSpec,
     Field(discriminator="type"),
     BeforeValidator(_with_type),
@@ -61,4 +63,5 @@ __all__ = [
     "PromptTuningSpec",
     "QloraSpec",
     "SpielSpec",
+    "XloraSpec",
 ]

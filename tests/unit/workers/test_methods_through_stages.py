@@ -48,7 +48,7 @@ METHODS: dict[str, tuple[Mapping[str, Any], list[str]]] = {
 
 
 def test_no_method_is_left_out() -> None:
-    mixtures = {"xlora"}  # in test_mixture_stages.py, after the training of what is mixed
+    mixtures = {"xlora"}  # in training/methods/test_xlora.py, beside the adapters that it mixes
     assert {method["type"] for method, _ in METHODS.values()} >= training_methods.METHODS.keys() - mixtures
 
 

@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 
 from luthier.settings import WorkerSettings
 from workers.models.tuned import TunedModel
+from workers.task import Task
 from workers.training.methods import (
     adalora,
     bottleneck,
@@ -28,6 +29,7 @@ from workers.training.methods import (
     prompt_tuning,
     qlora,
     spiel,
+    xlora,
 )
 from workers.training.methods.adapter import save_adapter
 from workers.training.methods.base import Control, NoControl, load_base
@@ -36,6 +38,11 @@ from workers.training.methods.partial import adapt_for, load_for, save_over_base
 
 def _allowed_everywhere(spec: object, settings: WorkerSettings) -> None:
     """Every worker runs it."""
+
+
+def _as_it_is(spec: object, task: Task, base: Path) -> Any:
+    """It names nothing that would have to be found."""
+    return spec
 
 
 def _no_control(model: TunedModel, spec: object, num_steps: int) -> Control:
@@ -54,6 +61,8 @@ class Method:
     """The base model in a folder, for matrix products in that dtype, on that device, by the method's section."""
     control: Callable[[Any, Any, int], Control] = _no_control
     """What happens beside the optimizer, for an adapted model, the method's section and the number of steps."""
+    locate: Callable[[Any, Task, Path], Any] = _as_it_is
+    """The section, with local folders for what it names, by the task and the folder of the base model."""
     check: Callable[[Any, WorkerSettings], None] = _allowed_everywhere
     """Before anything else: raises ConfigError if a worker with such settings does not run it."""
 
@@ -73,5 +82,6 @@ METHODS: dict[str, Method] = {
     ),
     "custom": Method(adapt=custom.adapt_custom, save=custom.save_adapter, check=custom.allow_custom),
     "spiel": Method(adapt=spiel.add_spiel, save=save_adapter, control=spiel.control_spiel),
+    "xlora": Method(adapt=xlora.add_xlora, save=xlora.save_xlora, locate=xlora.locate_experts),
     "hft": Method(adapt=adapt_for(hft.select_half), save=save_over_base, load=load_for(hft.select_half)),
 }

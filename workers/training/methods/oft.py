@@ -8,8 +8,9 @@ from transformers import PreTrainedModel
 
 from luthier.spec import OftSpec
 from workers.failures import ConfigError
+from workers.models.linear import shape_of
 from workers.training.methods.adapter import attach
-from workers.training.methods.targets import peft_targets, shape_of, target_layers
+from workers.training.methods.targets import peft_targets, target_layers
 
 
 def add_oft(model: PreTrainedModel, spec: OftSpec) -> PeftModel:

@@ -15,12 +15,13 @@ from transformers import PreTrainedModel
 
 from luthier.spec import SpielSpec
 from workers.failures import ConfigError
+from workers.models.linear import shape_of
 from workers.training.methods.adapter import attach
 from workers.training.methods.base import Control
 from workers.training.methods.growth import Accumulated, Estimated, Growth
 from workers.training.methods.regrowth import Regrowth
 from workers.training.methods.sparse import sparse_changes
-from workers.training.methods.targets import peft_targets, shape_of, target_layers
+from workers.training.methods.targets import peft_targets, target_layers
 
 _MASK = "spiel"
 _GROWTHS: dict[str, type[Growth]] = {"accumulated_gradient": Accumulated, "momentum": Estimated}

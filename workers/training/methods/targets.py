@@ -13,6 +13,7 @@ from transformers.pytorch_utils import Conv1D
 
 from luthier.planning.suitability import did_you_mean
 from workers.failures import ConfigError
+from workers.models.linear import shape_of
 
 ALL_LINEAR = "all-linear"
 
@@ -53,15 +54,6 @@ def target_layers(model: PreTrainedModel, targets: str | list[str]) -> dict[str,
 def peft_targets(targets: str | list[str], layers: Mapping[str, nn.Module]) -> str | list[str]:
     """`targets` for PEFT, which would try a regular expression on layers that are not linear, too."""
     return targets if targets == ALL_LINEAR or isinstance(targets, list) else list(layers)
-
-
-def shape_of(layer: nn.Module) -> tuple[int, int]:
-    """Outputs and inputs of a linear layer."""
-    if isinstance(layer, nn.Linear):
-        return layer.out_features, layer.in_features
-    assert isinstance(layer, Conv1D)
-    num_inputs, num_outputs = layer.weight.shape
-    return num_outputs, num_inputs
 
 
 def check_rank(rank: int, layers: Mapping[str, nn.Module], field: str) -> None:

@@ -160,6 +160,29 @@ ROWS: dict[str, Row] = {
     "spiel-momentum": Row(
         {"type": "spiel", "r": 4, "selection": "momentum", "update_steps": 3, "gradient_steps": 1}, lora(4)
     ),
+    # Of layers: all seven of each block in one adapter, two of them in the other.
+    "xlora": Row({"type": "xlora", "experts": ["expert-0", "expert-1"]}, LAYERS * len(LINEAR) * 2 * (WIDTH + 1)),
+    "xlora-deep": Row(
+        {
+            "type": "xlora",
+            "experts": ["expert-1", "expert-0"],
+            "xlora_depth": 2,
+            "xlora_size": 24,
+            "xlora_dropout_p": 0.1,
+            "softmax_temperature": 0.5,
+        },
+        (WIDTH + 1) * 24 + (24 + 1) * LAYERS * len(LINEAR) * 2,
+        learning_rate=0.05,
+    ),
+    "xlora-trained": Row(
+        {
+            "type": "xlora",
+            "experts": ["expert-0", "expert-1"],
+            "layerwise_scalings": False,
+            "use_trainable_adapters": True,
+        },
+        2 * (WIDTH + 1) + lora(4) + lora(3, "q_proj", "up_proj"),
+    ),
     "custom": Row(
         {"type": "custom", "entry_point": f"{__name__}:scale_feed_forward", "options": {"start": 1.0}},
         LAYERS * WIDTH,

@@ -32,7 +32,7 @@ REFUSED: dict[tuple[str, str], str] = {
         method,
         objective,
     ): rf"objective\.type {objective} gives .* a head, which .* {method} cannot carry; take type: lora"
-    for method, objective in product(("bottleneck", "custom"), ("classification", "reward"))
+    for method, objective in product(("bottleneck", "custom", "xlora"), ("classification", "reward"))
 }
 """Pairs that the job file is refused for, and what is said: field, reason and remedy. All others train."""
 STEPS = 3

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 from torch import nn
 from transformers import AutoModelForCausalLM, set_seed
 
-from luthier.spec import MethodSpec
+from luthier.spec import MethodSpec, XloraSpec
 from luthier.v1.stage_pb2 import Checkpoint
 from tests.unit.workers.training.methods.rows import Row
 from tests.unit.workers.training.tiny_run import Outcome, Recorder, make_documents, make_engine
@@ -45,6 +45,9 @@ def section_of(row: Row) -> MethodSpec:
 def adapt(row: Row, base: Path, compute: torch.dtype = torch.float32) -> TunedModel:
     """The base model as the method makes it trainable; the same one each time, wherever the generators stand."""
     method, section = METHODS[row.section["type"]], section_of(row)
+    if isinstance(section, XloraSpec):
+        beside = [str(base.parent / name) for name in section.experts]
+        section = section.model_copy(update={"experts": beside})
     set_seed(5)
     return method.adapt(method.load(base, compute, CPU, section), section)
 
@@ -95,7 +98,10 @@ def plain_model(base: Path, trained: Path) -> nn.Module:
     if (trained / MODEL).is_dir():
         return AutoModelForCausalLM.from_pretrained(trained / MODEL, dtype=torch.float32).eval()
     plain = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
-    return PeftModel.from_pretrained(plain, str(trained / ADAPTER)).eval()
+    folders = sorted((trained / ADAPTER).glob("[0-9]"))
+    plain.config.use_cache = not folders
+    mixed = {"adapters": {folder.name: str(folder) for folder in folders}} if folders else {}
+    return PeftModel.from_pretrained(plain, str(trained / ADAPTER), **mixed).eval()
 
 
 def logits_in_training(model: TunedModel) -> torch.Tensor:
