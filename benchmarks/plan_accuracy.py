@@ -99,7 +99,10 @@ CASES = {
     "smollm2 lora bf16": Case(LORA, BF16, SMALL, is_fitted=True),
     "smollm2 lora fp32": Case(LORA, FP32, SMALL, is_fitted=True),
     **{f"narrow {name} bf16": Case(method, BF16, is_fitted=name == "lora") for name, method in METHODS.items()},
-    **{f"narrow {name}": Case(method, training) for name, (method, training) in SETTINGS.items()},
+    **{
+        f"narrow {name}": Case(method, training, is_fitted=name == "lora bf16, checkpointing")
+        for name, (method, training) in SETTINGS.items()
+    },
     **{f"narrow lora bf16, {name}": Case(LORA, BF16, objective=name) for name in OBJECTIVES},
     "smollm2 lora bf16, checkpointing": Case(LORA, BF16 | {"gradient_checkpointing": "full"}, SMALL),
     "smollm2 lora bf16, two rows at a time": Case(LORA, BF16 | {"per_device_train_batch_size": 2}, SMALL),

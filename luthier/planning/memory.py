@@ -210,6 +210,7 @@ def _phases(question: Question, setting: Setting, held: _Held) -> dict[str, dict
     table = _FP32 * shape.vocabulary * shape.hidden
     late = table if adaptation.trains_embeddings else 0.0
     largest = max(late, _FP32 * shape.hidden * shape.intermediate)
+    largest /= setting.num_devices if sharding.stage >= 3 else 1
     shards = setting.num_devices if sharding.stage >= 2 else 1
     gradients = 0.0 if sharding.offloads_weights else held.gradients / shards
     before = gradients if work.accumulation > 1 else 0.0
