@@ -23,6 +23,7 @@ from workers.training.methods.base import Control, NoControl
 from workers.training.methods.lora import add_lora
 from workers.training.objectives import Objective
 from workers.training.objectives.sft import Sft
+from workers.training.pieces import Stored
 from workers.training.samples import Sample
 
 KEY = b"a key of the test"
@@ -171,7 +172,11 @@ def same(one: Mapping[str, torch.Tensor], other: Mapping[str, torch.Tensor]) -> 
 
 def read_weights(store: CheckpointStore, checkpoint: Checkpoint) -> dict[str, torch.Tensor]:
     """The weights in a checkpoint."""
-    stored = store.load(checkpoint.uri, checkpoint.digest).weights
+    return read_all(store.load(checkpoint.uri, checkpoint.digest).weights)
+
+
+def read_all(stored: Mapping[str, Stored]) -> dict[str, torch.Tensor]:
+    """Tensors of a checkpoint, whole."""
     return {name: tensor.whole() for name, tensor in stored.items()}
 
 
