@@ -104,7 +104,7 @@ def _weights_of(model: PeftModel, adapter: str) -> dict[str, torch.Tensor]:
     inner = model.get_base_model()
     layers = {name: layer for name, layer in inner.named_modules() if isinstance(layer, LoraLayer)}
     return {
-        f"base_model.model.{name}.{part}.weight": factors[adapter].weight
+        f"base_model.model.{name}.{part}.weight": factors[adapter].get_parameter("weight")
         for name, layer in layers.items()
         for part, factors in (("lora_A", layer.lora_A), ("lora_B", layer.lora_B))
         if adapter in factors
