@@ -9,7 +9,7 @@ import pytest
 from luthier.artifacts import ArtifactRef
 from tests.unit.workers.training.tiny_run import Outcome, Recorder, make_documents, make_engine
 from workers.failures import PreemptedError
-from workers.training import checkpoints as module
+from workers.training.draft import Draft
 
 SPEC: dict[str, Any] = {"max_steps": 6, "gradient_accumulation_steps": 3, "eval_steps": 2, "save_steps": 3}
 VALIDATION = make_documents(20, seed=9)
@@ -77,12 +77,12 @@ def test_what_an_earlier_attempt_saved_is_not_saved_again(tmp_path: Path) -> Non
 def test_during_a_save_it_waits_for_the_commit(
     tmp_path: Path, straight: Outcome, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    begun, go_on, publish = threading.Event(), threading.Event(), module.publish
+    begun, go_on, commit = threading.Event(), threading.Event(), Draft.commit
 
     def slow(*arguments: Any, **options: Any) -> ArtifactRef:
         begun.set()
         assert go_on.wait(60)
-        return publish(*arguments, **options)
+        return commit(*arguments, **options)
 
     def stop(_: int) -> bool:
         """Asked to stop while the first checkpoint is being written, which takes until then."""
@@ -92,7 +92,7 @@ def test_during_a_save_it_waits_for_the_commit(
         go_on.set()
         return True
 
-    monkeypatch.setattr(module, "publish", slow)
+    monkeypatch.setattr(Draft, "commit", slow)
     first = Recorder(stop)
     with pytest.raises(PreemptedError):
         start(tmp_path / "first", first)
