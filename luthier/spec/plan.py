@@ -15,7 +15,7 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "train": ("preprocess", "teach"),
     "merge": ("preprocess",),
     "evaluate": ("preprocess", "train", "merge"),
-    "export": ("preprocess", "train", "merge", "evaluate"),
+    "export": ("preprocess", "teach", "train", "merge", "evaluate"),
     "deploy": ("export",),
 }
 

@@ -56,13 +56,14 @@ def write_card(
         spec: of the job.
         base: the model that was tuned.
         triton_model: name inside `triton/`; empty without that format.
-        results: typed results of the stages `preprocess`, `train` or `merge`, and `evaluate`.
+        results: typed results of the stages `preprocess`, `teach` if there was one, `train` or `merge`, and
+            `evaluate`.
         parity: what the proof found, for people.
     """
     sections = [
         _front_matter(spec, base),
         f"# {spec.name}",
-        _summary(spec, base, results["preprocess"]),
+        _summary(spec, base, results),
         _base(base),
         *_making(spec, results),
         "## Evaluation\n\n" + _evaluation(results["evaluate"]),
@@ -72,10 +73,13 @@ def write_card(
     path.write_text("\n\n".join(section for section in sections if section) + "\n", encoding="utf-8")
 
 
-def _summary(spec: JobSpec, base: BaseModel, result: Mapping[str, Any]) -> str:
+def _summary(spec: JobSpec, base: BaseModel, results: Mapping[str, Mapping[str, Any]]) -> str:
     if spec.merge is not None:
         return f"`{base.name}`, changed by {len(spec.merge.adapters)} adapters ({spec.merge.title})."
-    return f"`{base.name}`, fine-tuned on {_number(result['num_rows']['train'])} examples ({spec.method.title})."
+    taught = results.get("teach")
+    num_rows = taught["splits"]["train"]["num_rows"] if taught else results["preprocess"]["num_rows"]["train"]
+    answered = " that its teacher answered" if taught else ""
+    return f"`{base.name}`, fine-tuned on {_number(num_rows)} examples{answered} ({spec.method.title})."
 
 
 def _making(spec: JobSpec, results: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -83,7 +87,7 @@ def _making(spec: JobSpec, results: Mapping[str, Mapping[str, Any]]) -> list[str
     if spec.merge is not None:
         return ["## Merging\n\n" + _merging(spec.merge, results["merge"])]
     return [
-        "## Data\n\n" + _data(spec, results["preprocess"]),
+        "## Data\n\n" + _data(spec, results["preprocess"], results.get("teach")),
         "## Training\n\n" + _training(spec, results["train"]),
     ]
 
@@ -108,11 +112,16 @@ def _base(base: BaseModel) -> str:
     return licence + source
 
 
-def _data(spec: JobSpec, result: Mapping[str, Any]) -> str:
+def _data(spec: JobSpec, result: Mapping[str, Any], taught: Mapping[str, Any] | None) -> str:
     rows = [(f"rows for {name}", _number(count)) for name, count in result["num_rows"].items()]
-    rows.append(("tokens trained on, per epoch", _number(result["num_trainable_tokens"])))
     dropped = sum(result.get("num_dropped", {}).values())
     rows.append(("rows dropped", _number(dropped)))
+    lessons = result
+    if taught is not None:
+        lessons = taught["splits"]["train"]
+        rows.append(("teacher's answers asked for, for train", _number(lessons["num_asked"])))
+        rows.append(("teacher's answers kept, for train", _number(lessons["num_rows"])))
+    rows.append(("tokens trained on, per epoch", _number(lessons["num_trainable_tokens"])))
     rows.append(("longest allowed example, tokens", _number(spec.data.max_length)))
     if spec.data.system_prompt:
         rows.append(("system prompt", _cell(spec.data.system_prompt)))

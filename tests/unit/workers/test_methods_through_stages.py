@@ -79,6 +79,30 @@ def test_a_job_goes_through_all_its_stages(
     assert ("resize_token_embeddings" in card) == ("added_tokens" in method)
 
 
+def test_what_rewards_have_made_goes_through_the_same_stages(
+    tuned_task: Callable[..., Task], quiet_report, teachable_model_dir: Path, tmp_path: Path
+) -> None:
+    job = JOB | {
+        "method": METHODS["lora"][0],
+        "objective": {"type": "grpo", "rewards": [{"type": "length", "max_words": 2}], "num_generations": 4}
+        | {"max_completion_length": 6},
+        "training": {"max_steps": 2, "per_device_train_batch_size": 8, "precision": "fp32"},
+        "export": {"dtype": "float32", "parity": PARITY},
+    }
+
+    def task(kind: str, **outputs: StageOutputs) -> Task:
+        return tuned_task(kind, train=QUESTIONS, test=QUESTIONS, outputs=outputs, **job)
+
+    trained = _outputs(training.run(task("train"), quiet_report), tmp_path / "trained")
+    evaluated = evaluation.run(task("evaluate", train=trained), quiet_report)
+    assert evaluated.metrics["perplexity_tuned"] != evaluated.metrics["perplexity_base"]
+    outputs = {"train": trained, "evaluate": _outputs(evaluated, tmp_path / "evaluated")}
+    exported = export.run(task("export", **outputs), quiet_report)
+    assert exported.metrics["greedy_agreement"] == 1.0
+    for name in ("peft", "merged"):
+        _says_something(exported.folder / name, teachable_model_dir, name)
+
+
 def test_training_refuses_a_function_that_the_worker_does_not_name(
     tuned_task: Callable[..., Task], quiet_report, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,7 +3,8 @@
 import json
 from pathlib import Path
 
-from workers.export.card import BaseModel
+from luthier.spec import JobSpec
+from workers.export.card import BaseModel, write_card
 
 
 def test_a_model_of_the_catalogue_has_its_hub_id_licence_and_origin(tmp_path: Path) -> None:
@@ -16,3 +17,26 @@ def test_a_model_of_the_catalogue_has_its_hub_id_licence_and_origin(tmp_path: Pa
 
 def test_of_a_directory_only_the_last_part_is_told(tmp_path: Path) -> None:
     assert BaseModel.of("/secret/place/model", tmp_path) == BaseModel("model", "", "")
+
+
+def test_of_a_taught_model_the_card_counts_what_its_teacher_answered(tmp_path: Path) -> None:
+    spec = JobSpec.model_validate(
+        {
+            "name": "taught",
+            "base_model": "small",
+            "data": {"path": "rows.jsonl"},
+            "objective": {"type": "distillation", "level": "sequence", "teacher": "large"},
+        }
+    )
+    lessons = {"num_asked": 30, "num_rows": 25, "num_trainable_tokens": 400}
+    results = {
+        "preprocess": {"num_rows": {"train": 12}, "num_trainable_tokens": 90},
+        "teach": {"splits": {"train": lessons}},
+        "train": {},
+        "evaluate": {"metrics": {}, "num_rows": 3, "split": "test", "confidence_level": 0.95},
+    }
+    write_card(tmp_path / "README.md", spec, BaseModel("small", "", ""), "", results, "equal")
+    card = (tmp_path / "README.md").read_text()
+    assert "fine-tuned on 25 examples that its teacher answered" in card
+    assert "| tokens trained on, per epoch | 400 |" in card
+    assert "| teacher's answers asked for, for train | 30 |" in card
