@@ -19,7 +19,7 @@ from typing import Any
 
 from luthier.artifacts import ArtifactError, ArtifactRef, fetch, join, read_manifest
 from luthier.v1.stage_pb2 import Checkpoint
-from workers.task import Report
+from workers.task import Report, Task
 from workers.training.commit import Agreement, Commit
 from workers.training.distributed.world import World
 from workers.training.draft import Draft, Files, sweep
@@ -71,6 +71,20 @@ class CheckpointStore:
         self._host_copy = HostCopy()
         self._writer: Writer[Files] = Writer()
         self._agreement: Agreement | None = None
+
+    @classmethod
+    def of(cls, task: Task, report: Report, world: World = World()) -> "CheckpointStore":  # noqa: B008 - immutable
+        """Those of an attempt at a stage, as its job wants them kept."""
+        return cls(
+            join(task.output_uri, "checkpoints"),
+            task.assignment.stage.fence,
+            task.work_dir / "checkpoints",
+            keep=task.spec.training.save_total_limit,
+            key=task.settings.checkpoint_key.get_secret_value().encode(),
+            report=report,
+            earlier=task.checkpoints,
+            world=world,
+        )
 
     def __enter__(self) -> "CheckpointStore":
         return self

@@ -8,7 +8,6 @@ from pathlib import Path
 import torch
 from transformers import set_seed
 
-from luthier.artifacts import join
 from luthier.spec import ClassificationSpec, DataSpec, DistillationSpec, GrpoSpec, PretrainSpec, RewardSpec, SftSpec
 from luthier.spec.plan import lessons_stage
 from workers.data.dataset import Example, load_split
@@ -63,7 +62,7 @@ def train(task: Task, report: Report, world: World) -> StageResult:
     dataset = task.input_dir(lessons_stage(task.spec))
     train, validation = (_samples(load_split(dataset, name)) for name in ("train", "validation"))
     _leave_if_asked(report, world)
-    checkpoints = _checkpoints(task, report, world)
+    checkpoints = CheckpointStore.of(task, report, world)
     snapshot = checkpoints.load_newest()
     device = _device(world)
     dtype = _dtype(task, snapshot, device, world)
@@ -181,19 +180,6 @@ def _samples(rows: Sequence[Example]) -> list[Sample]:
         )
         for number, row in enumerate(rows)
     ]
-
-
-def _checkpoints(task: Task, report: Report, world: World) -> CheckpointStore:
-    return CheckpointStore(
-        join(task.output_uri, "checkpoints"),
-        task.assignment.stage.fence,
-        task.work_dir / "checkpoints",
-        keep=task.spec.training.save_total_limit,
-        key=task.settings.checkpoint_key.get_secret_value().encode(),
-        report=report,
-        earlier=task.checkpoints,
-        world=world,
-    )
 
 
 def _write_figures(

@@ -10,7 +10,6 @@ import torch
 from torch import nn
 from transformers import AutoConfig, PreTrainedTokenizerBase, set_seed
 
-from luthier.artifacts import join
 from luthier.spec import GrpoSpec
 from workers.data.dataset import Example, load_split
 from workers.data.render import render_prompt
@@ -63,7 +62,7 @@ def run(task: Task, report: Report) -> StageResult:
     check_schedule(rounds.num_steps, training)
     if report.should_stop():
         raise PreemptedError("asked to stop before the model was loaded")
-    with _checkpoints(task, report) as checkpoints:
+    with CheckpointStore.of(task, report) as checkpoints:
         snapshot = checkpoints.load_newest()
         device = choose_device()
         compute = (
@@ -156,18 +155,6 @@ def check_room(rows: Sequence[Example], tokenizer: PreTrainedTokenizerBase, base
             f"objective.max_completion_length ({objective.max_completion_length}) and the longest prompt ({longest} "
             f"tokens) are more than the {context} tokens that base_model can read; lower it, or data.max_length"
         )
-
-
-def _checkpoints(task: Task, report: Report) -> CheckpointStore:
-    return CheckpointStore(
-        join(task.output_uri, "checkpoints"),
-        task.assignment.stage.fence,
-        task.work_dir / "checkpoints",
-        keep=task.spec.training.save_total_limit,
-        key=task.settings.checkpoint_key.get_secret_value().encode(),
-        report=report,
-        earlier=task.checkpoints,
-    )
 
 
 def _write_figures(

@@ -12,13 +12,13 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
-from peft import PeftModel
 from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import CPUOffloadPolicy, FSDPModule, MixedPrecisionPolicy, OffloadPolicy, fully_shard
 from torch.distributed.tensor import DTensor
 
 from luthier.spec.distributed import FsdpSpec
+from workers.models.inner import inner_model
 from workers.training.distributed.strategies.divided import fingerprint_of
 from workers.training.distributed.strategies.replicated import check_names
 from workers.training.distributed.world import World
@@ -54,8 +54,7 @@ class Fsdp:
         # Autocast decides what is computed in which dtype; FSDP only what is sent.
         exact = MixedPrecisionPolicy(reduce_dtype=torch.float32, cast_forward_inputs=False)
         low = MixedPrecisionPolicy(param_dtype=compute, reduce_dtype=torch.float32, cast_forward_inputs=False)
-        base = model.get_base_model() if isinstance(model, PeftModel) else model
-        for block in blocks_of(base):  # type: ignore[arg-type]
+        for block in blocks_of(inner_model(model)):
             reshard = self._spec.reshard_after_forward
             if compute != torch.float32 and (norms := _norms(block)):
                 fully_shard(norms, mesh=mesh, mp_policy=exact, offload_policy=offload, reshard_after_forward=reshard)
