@@ -20,6 +20,8 @@ from pythonjsonlogger.json import JsonFormatter
 from luthier.settings import Settings, TelemetrySettings
 
 TRACEPARENT = "traceparent"
+_ADVISERS = ("bitsandbytes.backends.cpu.ops",)
+"""Loggers that warn, whenever they are imported, of packages that would be quicker where they are not even used."""
 
 
 def start(service: str, settings: Settings) -> None:
@@ -102,3 +104,5 @@ def _start_logging(service: str, settings: Settings) -> None:
     else:
         handler.setFormatter(logging.Formatter(f"%(asctime)s %(levelname)-7s {service} %(name)s: %(message)s"))
     logging.basicConfig(level=settings.log_level.upper(), handlers=[handler], force=True)
+    for name in _ADVISERS:
+        logging.getLogger(name).setLevel(logging.ERROR)

@@ -11,6 +11,9 @@ UNUSED = ("daft", "datasets", "deepspeed", "liger_kernel", "nevergrad", "sklearn
 TRAINING = """
 import sys
 from pathlib import Path
+from luthier import telemetry
+from luthier.settings import WorkerSettings
+telemetry.start("runner", WorkerSettings())
 from tests.unit.workers.training.tiny_run import Recorder, make_engine
 from workers.training import stage
 from workers.training.methods import METHODS
@@ -33,3 +36,4 @@ def test_a_lora_run_loads_no_library_that_it_does_not_use(tmp_path: Path) -> Non
     )
     assert (tmp_path / "adapter" / "adapter_model.safetensors").is_file()
     assert ran.stdout.split() == []
+    assert "bitsandbytes" not in ran.stderr, "PEFT loads it; what it advises is no news for the log of a job"
