@@ -139,6 +139,7 @@ async def test_who_knows_why_says_it_at_once(heartbeats, fake_coordinator):
     with heartbeats.hold("stage-1", 7, asyncio.get_running_loop().time()) as lease:
         async with asyncio.timeout(1):
             await let_others_speak(failure, lease, heartbeats)
+        assert lease.ended is None
 
 
 def test_a_port_is_kept_for_processes_that_share_it():
@@ -146,6 +147,7 @@ def test_a_port_is_kept_for_processes_that_share_it():
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         ours.bind(kept.getsockname())
         ours.listen()
+        assert ours.getsockname() == kept.getsockname()
 
 
 def test_the_address_of_this_machine_has_an_interface():

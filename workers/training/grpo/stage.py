@@ -2,7 +2,8 @@
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 from torch import nn
 from transformers import AutoConfig, PreTrainedTokenizerBase, set_seed
 
-from luthier.spec import GrpoSpec
+from luthier.spec import GrpoSpec, TrainingSpec
 from workers.data.dataset import Example, load_split
 from workers.data.render import render_prompt
 from workers.failures import ConfigError, DataError, DivergedError, PreemptedError
@@ -28,6 +29,7 @@ from workers.training.grpo.version import PINNED, check_trl
 from workers.training.grpo.watch import Watch
 from workers.training.methods import METHODS
 from workers.training.optimizers import make_optimizer, trainable_parameters
+from workers.training.pieces import Stored
 from workers.training.precision import choose_dtype, recorded_dtype
 from workers.training.schedule import check_schedule
 from workers.training.snapshot import Snapshot
@@ -65,12 +67,7 @@ def run(task: Task, report: Report) -> StageResult:
     with CheckpointStore.of(task, report) as checkpoints:
         snapshot = checkpoints.load_newest()
         device = choose_device()
-        compute = (
-            # TRL's loop does not scale the loss that fp16 needs.
-            choose_dtype(training.precision, device, may_scale=False)
-            if snapshot is None
-            else recorded_dtype(snapshot.environment.compute, device)
-        )
+        compute = _dtype(training, snapshot, device)
         set_seed(training.seed)
         method = METHODS[section.type]
         plain = method.load(base, compute, device, section)
@@ -113,11 +110,8 @@ def run(task: Task, report: Report) -> StageResult:
             strategy.load_weights(snapshot.weights)
             strategy.load_optimizer_tensors(snapshot.optimizer)
         if first_step < rounds.num_steps:
-            try:
+            with samples_well(progress):
                 trainer.train()
-            except RuntimeError as error:
-                check_sampling(error, progress.step)
-                raise
         drop_reference(model)
     folder = task.new_dir("output")
     method.save(model, base, folder)
@@ -125,14 +119,27 @@ def run(task: Task, report: Report) -> StageResult:
     return StageResult(folder=folder, metrics=_headline(figures, device), result=figures)
 
 
-def check_sampling(error: RuntimeError, step: int) -> None:
-    """
+def _dtype(training: TrainingSpec, snapshot: Snapshot[Stored] | None, device: torch.device) -> torch.dtype:
+    """What the attempts before computed in, or what the first one finds; TRL's loop has no scaled loss for fp16."""
+    if snapshot is None:
+        return choose_dtype(training.precision, device, may_scale=False)
+    return recorded_dtype(snapshot.environment.compute, device)
+
+
+@contextmanager
+def samples_well(progress: Progress) -> Iterator[None]:
+    """Around all steps, which `progress` counts.
+
     Raises:
-        DivergedError: `error`, in the step after `step`, is that no answer could be sampled.
+        DivergedError: no answer could be sampled.
     """
-    if _NO_PROBABILITIES in str(error):
+    try:
+        yield
+    except RuntimeError as error:
+        if _NO_PROBABILITIES not in str(error):
+            raise
         raise DivergedError(
-            f"training diverged at step {step}: the model finds no token likely any more; lower "
+            f"training diverged at step {progress.step}: the model finds no token likely any more; lower "
             "training.learning_rate, raise training.warmup_ratio or objective.beta"
         ) from error
 

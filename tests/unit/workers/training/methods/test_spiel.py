@@ -288,7 +288,8 @@ def test_what_cannot_follow_the_exchange_is_refused_in_the_job_file(sections: di
 def test_momentum_allows_several_ranks_and_fp16() -> None:
     job = {"name": "job", "base_model": "org/name", "data": {"path": "/data"}}
     sections = {"training": {"precision": "fp16"}, "resources": {"num_ranks": 2}}
-    JobSpec.model_validate({**job, "method": {**SECTION, "selection": "momentum"}, **sections})
+    spec = JobSpec.model_validate({**job, "method": {**SECTION, "selection": "momentum"}, **sections})
+    assert (spec.training.precision, spec.resources.num_ranks) == ("fp16", 2)
 
 
 def test_what_does_not_fit_the_model_is_refused() -> None:
