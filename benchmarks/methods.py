@@ -2,7 +2,7 @@
 
 One row per method: trainable parameters, peak memory of the runner, tokens a second, validation loss, exact match on
 the test split. Everything else is the example's job file (model, data, seed) with one epoch instead of two. Learning
-rates are the ones that the literature suggests for the method, chosen once and not by looking at the test split.
+rates are usual ones for the method, chosen once and not by looking at the test split.
 
 Two measurements, each resumable, for a row that is in its file is not measured again:
 
