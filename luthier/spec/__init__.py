@@ -1,6 +1,6 @@
 """The job file: one module per section, strict, with a suggestion for every misspelt key."""
 
-from luthier.spec.data import DataSpec
+from luthier.spec.data import DataSpec, MixingSpec, SourceSpec
 from luthier.spec.deploy import DeploySpec
 from luthier.spec.evaluation import EvaluationSpec, GateRule
 from luthier.spec.export import ExportSpec, ParitySpec
@@ -24,7 +24,6 @@ from luthier.spec.method import (
     SpielSpec,
     XloraSpec,
 )
-from luthier.spec.mixture import MixingSpec, SourceSpec
 from luthier.spec.objective import (
     ClassificationSpec,
     DistillationSpec,

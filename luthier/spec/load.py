@@ -13,10 +13,9 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from luthier.errors import InvalidSpecError
-from luthier.spec.data import DataSpec
+from luthier.spec.data import DataSpec, SourceSpec
 from luthier.spec.job import JobSpec
 from luthier.spec.method import XloraSpec
-from luthier.spec.mixture import SourceSpec
 from luthier.spec.objective import DistillationSpec
 from luthier.spec.problems import problem_of
 

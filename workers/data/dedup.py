@@ -12,11 +12,15 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from workers.data import problems
 from workers.data.dataset import SPLITS
 from workers.data.engine import daft
 from workers.data.parts import Part
 
 _ORDINAL_BITS = 48
+
+REASONS = (problems.DUPLICATE, problems.IN_OTHER_SPLIT, problems.BEYOND_MAX_SAMPLES)
+"""Why a row is dropped for the sake of others."""
 
 
 @dataclass(frozen=True)
@@ -29,12 +33,8 @@ class Decisions:
     """And the row in it."""
     split: npt.NDArray[np.int8]
     """Index into `SPLITS`, or -1 for a row that is dropped."""
-    is_duplicate: npt.NDArray[np.bool_]
-    """Dropped, because the same text comes earlier in its split."""
-    is_leak: npt.NDArray[np.bool_]
-    """Dropped, because the same text is in a later split."""
-    is_surplus: npt.NDArray[np.bool_]
-    """Dropped, because its source is to have no more rows."""
+    reason: npt.NDArray[np.int8]
+    """Why it is dropped: index into `REASONS`, or -1 for a row that stays."""
     twin: npt.NDArray[np.int64]
     """Ordinal of the row that stays for this text; the row itself if it stays."""
 
@@ -60,12 +60,15 @@ def decide(rows: Path, parts: Sequence[Part], part_of_file: Sequence[int], *, de
     split, own, owner = (index[name].to_numpy() for name in ("split", "rank", "owner"))
     is_leak = (own >> _ORDINAL_BITS) != (owner >> _ORDINAL_BITS)
     is_duplicate = (own != owner) & ~is_leak & deduplicate
-    kept = np.where(is_leak | is_duplicate, -1, split).astype(np.int8)
+    reason = np.full(len(split), -1, np.int8)
+    reason[is_leak] = REASONS.index(problems.IN_OTHER_SPLIT)
+    reason[is_duplicate] = REASONS.index(problems.DUPLICATE)
+    kept = np.where(reason >= 0, -1, split).astype(np.int8)
     file, fingerprints = index["file"].to_numpy(), index["fingerprint"].to_numpy()
     part = np.array(part_of_file, np.int32)[file]
     twin = owner & ((1 << _ORDINAL_BITS) - 1)
     is_surplus = _surplus(kept, part, fingerprints, parts)
-    kept[is_surplus] = -1
+    reason[is_surplus], kept[is_surplus] = REASONS.index(problems.BEYOND_MAX_SAMPLES), -1
     for number, one in enumerate(parts):
         # A text that several parts have belongs to the first of them: it must not be drawn twice.
         own = (part[twin] == number) & (kept == SPLITS.index("train"))
@@ -74,9 +77,7 @@ def decide(rows: Path, parts: Sequence[Part], part_of_file: Sequence[int], *, de
         file=file,
         row=index["row"].to_numpy(),
         split=kept,
-        is_duplicate=is_duplicate,
-        is_leak=is_leak,
-        is_surplus=is_surplus,
+        reason=reason,
         twin=twin,
     )
 

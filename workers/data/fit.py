@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from luthier.spec.mixture import Overlong
+from luthier.spec.data import Overlong
 from workers.data import problems
 from workers.data.encode import Encoded
 from workers.data.problems import RowError

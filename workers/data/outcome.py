@@ -1,5 +1,6 @@
 """What became of every row of a dataset: all that its report is made of."""
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -8,12 +9,19 @@ from pyarrow import compute as pc
 
 from workers.data import problems
 from workers.data.dataset import SPLITS, SplitName
-from workers.data.dedup import Decisions
+from workers.data.dedup import REASONS, Decisions
 from workers.data.parts import Part
 from workers.data.problems import Fault, Ledger
 from workers.data.sources import SourceFile
 from workers.data.statistics import SplitStatistics
 from workers.data.tally import Tally
+
+_DETAILS: dict[str, Callable[[Part, str], str]] = {
+    problems.DUPLICATE: lambda part, twin: f"same text as {twin}",
+    problems.IN_OTHER_SPLIT: lambda part, twin: f"same text as {twin}",
+    problems.BEYOND_MAX_SAMPLES: lambda part, twin: f"max_samples is {part.max_samples}",
+}
+"""What is said of a row that is dropped for the sake of others, by reason."""
 
 
 @dataclass
@@ -44,6 +52,11 @@ class Outcome:
         """Every row that was dropped."""
         return Ledger.of(tally.ledger for tally in self.tallies)
 
+    @property
+    def repairs(self) -> Ledger:
+        """Every mended row, once for each kind of repair."""
+        return Ledger.of(tally.repairs for tally in self.tallies)
+
     def sum(self, count: Callable[[Tally], int]) -> int:
         """A count over all parts."""
         return sum(map(count, self.tallies))
@@ -55,20 +68,27 @@ def note_decisions(decisions: Decisions, outcome: Outcome) -> None:
     def place(ordinal: int) -> tuple[str, int]:
         return outcome.files[decisions.file[ordinal]].name, int(decisions.row[ordinal])
 
-    def twin(ordinal: int) -> str:
-        return "same text as {} row {}".format(*place(int(decisions.twin[ordinal])))
-
-    kinds = {problems.DUPLICATE: decisions.is_duplicate, problems.IN_OTHER_SPLIT: decisions.is_leak}
     owners = pa.array(outcome.part_of_file).take(pa.array(decisions.file)).to_numpy()
     for number, (part, tally) in enumerate(zip(outcome.parts, outcome.tallies, strict=True)):
         own = owners == number
-        for reason, chosen in kinds.items():
-            first = [Fault(*place(row), reason, twin(row)) for row in (chosen & own).nonzero()[0][:20].tolist()]
-            tally.ledger.count(reason, int((chosen & own).sum()), first)
-        surplus = decisions.is_surplus & own
-        detail = f"max_samples is {part.max_samples}"
-        first = [Fault(*place(row), problems.BEYOND_MAX_SAMPLES, detail) for row in surplus.nonzero()[0][:20].tolist()]
-        tally.ledger.count(problems.BEYOND_MAX_SAMPLES, int(surplus.sum()), first)
+        for code, reason in enumerate(REASONS):
+            (chosen,) = ((decisions.reason == code) & own).nonzero()
+            twins = ["{} row {}".format(*place(int(decisions.twin[ordinal]))) for ordinal in chosen[:20]]
+            details = [_DETAILS[reason](part, twin) for twin in twins]
+            first = [
+                Fault(*place(row), reason, detail) for row, detail in zip(chosen[:20].tolist(), details, strict=True)
+            ]
+            tally.ledger.count(reason, len(chosen), first)
+
+
+def repairs_of(batch: pa.RecordBatch, files: Sequence[SourceFile]) -> list[Fault]:
+    """What was mended in a batch with `file`, `row` and `repairs`: every kind once per row, with its first detail."""
+    mended = pa.Table.from_batches([batch]).filter(pc.is_valid(batch["repairs"])).select(["file", "row", "repairs"])
+    return [
+        Fault(files[row["file"]].name, row["row"], kind, detail)
+        for row in mended.to_pylist()
+        for kind, detail in dict(reversed(json.loads(row["repairs"]))).items()
+    ]
 
 
 def faults_of(batch: pa.RecordBatch, files: Sequence[SourceFile]) -> list[Fault]:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from luthier.spec import DataSpec, ObjectiveSpec, PretrainSpec, SftSpec, SourceSpec
-from luthier.spec.mixture import Overlong
+from luthier.spec.data import Overlong
 from workers.data.dataset import SplitName
 from workers.data.targets import Targets, targets_of
 

@@ -14,13 +14,13 @@ from transformers import PreTrainedTokenizerBase
 
 from luthier.spec import DataSpec, ObjectiveSpec, SftSpec
 from workers.data import problems
-from workers.data.canonical import read_rows
 from workers.data.dataset import SPLITS
 from workers.data.dedup import decide
 from workers.data.mixing import strategy_of
-from workers.data.outcome import Outcome, faults_of, note_decisions
+from workers.data.outcome import Outcome, faults_of, note_decisions, repairs_of
 from workers.data.parts import parts_of
 from workers.data.render import check_tokenizer
+from workers.data.scan import read_rows
 from workers.data.sources import CheckReadable, find_sources
 from workers.data.stop import check_stop
 from workers.data.tables import open_parts
@@ -40,6 +40,7 @@ _ROWS = pa.schema(
         ("notes", pa.string()),
         ("fingerprint", pa.uint64()),
         ("fingerprint_low", pa.uint64()),
+        ("language", pa.string()),
     ]
 )
 
@@ -73,7 +74,7 @@ def preprocess(
         rows = Path(scratch) / "rows"
         rows.mkdir()
         for number, part in enumerate(parts):
-            _read(number, spec.seed, rows / f"{number:04}", outcome, report)
+            _read(number, spec, rows / f"{number:04}", outcome, report)
             if outcome.tallies[number].num_rows == 0:
                 raise DataError(f"{part.key}.path: {part.paths['train']} holds no rows; expected at least one")
         _refuse_invalid(spec, outcome)
@@ -89,7 +90,7 @@ def preprocess(
     return outcome
 
 
-def _read(number: int, seed: int, rows: Path, outcome: Outcome, report: Report) -> None:
+def _read(number: int, spec: DataSpec, rows: Path, outcome: Outcome, report: Report) -> None:
     """Every good row of a part into the folder `rows`, every bad one into its ledger."""
     part, tally = outcome.parts[number], outcome.tallies[number]
     splits = pa.array([SPLITS.index(file.split) for file in outcome.files], pa.int8())
@@ -97,13 +98,14 @@ def _read(number: int, seed: int, rows: Path, outcome: Outcome, report: Report) 
     num_written = sum(other.num_rows - other.ledger.counts.total() for other in outcome.tallies[:number])
     with open_parts(rows, _ROWS) as table:
         first = outcome.part_of_file.index(number)
-        for batch in read_rows(own, first, part.system_prompt, seed).to_arrow_iter():
+        for batch in read_rows(own, first, part, spec).to_arrow_iter():
             check_stop(report)
             tally.num_rows += batch.num_rows
             for entry in pc.value_counts(batch["file"]).to_pylist():
                 outcome.rows_per_file[entry["values"]] += entry["counts"]
             faults = faults_of(batch, outcome.files)
             tally.ledger.add(faults)
+            tally.repairs.add(repairs_of(batch, outcome.files))
             broken = next((fault for fault in faults if fault.reason == problems.BROKEN_FILE), None)
             if broken is not None:
                 raise DataError(f"{broken}; nothing after this place can be read, so it cannot be left out either")

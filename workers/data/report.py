@@ -92,6 +92,7 @@ def _document(outcome: Outcome, spec: DataSpec, tokenizer: PreTrainedTokenizerBa
         "num_added_windows": outcome.sum(lambda tally: tally.num_added_windows),
         "num_repeats": outcome.sum(lambda tally: tally.num_repeats),
         "dropped": outcome.ledger.document(),
+        "repaired": outcome.repairs.document(),
         "mixture": _mixture(outcome),
         "splits": {name: statistics.document() for name, statistics in outcome.splits.items()},
         "samples": [

@@ -6,7 +6,7 @@ silence.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from workers.data import problems
@@ -29,6 +29,20 @@ class Notes:
     """An answer that is worse than the last one; None: the row compares nothing."""
     label: str | None = None
     """What kind of row it is; None: the record does not say."""
+
+
+@dataclass
+class Row:
+    """A row on its way through the steps, which may change it, or drop it by an `error`."""
+
+    content: Content
+    notes: Notes
+    error: RowError | None = None
+    """Why it is dropped; None: it stays."""
+    repairs: list[tuple[str, str]] = field(default_factory=list)
+    """What was mended: which kind of repair, and what it did to this row."""
+    language: str | None = None
+    """ISO 639-1 code; None: nobody looked."""
 
 
 def read_messages(value: object, name: str) -> list[Message]:

@@ -24,6 +24,8 @@ class Tally:
     """Rows read."""
     ledger: Ledger = field(default_factory=Ledger)
     """Every row that was dropped."""
+    repairs: Ledger = field(default_factory=Ledger)
+    """Every mended row, once for each kind of repair that it needed."""
     num_truncated: int = 0
     num_added_windows: int = 0
     """Examples beyond the first one of their row."""
@@ -53,6 +55,7 @@ class Tally:
             "num_added_windows": self.num_added_windows,
             "num_repeats": self.num_repeats,
             "num_dropped": dict(self.ledger.counts),
+            "num_repaired": dict(self.repairs.counts),
             "num_rows": dict(self.num_kept),
             "num_trainable_tokens": self.num_trainable_tokens,
         }

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from workers.data import problems
-from workers.data.canonical import fingerprint
+from workers.data.fingerprint import fingerprint
 from workers.data.dataset import Example, SplitName
 from workers.data.problems import Fault
 from workers.data.row import Message

@@ -1,11 +1,11 @@
-"""`data`: what to train on, and how rows become tokens."""
+"""The section itself."""
 
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
 from luthier.spec.base import Section
-from luthier.spec.mixture import FileType, MixingSpec, Overlong, RowFormat, SourceSpec, check_sources
+from luthier.spec.data.mixture import FileType, MixingSpec, Overlong, RowFormat, SourceSpec, check_sources
 
 
 class DataSpec(Section):

@@ -1,0 +1,17 @@
+"""Which rows are equal: same roles, words and notes, whatever the white space."""
+
+import hashlib
+import json
+
+from workers.data.row import Content, Notes
+
+
+def fingerprint(content: Content, seed: bytes = b"", notes: Notes = Notes()) -> bytes:  # noqa: B008 - immutable
+    """128 bits (BLAKE2b, RFC 7693) that are equal for rows that differ in white space or in weights alone.
+
+    With a seed they also are a random draw: ordering rows by them shuffles them, wherever the rows stand.
+    """
+    parts = [content] if isinstance(content, str) else [part for m in content for part in (m["role"], m["content"])]
+    parts += ["/"] * 2 + [notes.rejected or "", notes.label or ""] if notes.rejected or notes.label else []
+    normal = json.dumps([" ".join(part.split()) for part in parts], ensure_ascii=False)
+    return hashlib.blake2b(normal.encode("utf-8"), digest_size=16, key=seed).digest()
