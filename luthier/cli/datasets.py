@@ -1,23 +1,17 @@
 """`luthier datasets`: the data report of a job, or of a file before any job."""
 
-import json
-import subprocess
-import sys
-import tempfile
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from luthier.artifacts import ArtifactError, fetch, join, local_path
+from luthier.cli.data_look import DEFAULT_MODEL, has_packages, look
 from luthier.cli.output import Output, OutputOption, make_table, plain, print_json, printable, stderr, stdout
 from luthier.cli.session import connect
 from luthier.errors import ConflictError, InvalidRequestError
 
 app = typer.Typer(help="Look at datasets.", no_args_is_help=True)
-_BASE_MODEL = "smollm2-135m-instruct"
-_JOB_FILES = frozenset({".yaml", ".yml"})
 
 
 @app.callback()
@@ -29,7 +23,7 @@ def datasets() -> None:
 def report(
     source: Annotated[str, typer.Argument(metavar="ID|FILE", help="Id of a job, a dataset file, or a job file.")],
     base_model: Annotated[
-        str, typer.Option(help=f"For a FILE: whose tokenizer counts. Default: the job file's, else {_BASE_MODEL}.")
+        str, typer.Option(help=f"For a FILE: whose tokenizer counts. Default: the job file's, else {DEFAULT_MODEL}.")
     ] = "",
     output: OutputOption = "text",
 ) -> None:
@@ -62,23 +56,15 @@ def _report_job(job_id: str, output: Output) -> None:
 
 
 def _report_file(path: Path, base_model: str, output: Output) -> None:
-    """Runs the workers' own code in a process of its own, because this one stays light; that one says what is wrong.
-
+    """
     Raises:
         InvalidRequestError: the worker's packages are not installed.
+        LookFailed: the rows cannot be used.
     """
-    if find_spec("daft") is None:
+    if not has_packages():
         raise InvalidRequestError("a report on a file needs the worker's packages: pip install 'luthier[worker]'")
-    model = base_model or ("" if path.suffix in _JOB_FILES else _BASE_MODEL)
-    with tempfile.TemporaryDirectory(prefix="luthier-report-") as scratch:
-        folder = Path(scratch) / "report"
-        arguments = [str(path), "--base-model", model, "--output", str(folder)]
-        done = subprocess.run(  # noqa: S603 - our own module, arguments as a list
-            [sys.executable, "-m", "workers.data", *arguments], stdout=subprocess.DEVNULL, check=False
-        )
-        if done.returncode:
-            raise typer.Exit(1)
-        if output == "json":
-            print_json(json.loads((folder / "report.json").read_text("utf-8")))
-        else:
-            typer.echo(printable((folder / "report.md").read_text("utf-8")))
+    seen = look(path, base_model)
+    if output == "json":
+        print_json(seen.document)
+    else:
+        typer.echo(printable(seen.page))

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 from pydantic import ValidationError
 
+from luthier.cli.data_look import LookFailed, has_packages, local_bytes, look
 from luthier.cli.output import OutputOption, make_table, plain, print_json, stderr, stdout
 from luthier.errors import InvalidRequestError
 from luthier.planning.configs import find_config, find_teacher, read_config
@@ -27,6 +28,8 @@ from luthier.spec.plan import plan as plan_stages
 from luthier.spec.training import Precision
 
 _PROBE_SECONDS = 120
+_LOOK_BYTES = 16 << 20
+_LOOK_SECONDS = 120
 _ASKED = ("hardware", "precision", "memory", "fits", "at its peak")
 _BEST = ("hardware", "precision", "rows x passes", "checkpointing", "strategy", "memory", "tokens/s", "hours")
 
@@ -38,13 +41,16 @@ def plan(
     ] = None,
     config: Annotated[Path | None, typer.Option(help="config.json of the base model, if it is not here.")] = None,
     hardware: Annotated[list[str] | None, typer.Option(help="Rows of the table to compare; repeat it.")] = None,
+    look_at_data: Annotated[
+        bool, typer.Option("--look/--no-look", help="Read the data too, if it is here, small, and the packages are.")
+    ] = True,
     probe: Annotated[bool, typer.Option(help="Measure this machine too, if the worker's packages are here.")] = True,
     output: OutputOption = "text",
 ) -> None:
     """Show what a job file will run, need and cost, without running it."""
     spec = load_job_file(job_file)
     settings = ClientSettings()
-    data = _data(data_report)
+    data = _data(data_report) if data_report or not look_at_data else _look(job_file, spec)
     table = _table(load_hardware(settings.hardware), hardware, probe)
     try:
         shape = read_config(config) if config else find_config(spec.base_model, settings.model_cache_path)
@@ -78,6 +84,20 @@ def _data(path: Path | None) -> DataFigures:
         return read_report(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InvalidRequestError(f"{path} is not the report of a dataset: {error}") from error
+
+
+def _look(job_file: Path, spec: JobSpec) -> DataFigures:
+    """The figures of the job's own data, where they cost a person no wait."""
+    size = None if spec.merge is not None else local_bytes(spec.data)
+    if size is None or not has_packages():
+        return DataFigures()
+    if size > _LOOK_BYTES:
+        return DataFigures(source=f"nothing: {size >> 20} MiB were not read; give --data-report")
+    try:
+        return read_report(look(job_file, timeout=_LOOK_SECONDS).document)
+    except LookFailed as error:
+        stderr().print(f"the data could not be looked at: {error}", markup=False)
+        return DataFigures()
 
 
 def _table(table: HardwareTable, wanted: list[str] | None, probe: bool) -> HardwareTable:
