@@ -1,4 +1,5 @@
-"""Whether fewer trips over the activations pay on a CPU: RMSNorm and SwiGLU as one autograd function each.
+"""Whether fewer trips over the activations pay on a CPU: RMSNorm and SwiGLU as one autograd function each, or blocks
+that torch.compile makes one program of, which needs a C++ compiler and some time for its warm-up.
 
 A forward and a backward pass over one row with LoRA, in bf16, through some blocks of SmolLM2's shape with random
 weights and a small vocabulary, so that nearly all of the time is theirs; the ways take turns in one process. What
@@ -26,7 +27,7 @@ from torch import nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 from transformers import LlamaConfig, LlamaForCausalLM, set_seed
-from transformers.models.llama.modeling_llama import LlamaMLP, LlamaRMSNorm
+from transformers.models.llama.modeling_llama import LlamaDecoderLayer, LlamaMLP, LlamaRMSNorm
 
 from luthier.spec import LoraSpec
 from workers.training.attention import register
@@ -168,11 +169,19 @@ def with_both(model: PeftModel) -> None:
     with_gates(model)
 
 
+def compiled(model: PeftModel) -> None:
+    """Each block compiled, for this one length of a row."""
+    for part in model.modules():
+        if isinstance(part, LlamaDecoderLayer):
+            part.compile(dynamic=False)
+
+
 WAYS: dict[str, Callable[[PeftModel], None]] = {
     "plain": as_it_is,
     "norms": with_norms,
     "gates": with_gates,
     "both": with_both,
+    "compiled": compiled,
 }
 
 
