@@ -21,6 +21,11 @@ NOTHING_TRAINABLE = "nothing to train on"
 UNSTABLE_TEMPLATE = "unstable chat template"
 BEYOND_MAX_SAMPLES = "beyond max_samples"
 LEFT_OUT = "left out of the mixture"
+NOT_DRAWN = "not drawn by select.fraction"
+OUTSIDE_CORE_SET = "others stand for it (select.influence)"
+BEYOND_CLASS_CAP = "beyond select.max_per_class"
+BEYOND_MAX_ROWS = "beyond select.max_rows"
+UNDERSAMPLED = "left out to balance the classes"
 
 INVALID = frozenset(
     {NOT_UTF8, BROKEN_JSON, BROKEN_FILE, WRONG_COLUMNS, WRONG_TYPE, EMPTY, WRONG_ROLES, REFUSED_BY_TEMPLATE}
