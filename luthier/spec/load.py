@@ -81,6 +81,10 @@ def resolve_paths(spec: JobSpec, folder: Path) -> JobSpec:
     def paths(section: DataSpec | SourceSpec) -> dict[str, Any]:
         return {key: absolute(getattr(section, key)) for key in ("path", "validation_path", "test_path")}
 
+    decontaminate = spec.data.decontaminate
+    if decontaminate is not None:
+        located_paths = [absolute(path) for path in decontaminate.paths]
+        decontaminate = decontaminate.model_copy(update={"paths": located_paths})
     sources = spec.data.sources and [source.model_copy(update=paths(source)) for source in spec.data.sources]
 
     def located(model: str) -> str:
@@ -99,7 +103,9 @@ def resolve_paths(spec: JobSpec, folder: Path) -> JobSpec:
     return spec.model_copy(
         update={
             "base_model": located(spec.base_model),
-            "data": spec.data.model_copy(update={**paths(spec.data), "sources": sources}),
+            "data": spec.data.model_copy(
+                update={**paths(spec.data), "sources": sources, "decontaminate": decontaminate}
+            ),
             "merge": merge,
             "method": method,
             "objective": objective,

@@ -81,7 +81,7 @@ def preprocess(
         if outcome.ledger.counts.total() == outcome.num_rows:
             raise _nothing_left(outcome)
         report.progress(outcome.num_rows, 2 * outcome.num_rows, "looking for duplicates")
-        decisions = decide(rows, parts, part_of_file, deduplicate=spec.deduplicate)
+        decisions = decide(rows, parts, part_of_file, deduplicate=spec.deduplication.exact)
         note_decisions(decisions, outcome)
         write_splits(spec, rows, decisions, tokenizer, output, outcome, report)
     _refuse_invalid(spec, outcome)

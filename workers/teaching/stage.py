@@ -59,7 +59,7 @@ def run(task: Task, report: Report) -> StageResult:
     answers = _answers(task, teacher, questions, objective, report)
     folder = task.new_dir("output")
     limits = {part.name: Limit(part.max_length, part.overlong) for part in parts_of(task.spec.data, objective)}
-    seen = Seen(deduplicate=task.spec.data.deduplicate)
+    seen = Seen(deduplicate=task.spec.data.deduplication.exact)
     for row in load_split(dataset, "test"):
         seen.fault("test", row, 0, row.messages or [])
     teaching = Teaching(folder, answers, questions.refused, load_tokenizer(base), limits, seen)

@@ -1,6 +1,20 @@
 """`data`: what to train on, and how rows become tokens. One module per sub-section."""
 
+from luthier.spec.data.decontaminate import DecontaminateSpec
+from luthier.spec.data.deduplicate import DeduplicateSpec, NearSpec
 from luthier.spec.data.mixture import FileType, MixingSpec, Overlong, RowFormat, SourceSpec
 from luthier.spec.data.section import DataSpec
+from luthier.spec.data.split import SplitSpec
 
-__all__ = ["DataSpec", "FileType", "MixingSpec", "Overlong", "RowFormat", "SourceSpec"]
+__all__ = [
+    "DataSpec",
+    "DecontaminateSpec",
+    "DeduplicateSpec",
+    "FileType",
+    "MixingSpec",
+    "NearSpec",
+    "Overlong",
+    "RowFormat",
+    "SourceSpec",
+    "SplitSpec",
+]

@@ -5,7 +5,10 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from luthier.spec.base import Section
+from luthier.spec.data.decontaminate import DecontaminateSpec
+from luthier.spec.data.deduplicate import DeduplicateSpec
 from luthier.spec.data.mixture import FileType, MixingSpec, Overlong, RowFormat, SourceSpec, check_sources
+from luthier.spec.data.split import SplitSpec
 
 
 class DataSpec(Section):
@@ -33,8 +36,12 @@ class DataSpec(Section):
     """Longest example in tokens."""
     overlong: Overlong = "drop"
     """What happens to a longer one; the report counts them. `split` makes several examples of it, for pre-training."""
-    deduplicate: bool = True
-    """Drop rows that are equal after normalising white space; the first one stays."""
+    deduplicate: bool | DeduplicateSpec = True
+    """Drop rows that are equal after normalising white space; the first one stays. A section says more."""
+    decontaminate: DecontaminateSpec | None = None
+    """Drop rows that overlap with benchmarks. Absent: nobody looks."""
+    split: SplitSpec | None = None
+    """Which rows go to validation and test. Absent: rows drawn at random; only equal ones stay together."""
     on_invalid_row: Literal["fail", "drop"] = "fail"
     """A row that cannot be read fails the job, or is dropped and named in the report."""
     validation_fraction: float = Field(default=0.1, ge=0.0, lt=1.0)
@@ -65,3 +72,10 @@ class DataSpec(Section):
         if validation + test >= 1.0:
             raise ValueError("validation_fraction + test_fraction leave nothing to train on; make them smaller")
         return self
+
+    @property
+    def deduplication(self) -> DeduplicateSpec:
+        """`deduplicate` as a section."""
+        if isinstance(self.deduplicate, bool):
+            return DeduplicateSpec(exact=self.deduplicate)
+        return self.deduplicate

@@ -19,7 +19,16 @@ from workers.data.parts import Part
 
 _ORDINAL_BITS = 48
 
-REASONS = (problems.DUPLICATE, problems.IN_OTHER_SPLIT, problems.BEYOND_MAX_SAMPLES)
+REASONS = (
+    problems.DUPLICATE,
+    problems.IN_OTHER_SPLIT,
+    problems.BEYOND_MAX_SAMPLES,
+    problems.NOT_DRAWN,
+    problems.OUTSIDE_CORE_SET,
+    problems.BEYOND_CLASS_CAP,
+    problems.BEYOND_MAX_ROWS,
+    problems.UNDERSAMPLED,
+)
 """Why a row is dropped for the sake of others."""
 
 

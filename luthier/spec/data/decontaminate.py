@@ -1,0 +1,22 @@
+"""`data.decontaminate`: rows that give away what the model will be tested on."""
+
+from pydantic import Field
+
+from luthier.spec.base import Section
+
+
+class DecontaminateSpec(Section):
+    """Rows that overlap with a benchmark are dropped (Brown et al., 2020, arXiv:2005.14165, appendix C)."""
+
+    paths: list[str] = Field(min_length=1)
+    """Files or folders of the benchmarks, of any file type that is read. A relative path is relative to the job file.
+    Every text in their rows counts, whatever their columns are called."""
+    columns: list[str] | None = Field(default=None, min_length=1)
+    """Columns of the benchmarks that count. Absent: all."""
+    ngram: int = Field(default=13, ge=8, le=64)
+    """A row that shares so many words in a row with a benchmark is dropped. A benchmark's text with fewer words, but at
+    least 8, has to occur as a whole."""
+    max_shared: int = Field(default=10, ge=1)
+    """N-grams that more than so many rows of the benchmarks share are their instructions, and do not count."""
+    near: float | None = Field(default=None, ge=0.3, le=1.0)
+    """Also drop rows whose estimated similarity to a benchmark's row is so high, see `data.deduplicate.near`."""
