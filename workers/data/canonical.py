@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from workers.data import problems
-from workers.data.files import Record
+from workers.data.files import DoubledKeyError, Record, parse_json
 from workers.data.fingerprint import fingerprint
 from workers.data.problems import RowError
 from workers.data.row import Notes, Row
@@ -71,11 +71,12 @@ def _read(record: Record, shape: Shape, system_prompt: str | None) -> Row:
 
 def _parse(text: str) -> Any:
     try:
-        return json.loads(text)
+        return parse_json(text)
     except json.JSONDecodeError as error:
-        hint = " (the whole file is a JSON list?)" if text.lstrip().startswith("[") else ""
-        detail = f"{error.msg} at column {error.colno}; expected one JSON object per line{hint}"
+        detail = f"{error.msg} at column {error.colno}; expected one JSON object per line"
         raise RowError(problems.BROKEN_JSON, detail) from error
+    except DoubledKeyError as error:
+        raise RowError(problems.BROKEN_JSON, str(error)) from error
     except (ValueError, RecursionError) as error:
         raise RowError(problems.BROKEN_JSON, f"{error}; expected one JSON object per line") from error
 

@@ -8,6 +8,7 @@ from typing import Any
 NOT_UTF8 = "not UTF-8"
 BROKEN_JSON = "broken JSON"
 BROKEN_FILE = "broken file"
+TOO_LARGE = "too large"
 WRONG_COLUMNS = "wrong columns"
 WRONG_TYPE = "wrong type"
 EMPTY = "empty"
@@ -28,7 +29,7 @@ BEYOND_MAX_ROWS = "beyond select.max_rows"
 UNDERSAMPLED = "left out to balance the classes"
 
 INVALID = frozenset(
-    {NOT_UTF8, BROKEN_JSON, BROKEN_FILE, WRONG_COLUMNS, WRONG_TYPE, EMPTY, WRONG_ROLES, REFUSED_BY_TEMPLATE}
+    {NOT_UTF8, BROKEN_JSON, BROKEN_FILE, TOO_LARGE, WRONG_COLUMNS, WRONG_TYPE, EMPTY, WRONG_ROLES, REFUSED_BY_TEMPLATE}
 )
 """Faults of a row itself: `data.on_invalid_row` decides whether they fail the job."""
 

@@ -1,17 +1,20 @@
 """How a file becomes numbered records. One module per file type; a new type is one file and one row here.
 
-A record is JSON text of one object, or, where there is none, a reason and a detail. The row number is what an editor
-shows: the line on which the record starts, in a Parquet file the number of the row. The readers are ours, not Daft's,
+A record is JSON text of one object, or, where there is none, a reason and a detail. The readers are ours, not Daft's,
 because Daft's name no line, infer a schema in which a wrong type silently becomes null, and stop at the first bad byte.
 """
 
-from workers.data.files import csv_file, jsonl, parquet
-from workers.data.files.record import FileReader, Record
+from pathlib import PurePosixPath
+
+from workers.data.files import arrow, csv_file, json_file, parquet
+from workers.data.files.json_text import DoubledKeyError, parse_json
+from workers.data.files.record import FileReader, Record, Shard, Unit
 
 FILES: dict[str, FileReader] = {
-    "jsonl": FileReader(jsonl.columns, jsonl.records),
-    "csv": FileReader(csv_file.columns, csv_file.records),
-    "parquet": FileReader(parquet.columns, parquet.records),
+    "jsonl": FileReader(json_file.columns, json_file.records, json_file.unit, json_file.shard),
+    "csv": FileReader(csv_file.columns, csv_file.records, csv_file.unit),
+    "parquet": FileReader(parquet.columns, parquet.records, parquet.unit),
+    "arrow": FileReader(arrow.columns, arrow.records, arrow.unit),
 }
 
 # Suffix -> type.
@@ -20,7 +23,35 @@ FILE_TYPES: dict[str, str] = {
     ".ndjson": "jsonl",
     ".json": "jsonl",
     ".csv": "csv",
+    ".tsv": "csv",
+    ".tab": "csv",
     ".parquet": "parquet",
+    ".arrow": "arrow",
+    ".feather": "arrow",
 }
+TEXT_TYPES = frozenset({"jsonl", "csv"})
+COMPRESSED_SUFFIXES = (".gz", ".zst")
+"""May follow the suffix of a text file."""
 
-__all__ = ["FILES", "FILE_TYPES", "FileReader", "Record"]
+
+def type_of_name(name: str) -> str | None:
+    """Key of `FILES` that the suffix of a file name stands for; None: of none."""
+    path = PurePosixPath(name.lower())
+    if path.suffix in COMPRESSED_SUFFIXES:
+        kind = FILE_TYPES.get(PurePosixPath(path.stem).suffix)
+        return kind if kind in TEXT_TYPES else None
+    return FILE_TYPES.get(path.suffix)
+
+
+__all__ = [
+    "COMPRESSED_SUFFIXES",
+    "FILES",
+    "FILE_TYPES",
+    "DoubledKeyError",
+    "FileReader",
+    "Record",
+    "Shard",
+    "Unit",
+    "parse_json",
+    "type_of_name",
+]

@@ -1,54 +1,68 @@
-"""CSV with a header (RFC 4180): commas, double quotes, line ends inside quotes. Every cell is text.
+"""Tables of text with a header (RFC 4180): CSV and TSV. Double quotes, line ends inside quotes; every cell is text.
 
+The delimiter is a tab in a file whose name says TSV, else the one of `DELIMITERS` that gives the header most columns.
 A cell of the column `messages` holds JSON. A row's number is the line on which it starts.
 """
 
 import csv
 import json
+from _csv import Reader
 from collections.abc import Iterator, Sequence
-from typing import BinaryIO
+from pathlib import PurePath
 
 from workers.data import problems
-from workers.data.files.record import MAX_RECORD_BYTES, Record, open_lines
+from workers.data.files.blocks import BrokenFileError, blocks
+from workers.data.files.lines import split_lines
+from workers.data.files.record import MAX_RECORD_BYTES, Record, Unit
 from workers.failures import DataError
 
+DELIMITERS = (",", ";", "\t", "|")
+"""The earlier one wins a tie: a header of one column is CSV."""
+_TSV_SUFFIXES = frozenset({".tsv", ".tab"})
 
-def columns(uri: str) -> list[str]:
+
+def columns(path: str) -> list[str]:
     """The header.
 
     Raises:
         DataError: it is missing, not UTF-8 or broken, or names a column twice.
     """
-    with open_lines(uri) as stream:
-        try:
-            header: list[str] = next(csv.reader(_lines(stream), strict=True), [])
-        except csv.Error as error:
-            raise DataError(f"{uri} line 1: the header cannot be read: {error}") from error
+    try:
+        header: list[str] = next(_rows(path), [])
+    except (csv.Error, BrokenFileError) as error:
+        raise DataError(f"{path} line 1: the header cannot be read: {error}") from error
     if any(map(_is_broken, header)):
-        raise DataError(f"{uri} line 1: the header is not UTF-8 text")
+        raise DataError(f"{path} line 1: the header is not UTF-8 text")
     doubled = sorted({name for name in header if header.count(name) > 1})
     if doubled:
-        raise DataError(f"{uri} line 1: the header names {', '.join(doubled)} more than once")
+        raise DataError(f"{path} line 1: the header names {', '.join(map(repr, doubled))} more than once")
     return header
 
 
-def records(uri: str, wanted: Sequence[str]) -> Iterator[Record]:
+def records(path: str, wanted: Sequence[str]) -> Iterator[Record]:
     """Every row below the header as a JSON object of strings; blank lines are skipped."""
-    with open_lines(uri) as stream:
-        rows = csv.reader(_lines(stream), strict=True)
-        header = next(rows)
-        while True:
-            start = rows.line_num + 1
-            try:
-                cells = next(rows, None)
-            except csv.Error as error:
-                # Where the next row starts is a guess from here on.
-                yield Record(start, None, problems.BROKEN_FILE, f"{error}; is a quote not closed or not doubled?")
-                return
-            if cells is None:
-                return
-            if cells:
-                yield _record(start, header, cells, wanted)
+    rows = _rows(path)
+    header = next(rows)
+    while True:
+        start = rows.line_num + 1
+        try:
+            cells = next(rows, None)
+        except csv.Error as error:
+            # Where the next row starts is a guess from here on.
+            yield Record(start, None, problems.BROKEN_FILE, f"{error}; is a quote not closed or not doubled?")
+            return
+        except BrokenFileError as error:
+            yield Record(start, None, problems.BROKEN_FILE, str(error))
+            return
+        if cells is None:
+            return
+        if cells:
+            yield _record(start, header, cells, wanted)
+
+
+def unit(path: str) -> Unit:
+    """Lines."""
+    return "line"
 
 
 def _record(row: int, header: list[str], cells: list[str], wanted: Sequence[str]) -> Record:
@@ -68,11 +82,32 @@ def _record(row: int, header: list[str], cells: list[str], wanted: Sequence[str]
     return Record(row, json.dumps({**chosen, "messages": messages}))
 
 
-def _lines(stream: BinaryIO) -> Iterator[str]:
+def _rows(path: str) -> Reader:
     # The limit belongs to the module, not to a reader; every caller here wants the same one.
     csv.field_size_limit(MAX_RECORD_BYTES)
-    # A bad byte becomes a lone surrogate, which keeps rows and cells apart until the bad cell can be named.
-    return (line.decode("utf-8", "surrogateescape") for line in stream)
+    return csv.reader(_lines(path), strict=True, delimiter=_delimiter(path))
+
+
+def _lines(path: str) -> Iterator[str]:
+    for line in split_lines(blocks(path)):
+        if line is None:
+            raise csv.Error(f"a line is longer than {MAX_RECORD_BYTES >> 20} MiB")
+        # A bad byte becomes a lone surrogate, which keeps rows and cells apart until the bad cell can be named.
+        yield line.decode("utf-8", "surrogateescape")
+
+
+def _delimiter(path: str) -> str:
+    if _TSV_SUFFIXES & set(PurePath(path.lower()).suffixes[-2:]):
+        return "\t"
+    header = next(_lines(path), "")
+    return max(DELIMITERS, key=lambda delimiter: _num_columns(header, delimiter))
+
+
+def _num_columns(header: str, delimiter: str) -> int:
+    try:
+        return len(next(csv.reader([header], delimiter=delimiter), []))
+    except csv.Error:
+        return 0
 
 
 def _is_broken(text: str) -> bool:

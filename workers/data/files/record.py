@@ -1,27 +1,36 @@
-"""One record of a file, as every reader yields it."""
+"""One record of a file, as every reader yields it, and what a reader is."""
 
-import io
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import NamedTuple
-
-import fsspec
+from typing import Literal, NamedTuple
 
 MAX_RECORD_BYTES = 1 << 26
 """A record longer than 64 MiB is a fault: a file without line ends, or a quote that is never closed."""
-_BUFFER_BYTES = 1 << 20
+
+Unit = Literal["line", "row"]
+"""What the number of a record counts: lines as an editor shows them, or records."""
 
 
 class Record(NamedTuple):
     """JSON text of one object, or why there is none."""
 
     row: int
-    """1-based line on which it starts; in a Parquet file the 1-based row."""
+    """1-based: the line on which it starts or the number of the record, as `FileReader.unit` says."""
     json_text: str | None
     reason: str | None = None
     """One of `workers.data.problems`; after BROKEN_FILE nothing more follows."""
     detail: str | None = None
+
+
+class Shard(NamedTuple):
+    """A run of whole lines of a file, for a task of its own."""
+
+    start: int
+    """Its first byte."""
+    stop: int
+    """The byte after its last one."""
+    first_row: int
+    """1-based number of its first line."""
 
 
 @dataclass(frozen=True)
@@ -29,15 +38,11 @@ class FileReader:
     """A file type."""
 
     columns: Callable[[str], Sequence[str]]
-    """Column names of the file at a URI. Raises DataError when it is not a file of this type."""
+    """Column names of the file at a local path. Raises DataError when it is not a file of this type."""
     records: Callable[[str, Sequence[str]], Iterator[Record]]
-    """`(uri, wanted columns)`: the file's records in order, read as they are asked for."""
-
-
-@contextmanager
-def open_lines(uri: str) -> Iterator[io.BufferedReader]:
-    """The bytes of the file at `uri`, without a UTF-8 byte order mark."""
-    with fsspec.open(uri, "rb") as raw, io.BufferedReader(raw, _BUFFER_BYTES) as stream:
-        if stream.peek(3)[:3] == b"\xef\xbb\xbf":
-            stream.read(3)
-        yield stream
+    """`(path, wanted columns)`: the file's records in order, read as they are asked for."""
+    unit: Callable[[str], Unit]
+    """What the rows of the file at a local path are numbered by."""
+    shard: Callable[[str, Shard], Iterator[Record]] | None = None
+    """`(path, shard)`: the records of a part of a file that has the unit `line` and is stored as it is; None: a file of
+    this type is read by one task."""

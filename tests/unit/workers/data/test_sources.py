@@ -1,8 +1,6 @@
-import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
-import fsspec
 import pytest
 
 from luthier.spec import SftSpec
@@ -68,15 +66,6 @@ def test_every_file_of_a_folder_is_asked_for(tmp_path: Path) -> None:
     asked: list[str] = []
     find_files(f"file://{tmp_path}", "data.path", "train", "auto", lambda path, key: asked.append(path))
     assert asked == [str(tmp_path), str(tmp_path / "a.jsonl")]
-
-
-def test_uri_of_another_store_is_read_through_fsspec() -> None:
-    with fsspec.open("memory://data-test/rows.jsonl", "wb") as stream:
-        stream.write(b'{"text": "x"}\n')
-    (file,) = find_files("memory://data-test", "data.path", "train", "auto", _allow)
-    described = describe(file, "auto", "data.path", SftSpec.row_formats)
-    assert (described.uri, described.shape) == ("memory://data-test/rows.jsonl", "text")
-    assert described.sha256 == hashlib.sha256(b'{"text": "x"}\n').hexdigest()
 
 
 def test_unknown_protocol_is_a_fault_of_the_job_file() -> None:

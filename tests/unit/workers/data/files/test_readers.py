@@ -7,7 +7,6 @@ import pytest
 from pyarrow import parquet as pq
 
 from workers.data.files import FILES, Record
-from workers.data.files import record as record_module
 from workers.failures import DataError
 
 
@@ -112,13 +111,3 @@ def test_file_that_is_not_parquet_is_refused(tmp_path: Path) -> None:
     path.write_bytes(b"PAR1 but no more")
     with pytest.raises(DataError, match="expected a file with Parquet footer"):
         FILES["parquet"].columns(str(path))
-
-
-def test_line_without_end_is_refused_before_it_fills_the_memory(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("workers.data.files.jsonl.MAX_RECORD_BYTES", 1000)
-    path = tmp_path / "a.jsonl"
-    path.write_bytes(b"x" * 5000)
-    assert [(r.row, r.reason) for r in _read(path, "jsonl")] == [(1, "broken file")]
-    assert record_module.MAX_RECORD_BYTES == 1 << 26
