@@ -7,6 +7,7 @@ from typing import Any, get_args
 from pydantic import BaseModel
 
 from luthier.errors import SpecProblem
+from luthier.spec.data.location import HIDDEN
 from luthier.spec.job import JobSpec
 
 _TAG = "type"
@@ -24,7 +25,8 @@ def problem_of(error: Any) -> SpecProblem:
     if error["type"] == "extra_forbidden":
         return SpecProblem(path, "unknown key.", _hint_for_key(error["loc"]))
     given = error.get("input")
-    shown = "" if isinstance(given, dict | list) or error["type"] == "missing" else f" (got {given!r})"
+    hidden = isinstance(given, dict | list) or error["type"] in ("missing", HIDDEN)
+    shown = "" if hidden else f" (got {given!r})"
     return SpecProblem(path, error["msg"].removeprefix("Value error, ") + shown)
 
 

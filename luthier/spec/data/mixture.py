@@ -6,6 +6,7 @@ from typing import Literal
 from pydantic import Field
 
 from luthier.spec.base import Section
+from luthier.spec.data.location import DataPath
 
 RowFormat = Literal[
     "auto",
@@ -18,7 +19,7 @@ RowFormat = Literal[
     "labelled_text",
     "labelled_chat",
 ]
-FileType = Literal["auto", "jsonl", "csv", "parquet"]
+FileType = Literal["auto", "jsonl", "csv", "parquet", "arrow"]
 Overlong = Literal["drop", "truncate", "split"]
 
 
@@ -27,11 +28,11 @@ class SourceSpec(Section):
 
     name: str = Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")
     """What reports and metrics call it."""
-    path: str = Field(min_length=1)
+    path: DataPath
     """As `data.path`."""
-    validation_path: str | None = None
+    validation_path: DataPath | None = None
     """As `data.validation_path`. Absent: a part of `path`."""
-    test_path: str | None = None
+    test_path: DataPath | None = None
     """As `data.test_path`. Absent: a part of `path`."""
     weight: float | None = Field(default=None, ge=0.0)
     """How often its rows are drawn, relative to those of the others. Absent: 1; 0: they are only validated and tested

@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 from luthier.spec.base import Section
 from luthier.spec.data.decontaminate import DecontaminateSpec
 from luthier.spec.data.deduplicate import DeduplicateSpec
+from luthier.spec.data.location import DataPath
 from luthier.spec.data.mixture import FileType, MixingSpec, Overlong, RowFormat, SourceSpec, check_sources
 from luthier.spec.data.split import SplitSpec
 
@@ -14,18 +15,19 @@ from luthier.spec.data.split import SplitSpec
 class DataSpec(Section):
     """Where the rows are and how they become training examples."""
 
-    path: str | None = Field(default=None, min_length=1)
-    """File, folder or fsspec URI of the rows. A relative path is relative to the job file. Either this or `sources`."""
+    path: DataPath | None = None
+    """File, folder, pattern (`data/*.jsonl.gz`) or URI (`https://`, `s3://`, `gs://`, `hf://datasets/`) of the rows. A
+    relative path is relative to the job file. Either this or `sources`."""
     sources: list[SourceSpec] | None = Field(default=None, min_length=1)
     """Several places of rows, each with a name."""
     mixing: MixingSpec = MixingSpec()
     """How much of each of `sources` is trained on."""
-    validation_path: str | None = None
+    validation_path: DataPath | None = None
     """Rows for the validation loss. Absent: a part of `path`, see `validation_fraction`."""
-    test_path: str | None = None
+    test_path: DataPath | None = None
     """Rows for the evaluation. Absent: a part of `path`, see `test_fraction`."""
     file_type: FileType = "auto"
-    """How the file is written. `auto` goes by its suffix."""
+    """How the files are written; `auto` goes by their suffix. `jsonl`: JSON Lines or a JSON list; `csv`: TSV as well."""
     format: RowFormat = "auto"
     """Shape of a row: `messages`; `prompt` + `completion`; `instruction` (+ `input`) + `output`; `text`; (`prompt` +)
     `chosen` + `rejected`; `prompt` + `completion` + `label`; or `text` or `messages` + `label`. The objective says

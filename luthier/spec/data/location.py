@@ -1,0 +1,86 @@
+"""Where rows are: a path on the worker's disk, with wild cards perhaps, or a URI. What a URI alone can tell is checked.
+
+A path on disk: a file, a folder, or a pattern with `*`, `?`, `[...]` and `**`. A URI starts with one of `SCHEMES`.
+"""
+
+import re
+from typing import Annotated, NamedTuple
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from pydantic import AfterValidator, Field
+from pydantic_core import PydanticCustomError
+
+SCHEMES = ("file", "https", "http", "s3", "gs", "hf")
+HIDDEN = "hidden"
+"""Type of the error for a value that must not be shown again."""
+
+_HUB_FORM = "hf://datasets/OWNER/NAME[@REVISION][/PATH][?config=NAME&split=NAME]"
+_HUB = re.compile(
+    r"hf://datasets/(?P<repository>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)"
+    r"(?:@(?P<revision>refs/convert/[\w-]+|refs/pr/\d+|[\w.%-]+))?"
+    r"(?:/(?P<path>[^?]*))?"
+    r"(?:\?(?P<query>.*))?"
+)
+
+
+class HubLocation(NamedTuple):
+    """A dataset of the Hugging Face hub, or a part of one."""
+
+    repository: str
+    """`OWNER/NAME`"""
+    revision: str | None
+    """Branch, tag or commit; None: the default branch."""
+    path: str
+    """File, folder or pattern in the repository; empty: all that the dataset's card, or the names, call data."""
+    config: str | None
+    split: str | None
+
+
+def parse_hub(uri: str) -> HubLocation:
+    """The parts of `hf://datasets/...`.
+
+    Raises:
+        ValueError: it has another form.
+    """
+    match = _HUB.fullmatch(uri)
+    if match is None:
+        raise ValueError(f"not of the form {_HUB_FORM}")
+    query = dict(parse_qsl(match["query"] or "", keep_blank_values=True))
+    if unknown := sorted(query.keys() - {"config", "split"}):
+        raise ValueError(f"{', '.join(unknown)} means nothing here; the form is {_HUB_FORM}")
+    path = (match["path"] or "").strip("/")
+    if path and "config" in query:
+        raise ValueError("config has no use beside a path in the repository; leave one of them out")
+    revision = match["revision"]
+    return HubLocation(
+        match["repository"], revision and unquote(revision), path, query.get("config"), query.get("split")
+    )
+
+
+def _check(path: str) -> str:
+    if not path.isprintable():
+        raise ValueError("holds control characters; give a plain path or URI")
+    if "://" not in path:
+        return path
+    scheme = path.split("://", 1)[0]
+    if scheme not in SCHEMES:
+        raise ValueError(f"rows cannot be read from {scheme}://; expected a path or one of {', '.join(SCHEMES)}")
+    if scheme == "file":
+        return path
+    parts = urlsplit(path)
+    if "@" in parts.netloc:
+        raise PydanticCustomError(
+            HIDDEN, "names a user or password; leave it out and give the worker its credentials through its environment"
+        )
+    if ".." in unquote(parts.path).split("/"):
+        raise ValueError("holds '..'; write the path without it")
+    if not parts.netloc:
+        what = "bucket" if scheme in ("s3", "gs") else "host"
+        raise ValueError(f"names no {what}; expected {scheme}://{what.upper()}/PATH")
+    if scheme == "hf":
+        parse_hub(path)
+    return path
+
+
+DataPath = Annotated[str, Field(min_length=1), AfterValidator(_check)]
+"""File, folder, pattern or URI of rows."""
