@@ -35,7 +35,7 @@ from luthier.settings import WorkerSettings
 from luthier.spec import JobSpec
 from luthier.v1.stage_pb2 import Artifact, StageOutputs
 from workers.data.dataset import NOTES, SCHEMA, load_split
-from workers.data.preference import DESIRABLE, UNDESIRABLE
+from workers.data.row import DESIRABLE, UNDESIRABLE
 from workers.models import load_tokenizer, resolve_base_model
 from workers.training.forecast import forecast
 from workers.training.samples import Sample

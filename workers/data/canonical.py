@@ -16,7 +16,7 @@ from workers.data.files import DoubledKeyError, Record, parse_json
 from workers.data.fingerprint import fingerprint
 from workers.data.problems import RowError
 from workers.data.row import Notes, Row
-from workers.data.shapes import Shape, convert
+from workers.data.shapes import Names, Shape, read_row
 from workers.data.steps import RowStep
 
 CANONICAL = pa.schema(
@@ -46,11 +46,12 @@ def canonical(
     file: int,
     shape: Shape,
     system_prompt: str | None,
+    names: Names,
     seed: bytes,
     steps: Sequence[RowStep],
 ) -> pa.RecordBatch:
     """A batch of schema `CANONICAL`, one row per record."""
-    rows = [_read(record, shape, system_prompt) for record in records]
+    rows = [_read(record, shape, system_prompt, names) for record in records]
     for step in steps:
         step([row for row in rows if row.error is None])
     values = [_columns(row, seed) for row in rows]
@@ -59,12 +60,11 @@ def canonical(
     return pa.RecordBatch.from_arrays(arrays, schema=CANONICAL)
 
 
-def _read(record: Record, shape: Shape, system_prompt: str | None) -> Row:
+def _read(record: Record, shape: Shape, system_prompt: str | None, names: Names) -> Row:
     if record.json_text is None:
         return Row("", _NO_NOTES, RowError(record.reason or problems.BROKEN_FILE, record.detail or ""))
     try:
-        value = _parse(record.json_text)
-        return Row(convert(value, shape, system_prompt), shape.annotate(value))
+        return Row(*read_row(_parse(record.json_text), shape, system_prompt, names))
     except RowError as error:
         return Row("", _NO_NOTES, error)
 

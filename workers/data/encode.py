@@ -2,12 +2,13 @@
 
 What is trained on: answers of the assistant, from the end of what `render_prompt` gives for it, through the control
 token that ends the turn (or, if the template writes none, through the template's own ending and an added
-end-of-sequence token). Texts are trained on as a whole, and so are conversations where the job learns rendered text. A
+end-of-sequence token). Calls of tools and reasoning are part of an answer, as far as the template writes them. Texts
+are trained on as a whole, and so are conversations where the job learns rendered text; of segments those that say so. A
 weight of an answer holds for all of its tokens; an answer of weight 0 is context.
 
-No template needs `{% generation %}` marks. Instead each conversation is rendered up to each answer, with and without
-it, and each of these renderings must be a prefix of the next. A template for which that is not so (it rewrites
-earlier turns) is refused: there would be no such thing as the tokens of an answer.
+No template needs `{% generation %}` marks. Instead each conversation is rendered up to each answer that counts, with
+and without it, and each of these renderings must be a prefix of the next. A template for which that is not so (it
+rewrites earlier turns) is refused: there would be no such thing as the tokens of an answer.
 
 The prompt of the last answer is tokenised by itself and the answer after it, because that is the order of events in
 serving: the ids before the last answer are those of `render_prompt`, to the token.
@@ -24,7 +25,8 @@ from transformers import PreTrainedTokenizerBase
 from workers.data import problems
 from workers.data.problems import RowError
 from workers.data.render import plain_backend, render_texts, token_ids
-from workers.data.row import Content, Message
+from workers.data.rendered import Chat, Rendered, join_turns
+from workers.data.row import TARGET, Content, Message, is_segmented
 from workers.data.targets import Targets
 
 
@@ -40,23 +42,6 @@ class Encoded:
     """Shape (length,): what each token counts, 0 where it is not trained on; None: 1 each."""
 
 
-@dataclass(frozen=True)
-class _Rendered:
-    """A conversation as text."""
-
-    prompt: str
-    """All before the last answer, with the head of that answer."""
-    answer: str
-    """The last answer and what the template puts after it."""
-    earlier: list[tuple[int, int]]
-    """Where in `prompt` the earlier answers are, in characters, with what ends them."""
-
-    @property
-    def num_answers(self) -> int:
-        """Of the assistant."""
-        return len(self.earlier) + 1
-
-
 class Encoder:
     """Turns rows into tokens by one tokenizer. Safe to use from several threads."""
 
@@ -69,27 +54,27 @@ class Encoder:
         self._joins_cleanly = _joins_cleanly(tokenizer)
 
     def encode(
-        self, rows: Sequence[Content], weights: Sequence[Sequence[float] | None] | None = None
+        self,
+        rows: Sequence[Content],
+        weights: Sequence[Sequence[float] | None] | None = None,
+        tools: Sequence[str | None] | None = None,
     ) -> list[Encoded | RowError]:
         """Tokens and mask of each row, or why it has none: refused by the template, or the template is unstable.
 
-        `weights` says of each row what its answers count; None: 1 each.
+        `weights` says of each row what its answers count; None: 1 each. `tools` are those of `Notes`.
         """
         results: dict[int, Encoded | RowError] = {}
-        chats = {index: row for index, row in enumerate(rows) if not isinstance(row, str)}
-        if self.as_text:
-            results |= zip(chats, map(self._encode_rendered, chats.values()), strict=True)
-            chats = {}
-        rendered: dict[int, _Rendered] = {}
-        for index, outcome in zip(chats, self._render(list(chats.values())), strict=True):
-            if isinstance(outcome, _Rendered):
-                rendered[index] = outcome
-            else:
-                results[index] = outcome
-        counts = [weights[index] if weights else None for index in rendered]
-        results |= zip(rendered, self._encode_chats(list(rendered.values()), counts), strict=True)
-        texts = {index: row for index, row in enumerate(rows) if isinstance(row, str)}
-        results |= zip(texts, self._encode_texts(list(texts.values())), strict=True)
+        kinds: dict[str, list[int]] = {"chat": [], "text": [], "segments": []}
+        for index, row in enumerate(rows):
+            kinds["text" if isinstance(row, str) else "segments" if is_segmented(row) else "chat"].append(index)
+        chats = [
+            self._chat(rows[index], weights[index] if weights else None, tools[index] if tools else None)
+            for index in kinds["chat"]
+        ]
+        encoded = map(self._encode_rendered, chats) if self.as_text else self._encode_chats(chats)
+        results |= zip(kinds["chat"], encoded, strict=True)
+        results |= zip(kinds["text"], self._encode_texts([str(rows[index]) for index in kinds["text"]]), strict=True)
+        results |= {index: self._encode_segments(rows[index]) for index in kinds["segments"]}
         return [results[index] for index in range(len(rows))]
 
     @property
@@ -97,88 +82,132 @@ class Encoder:
         """Whether a conversation is no more than its rendered text."""
         return self._targets in ("everything", "nothing")
 
-    @property
-    def has_targets(self) -> bool:
-        """Whether any token is to be trained on. If none is, rows are what a tokenizer makes of them, with no end."""
-        return self._targets != "nothing"
+    def wants_targets(self, row: Content) -> bool:
+        """Whether any token of the row is to be trained on.
+
+        If none is, rows are what a tokenizer makes of them, with no end. Nor is one of a prompt without an answer.
+        """
+        is_asked = not isinstance(row, str) and row[-1]["role"] in ("user", "tool")
+        return self._targets != "nothing" and (self.as_text or not is_asked)
 
     def has_control_text(self, row: Content) -> bool:
         """Whether a content spells one of the tokenizer's control tokens."""
+        if not isinstance(row, str) and is_segmented(row):
+            return False  # whoever writes segments means them
         contents = [row] if isinstance(row, str) else [message["content"] for message in row]
         return any(token in content for content in contents for token in self._control_texts)
+
+    def _chat(self, row: Content, weights: Sequence[float] | None, tools: str | None) -> Chat:
+        """What its answers count is up to the job as well."""
+        assert not isinstance(row, str), "a conversation"
+        places = [place for place, message in enumerate(row) if message["role"] == "assistant"]
+        counts = list(weights) if weights else [1.0] * len(places)
+        if self._targets == "last_answer":
+            counts[:-1] = [0.0] * len(counts[:-1])
+        return Chat(row, tools, dict(zip(places, counts, strict=True)))
+
+    # Texts
 
     def _encode_texts(self, texts: Sequence[str]) -> Iterator[Encoded]:
         for ids in token_ids(self._tokenizer, texts, add_special=True):
             yield self._whole(ids, is_ended=bool(ids) and ids[-1] == self._tokenizer.eos_token_id)
 
-    def _encode_rendered(self, messages: Sequence[Message]) -> Encoded | RowError:
+    def _encode_rendered(self, chat: Chat) -> Encoded | RowError:
         """The conversation as one text; special tokens are those that the template writes."""
         try:
-            (text,) = render_texts(self._tokenizer, [messages], add_generation_prompt=False)
+            (text,) = render_texts(self._tokenizer, [chat.messages], add_generation_prompt=False, tools=[chat.tools])
         except TemplateError as error:
             return RowError(problems.REFUSED_BY_TEMPLATE, str(error))
         return self._whole(token_ids(self._tokenizer, [text])[0], is_ended=self._ends_with_control(text))
 
     def _whole(self, ids: list[int], *, is_ended: bool) -> Encoded:
         """All of a text, and its end."""
-        ids = ids if is_ended or not self.has_targets else ids + self._end_of_sequence()
-        return Encoded(np.array(ids, np.int32), np.full(len(ids), self.has_targets))
+        trains = self._targets != "nothing"
+        ids = ids if is_ended or not trains else ids + self._end_of_sequence()
+        return Encoded(np.array(ids, np.int32), np.full(len(ids), trains))
+
+    def _encode_segments(self, row: Content) -> Encoded:
+        """The segments end to end, with nothing added; a token counts if all of it is in segments that do."""
+        assert not isinstance(row, str), "segments"
+        text = "".join(segment["content"] for segment in row)
+        encoding = plain_backend(self._tokenizer).encode(text, add_special_tokens=False)
+        ends = np.cumsum([0, *(len(segment["content"]) for segment in row)])
+        counts = np.zeros(len(text), np.bool_)
+        for segment, start, stop in zip(row, ends, ends[1:], strict=True):
+            counts[start:stop] = segment["role"] == TARGET or self._targets == "everything"
+        # How many characters of each token count; all of them must.
+        before = np.cumsum([0, *counts])
+        offsets = np.array(encoding.offsets, np.int64).reshape(-1, 2)
+        lengths = offsets[:, 1] - offsets[:, 0]
+        trainable = (before[offsets[:, 1]] - before[offsets[:, 0]] == lengths) & (lengths > 0)
+        return Encoded(np.array(encoding.ids, np.int32), trainable)
 
     def _end_of_sequence(self) -> list[int]:
         end = self._tokenizer.eos_token_id
         return [] if end is None else [end]
 
-    # Rendering
+    # Conversations
 
-    def _render(self, conversations: Sequence[Sequence[Message]]) -> Iterator[_Rendered | RowError]:
-        turns = [[i for i, m in enumerate(messages) if m["role"] == "assistant"] for messages in conversations]
-        heads = [messages[:i] for messages, at in zip(conversations, turns, strict=True) for i in at]
-        wholes = [messages[: i + 1] for messages, at in zip(conversations, turns, strict=True) for i in at]
+    def _encode_chats(self, chats: Sequence[Chat]) -> Iterator[Encoded | RowError]:
+        rendered = list(self._render(chats))
+        good = [outcome for outcome in rendered if isinstance(outcome, Rendered)]
+        encoded = iter(self._tokenised(good))
+        for outcome in rendered:
+            yield outcome if isinstance(outcome, RowError) else next(encoded)
+
+    def _render(self, chats: Sequence[Chat]) -> Iterator[Rendered | RowError]:
+        heads = [(chat.messages[:place], chat.tools) for chat in chats for place in chat.rendered_at]
+        wholes = [(chat.messages[: place + 1], chat.tools) for chat in chats for place in chat.rendered_at]
         try:
-            prompts = iter(render_texts(self._tokenizer, heads, add_generation_prompt=True))
-            ends = iter(render_texts(self._tokenizer, wholes, add_generation_prompt=False))
+            prompts = iter(self._texts(heads, add_generation_prompt=True))
+            ends = iter(self._texts(wholes, add_generation_prompt=False))
         except TemplateError as error:
-            if len(conversations) == 1:
+            if len(chats) == 1:
                 yield RowError(problems.REFUSED_BY_TEMPLATE, str(error))
                 return
-            for messages in conversations:
-                yield from self._render([messages])
+            for chat in chats:
+                yield from self._render([chat])
             return
-        for at in turns:
-            yield _join_turns([(next(prompts), next(ends)) for _ in at])
+        for chat in chats:
+            yield join_turns(chat, [(next(prompts), next(ends)) for _ in chat.rendered_at], self._control_texts)
 
-    # Tokens
+    def _texts(
+        self, conversations: Sequence[tuple[Sequence[Message], str | None]], *, add_generation_prompt: bool
+    ) -> list[str]:
+        return render_texts(
+            self._tokenizer,
+            [messages for messages, _ in conversations],
+            add_generation_prompt=add_generation_prompt,
+            tools=[tools for _, tools in conversations],
+        )
 
-    def _encode_chats(
-        self, chats: Sequence[_Rendered], weights: Sequence[Sequence[float] | None]
-    ) -> Iterator[Encoded | RowError]:
+    def _tokenised(self, chats: Sequence[Rendered]) -> Iterator[Encoded | RowError]:
         prompts = token_ids(self._tokenizer, [chat.prompt for chat in chats])
         if self._joins_cleanly:
             answers = token_ids(self._tokenizer, [chat.answer for chat in chats])
             wholes = [prompt + answer for prompt, answer in zip(prompts, answers, strict=True)]
         else:
             wholes = token_ids(self._tokenizer, [chat.prompt + chat.answer for chat in chats])
-        for chat, prompt, ids, counts in zip(chats, prompts, wholes, weights, strict=True):
+        for chat, prompt, ids in zip(chats, prompts, wholes, strict=True):
             if ids[: len(prompt)] != prompt:
                 detail = "the tokenizer merges the end of the prompt with the start of the answer"
                 yield RowError(problems.UNSTABLE_TEMPLATE, detail)
             else:
-                yield self._mask(chat, prompt, ids, counts)
+                yield self._mask(chat, prompt, ids)
 
-    def _mask(self, chat: _Rendered, prompt: list[int], ids: list[int], weights: Sequence[float] | None) -> Encoded:
+    def _mask(self, chat: Rendered, prompt: list[int], ids: list[int]) -> Encoded:
+        if not chat.answer:
+            return Encoded(np.array(ids, np.int32), np.zeros(len(ids), np.bool_))
         if self._ends_with_control(chat.answer):
             end = next(i for i in reversed(range(len(ids))) if ids[i] in self._control_ids) + 1
         else:
             ids = ids + self._end_of_sequence()
             end = len(ids)
-        counts = np.array(weights or [1.0] * chat.num_answers, np.float32)
-        if self._targets == "last_answer":
-            counts[:-1] = 0.0
         per_token = np.zeros(len(ids), np.float32)
-        per_token[len(prompt) : end] = counts[-1]
+        per_token[len(prompt) : end] = chat.weight
         if chat.earlier:
             offsets = np.array(plain_backend(self._tokenizer).encode(chat.prompt, add_special_tokens=False).offsets)
-            for count, (start, stop) in zip(counts[:-1], chat.earlier, strict=True):
+            for start, stop, count in chat.earlier:
                 text = chat.prompt[start:stop]
                 if self._ends_with_control(text):
                     stop = start + len(text.rstrip())
@@ -189,20 +218,6 @@ class Encoder:
 
     def _ends_with_control(self, text: str) -> bool:
         return text.rstrip().endswith(self._control_texts)
-
-
-def _join_turns(turns: Sequence[tuple[str, str]]) -> _Rendered | RowError:
-    """Checks that the renderings `(prompt, prompt with answer)` of the turns are prefixes of one another."""
-    last = ""
-    spans = []
-    for number, (prompt, whole) in enumerate(turns, start=1):
-        if not prompt.startswith(last) or not whole.startswith(prompt):
-            what = "what came before it" if not prompt.startswith(last) else "its own prompt"
-            return RowError(problems.UNSTABLE_TEMPLATE, f"answer {number} changes the rendering of {what}")
-        spans.append((len(prompt), len(whole)))
-        last = whole
-    prompt, whole = turns[-1]
-    return _Rendered(prompt, whole[len(prompt) :], spans[:-1])
 
 
 def _joins_cleanly(tokenizer: PreTrainedTokenizerBase) -> bool:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from luthier.spec import DataSpec, ObjectiveSpec, PretrainSpec, SftSpec, SourceSpec
 from luthier.spec.data import Overlong
 from workers.data.dataset import SplitName
+from workers.data.shapes import Names
 from workers.data.targets import Targets, targets_of
 
 _OBJECTIVES: dict[str, ObjectiveSpec] = {"sft": SftSpec(), "pretrain": PretrainSpec(type="pretrain")}
@@ -29,6 +30,8 @@ class Part:
     """Share of the rows of `train` that goes to the splits without rows of their own."""
     file_type: str
     format: str
+    names: Names
+    """What its files call columns, keys and roles."""
     targets: Targets
     system_prompt: str | None
     max_length: int
@@ -49,6 +52,7 @@ def parts_of(spec: DataSpec, objective: ObjectiveSpec) -> list[Part]:
             fractions=_fractions(spec, spec),
             file_type=spec.file_type,
             format=spec.format,
+            names=_names(spec, spec),
             targets=targets_of(objective),
             system_prompt=spec.system_prompt,
             max_length=spec.max_length,
@@ -68,6 +72,7 @@ def _part(source: SourceSpec, spec: DataSpec, objective: ObjectiveSpec) -> Part:
         fractions=_fractions(source, spec),
         file_type=source.file_type or spec.file_type,
         format=source.format or spec.format,
+        names=_names(source, spec),
         targets=targets_of(_OBJECTIVES[source.objective] if own and source.objective else objective),
         system_prompt=spec.system_prompt if source.system_prompt is None else source.system_prompt,
         max_length=spec.max_length,
@@ -75,6 +80,13 @@ def _part(source: SourceSpec, spec: DataSpec, objective: ObjectiveSpec) -> Part:
         max_samples=source.max_samples,
         weight=1.0 if source.weight is None else source.weight,
     )
+
+
+def _names(section: DataSpec | SourceSpec, spec: DataSpec) -> Names:
+    columns = spec.columns if section.columns is None else section.columns
+    message_keys = spec.message_keys if section.message_keys is None else section.message_keys
+    roles = spec.roles if section.roles is None else section.roles
+    return Names(dict(columns.items()), dict(message_keys.items()), dict(roles.items()))
 
 
 def _paths(section: DataSpec | SourceSpec) -> dict[SplitName, str | None]:

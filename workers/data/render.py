@@ -3,36 +3,56 @@
 A string that spells a control token is that token, wherever it stands, as in serving.
 """
 
+import json
 from collections.abc import Sequence
+from typing import Any
 
+from jinja2 import TemplateError
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerBase
 
+from workers.data.arguments import for_template
 from workers.failures import ConfigError
 
 
-def render_prompt(tokenizer: PreTrainedTokenizerBase, messages: Sequence[dict[str, str]]) -> list[int]:
+def render_prompt(
+    tokenizer: PreTrainedTokenizerBase, messages: Sequence[dict[str, Any]], tools: str | None = None
+) -> list[int]:
     """Token ids of the conversation so far, by the chat template, with the head of the answer to come."""
-    return token_ids(tokenizer, render_texts(tokenizer, [messages], add_generation_prompt=True))[0]
+    return token_ids(tokenizer, render_texts(tokenizer, [messages], add_generation_prompt=True, tools=[tools]))[0]
 
 
 def render_texts(
     tokenizer: PreTrainedTokenizerBase,
-    conversations: Sequence[Sequence[dict[str, str]]],
+    conversations: Sequence[Sequence[dict[str, Any]]],
     *,
     add_generation_prompt: bool,
+    tools: Sequence[str | None] | None = None,
 ) -> list[str]:
     """What the chat template makes of each conversation.
+
+    `tools` are `Notes.tools` of each; None: nobody has any.
 
     Raises:
         jinja2.TemplateError: the template refuses one of them.
     """
-    if not conversations:
-        return []
-    texts = tokenizer.apply_chat_template(
-        [list(messages) for messages in conversations], tokenize=False, add_generation_prompt=add_generation_prompt
-    )
-    return [str(text) for text in texts]
+    places: dict[str | None, list[int]] = {}
+    for place, offered in enumerate(tools or [None] * len(conversations)):
+        places.setdefault(offered, []).append(place)
+    texts = [""] * len(conversations)
+    for offered, own in places.items():
+        try:
+            rendered = tokenizer.apply_chat_template(
+                [for_template(tokenizer, conversations[place]) for place in own],
+                tools=None if offered is None else json.loads(offered),
+                tokenize=False,
+                add_generation_prompt=add_generation_prompt,
+            )
+        except TypeError as error:
+            raise TemplateError(f"it cannot work with this row: {error}") from error
+        for place, text in zip(own, rendered, strict=True):
+            texts[place] = str(text)
+    return texts
 
 
 def token_ids(

@@ -1,22 +1,25 @@
-"""A row in the form that all shapes become, and how the parts of a record are read.
+"""A row in the form that all shapes become, and how the parts of a record are read."""
 
-Strict on purpose: a key of a message that would change what is learned (`tool_calls`) is refused, never dropped in
-silence.
-"""
-
-import math
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from workers.data import problems
 from workers.data.problems import RowError
 
-Message = dict[str, str]
+Message = dict[str, Any]
+"""`role` (system, user, assistant or tool) and `content`, both text, and where a message has more to it
+`reasoning_content`, `tool_call_id` and `name` (text), and `tool_calls`: a list as OpenAI writes it, `{type, id?,
+function: {name, arguments}}`, the arguments as JSON text."""
 Content = list[Message] | str
-"""A conversation, or plain text."""
+"""A conversation; the segments of a text, which are messages of the roles `CONTEXT` and `TARGET` whose texts are put
+end to end, white space and all; or plain text."""
 
-_ROLES = ("system", "user", "assistant")
+CONTEXT, TARGET = "context", "target"
+"""Roles of segments: only read, or trained on."""
+DESIRABLE, UNDESIRABLE = "desirable", "undesirable"
+"""Labels of single answers."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,8 @@ class Notes:
     """An answer that is worse than the last one; None: the row compares nothing."""
     label: str | None = None
     """What kind of row it is; None: the record does not say."""
+    tools: str | None = None
+    """The functions that the assistant may call, a JSON list of their schemas; None: there are none."""
 
 
 @dataclass
@@ -45,15 +50,9 @@ class Row:
     """ISO 639-1 code; None: nobody looked."""
 
 
-def read_messages(value: object, name: str) -> list[Message]:
-    """The conversation in the column `name`; who speaks when is not looked at.
-
-    Raises:
-        RowError: it is not a list of {role, content}.
-    """
-    if not isinstance(value, list):
-        raise RowError(problems.WRONG_TYPE, f"{name} is {kind(value)}; expected a list of {{role, content}}")
-    return [_message(index, row) for index, row in enumerate(value, start=1)]
+def is_segmented(content: Content) -> bool:
+    """Whether it is the segments of a text."""
+    return not isinstance(content, str) and bool(content) and content[0]["role"] in (CONTEXT, TARGET)
 
 
 def read_text(record: Mapping[str, Any], name: str, *, may_be_empty: bool = False, where: str = "") -> str:
@@ -70,37 +69,20 @@ def read_text(record: Mapping[str, Any], name: str, *, may_be_empty: bool = Fals
     return value
 
 
-def exchange(prompt: str, answer: str) -> list[Message]:
-    """One question, one answer."""
-    return [{"role": "user", "content": prompt}, {"role": "assistant", "content": answer}]
-
-
-def check_roles(messages: Sequence[Message]) -> None:
-    """
-    Raises:
-        RowError: user and assistant do not take turns, or the assistant does not have the last word.
-    """
-    turns = check_turns(messages)
-    if not turns or turns[-1] != "assistant":
-        last = messages[-1]["role"] if messages else "missing"
-        raise RowError(problems.WRONG_ROLES, f"the last message is {last}; expected an answer of the assistant")
-
-
-def check_turns(messages: Sequence[Message]) -> list[str]:
-    """Who speaks, without the system message.
+def read_list(value: object, name: str, of: str) -> list[Any]:
+    """A list, or JSON text of one, as cells of CSV files have it.
 
     Raises:
-        RowError: user and assistant do not take turns.
+        RowError: it is neither; the detail says that `name` should be a list of `of`.
     """
-    roles = [message["role"] for message in messages]
-    turns = roles[1:] if roles[:1] == ["system"] else roles
-    first = len(roles) - len(turns) + 1
-    for index, role in enumerate(turns):
-        expected = ("user", "assistant")[index % 2]
-        if role != expected:
-            rule = "system may only come first, then user and assistant take turns"
-            raise RowError(problems.WRONG_ROLES, f"message {first + index} is {role}, expected {expected}: {rule}")
-    return turns
+    if isinstance(value, str) and value.lstrip().startswith("["):
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError) as error:
+            raise RowError(problems.BROKEN_JSON, f"column {name}: {error}; expected a JSON list of {of}") from error
+    if not isinstance(value, list):
+        raise RowError(problems.WRONG_TYPE, f"{name} is {kind(value)}; expected a list of {of}")
+    return value
 
 
 def kind(value: object) -> str:
@@ -109,29 +91,3 @@ def kind(value: object) -> str:
         return "null"
     names = {bool: "a boolean", int: "a number", float: "a number", str: "text", list: "a list", dict: "an object"}
     return names.get(type(value), type(value).__name__)
-
-
-def _message(index: int, row: object) -> Message:
-    if not isinstance(row, dict):
-        raise RowError(problems.WRONG_TYPE, f"message {index} is {kind(row)}; expected {{role, content}}")
-    known = ("role", "content", "weight")
-    unknown = sorted(repr(key) for key, value in row.items() if key not in known and value is not None)
-    if unknown:
-        raise RowError(problems.WRONG_COLUMNS, f"message {index} has {', '.join(unknown)}; expected role and content")
-    role = row.get("role")
-    if role not in _ROLES:
-        raise RowError(problems.WRONG_ROLES, f"message {index} has role {role!r}; expected {', '.join(_ROLES)}")
-    where = f"message {index} ({role}): "
-    _check_weight(row.get("weight"), role, where)
-    return {"role": role, "content": read_text(row, "content", may_be_empty=role == "system", where=where)}
-
-
-def _check_weight(weight: object, role: str, where: str) -> None:
-    if weight is None:
-        return
-    if role != "assistant":
-        raise RowError(problems.WRONG_COLUMNS, f"{where}has a weight; only answers of the assistant are trained on")
-    if isinstance(weight, bool) or not isinstance(weight, int | float):
-        raise RowError(problems.WRONG_TYPE, f"{where}weight is {kind(weight)}; expected a number")
-    if not 0.0 <= weight < math.inf:
-        raise RowError(problems.WRONG_TYPE, f"{where}weight is {weight}; expected 0 or a positive number")

@@ -48,9 +48,9 @@ class _ScanFile(daft.io.source.DataSourceTask):
         shape = SHAPES[self._file.shape]
         steps = steps_of(self._spec)
         seed = self._spec.seed.to_bytes(16, "little")
-        records = FILES[self._file.file_type].records(self._file.uri, shape.columns)
+        records = FILES[self._file.file_type].records(self._file.uri, self._part.names.theirs(shape.columns))
         while batch := list(islice(records, _BATCH_ROWS)):
-            rows = canonical(batch, self._index, shape, self._part.system_prompt, seed, steps)
+            rows = canonical(batch, self._index, shape, self._part.system_prompt, self._part.names, seed, steps)
             yield daft.recordbatch.RecordBatch.from_arrow_record_batches([rows], CANONICAL)
 
 

@@ -15,11 +15,12 @@ from luthier.artifacts import join, local_path
 from workers.data.dataset import SplitName
 from workers.data.files import FILE_TYPES, FILES
 from workers.data.parts import Part
-from workers.data.shapes import SHAPES, detect
+from workers.data.shapes import SHAPES, Names, detect
 from workers.failures import ConfigError, DataError
 
 CheckReadable = Callable[[str, str], None]
 """`(path, what it is for)`; raises ConfigError for a path outside the places that may be read."""
+_AS_THEY_ARE = Names()
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ def find_sources(part: Part, check_readable: CheckReadable, formats: Sequence[st
             key = f"{part.key}.{keys[split]}"
             for file in find_files(path, key, split, part.file_type, check_readable):
                 named = replace(file, name=f"{part.name}/{file.name}") if part.name else file
-                found.append(describe(named, part.format, key, formats))
+                found.append(describe(named, part.format, key, formats, part.names))
     return found
 
 
@@ -97,8 +98,12 @@ def find_files(
     return found
 
 
-def describe(file: SourceFile, row_format: str, key: str, allowed: Sequence[str]) -> SourceFile:
+def describe(
+    file: SourceFile, row_format: str, key: str, allowed: Sequence[str], names: Names = _AS_THEY_ARE
+) -> SourceFile:
     """`file` with its digest, columns and shape, which is `row_format`, or for `auto` one of `allowed`.
+
+    `names` says what the file calls the columns of a shape.
 
     Raises:
         DataError: it cannot be read, or its columns are not those of one shape.
@@ -110,10 +115,10 @@ def describe(file: SourceFile, row_format: str, key: str, allowed: Sequence[str]
     except PermissionError as error:
         raise DataError(f"{key}: {file.uri} may not be read by this worker: permission denied") from error
     try:
-        shape = detect(columns, allowed) if row_format == "auto" else row_format
+        shape = detect(names.ours(columns), allowed) if row_format == "auto" else row_format
     except ValueError as error:
         raise DataError(f"{key}: {file.uri}: {error}") from error
-    missing = [name for name in SHAPES[shape].required if name not in columns]
+    missing = [name for name in SHAPES[shape].required if name not in names.ours(columns)]
     if missing:
         raise DataError(
             f"{key}: {file.uri}: columns found: {', '.join(columns) or 'none'}; data.format {shape} expects "

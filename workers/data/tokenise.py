@@ -67,11 +67,14 @@ def _plan(file: Path, start: int, splits: npt.NDArray[np.int8], encoder: Encoder
 
 def _encode(rows: list[Content], said: list[Notes], encoder: Encoder, limit: Limit) -> pa.StructArray:
     worse = [_answered_with(row, note.rejected) for row, note in zip(rows, said, strict=True)]
-    encoded = encoder.encode(rows, [note.weights for note in said])
-    rejected = iter(encoder.encode([row for row in worse if row is not None]))
+    tools = [note.tools for note in said]
+    encoded = encoder.encode(rows, [note.weights for note in said], tools)
+    compared = [place for place, row in enumerate(worse) if row is not None]
+    answered = encoder.encode([row for row in worse if row is not None], tools=[tools[place] for place in compared])
+    rejected = iter(answered)
     fitted = [
-        fit(row, limit, encoder.has_targets) if other is None else fit_pair(row, next(rejected), limit)
-        for row, other in zip(encoded, worse, strict=True)
+        fit(row, limit, encoder.wants_targets(content)) if other is None else fit_pair(row, next(rejected), limit)
+        for row, content, other in zip(encoded, rows, worse, strict=True)
     ]
     has_control_text = [
         any(encoder.has_control_text(text) for text in (row, other) if text is not None)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from luthier.spec.evaluation import EvaluationSpec, MetricName
 from workers.data.dataset import Example, SplitName, load_split
-from workers.data.preference import UNDESIRABLE
+from workers.data.row import UNDESIRABLE
 from workers.evaluation.metrics import METRICS
 from workers.failures import ConfigError, DataError
 

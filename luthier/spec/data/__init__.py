@@ -2,7 +2,8 @@
 
 from luthier.spec.data.decontaminate import DecontaminateSpec
 from luthier.spec.data.deduplicate import DeduplicateSpec, NearSpec
-from luthier.spec.data.mixture import FileType, MixingSpec, Overlong, RowFormat, SourceSpec
+from luthier.spec.data.mapping import RowFormat
+from luthier.spec.data.mixture import FileType, MixingSpec, Overlong, SourceSpec
 from luthier.spec.data.section import DataSpec
 from luthier.spec.data.split import SplitSpec
 

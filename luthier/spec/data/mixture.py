@@ -6,21 +6,11 @@ from typing import Literal
 from pydantic import Field
 
 from luthier.spec.base import Section
+from luthier.spec.data.mapping import Columns, MessageKeys, Roles, RowFormat
 from luthier.spec.data.location import DataPath
 
-RowFormat = Literal[
-    "auto",
-    "chat",
-    "prompt_completion",
-    "alpaca",
-    "text",
-    "preference",
-    "labelled_completion",
-    "labelled_text",
-    "labelled_chat",
-]
 FileType = Literal["auto", "jsonl", "csv", "parquet", "arrow"]
-Overlong = Literal["drop", "truncate", "split"]
+Overlong = Literal["drop", "truncate", "split", "raise"]
 
 
 class SourceSpec(Section):
@@ -43,6 +33,12 @@ class SourceSpec(Section):
     """What is learned from its rows: the answers, or every token. Absent: as the job's objective has it."""
     format: RowFormat | None = None
     """As `data.format`."""
+    columns: Columns | None = None
+    """As `data.columns`."""
+    message_keys: MessageKeys | None = None
+    """As `data.message_keys`."""
+    roles: Roles | None = None
+    """As `data.roles`."""
     file_type: FileType | None = None
     """As `data.file_type`."""
     system_prompt: str | None = None

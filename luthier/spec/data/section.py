@@ -8,7 +8,8 @@ from luthier.spec.base import Section
 from luthier.spec.data.decontaminate import DecontaminateSpec
 from luthier.spec.data.deduplicate import DeduplicateSpec
 from luthier.spec.data.location import DataPath
-from luthier.spec.data.mixture import FileType, MixingSpec, Overlong, RowFormat, SourceSpec, check_sources
+from luthier.spec.data.mapping import Columns, MessageKeys, Roles, RowFormat
+from luthier.spec.data.mixture import FileType, MixingSpec, Overlong, SourceSpec, check_sources
 from luthier.spec.data.split import SplitSpec
 
 
@@ -29,15 +30,21 @@ class DataSpec(Section):
     file_type: FileType = "auto"
     """How the files are written; `auto` goes by their suffix. `jsonl`: JSON Lines or a JSON list; `csv`: TSV as well."""
     format: RowFormat = "auto"
-    """Shape of a row: `messages`; `prompt` + `completion`; `instruction` (+ `input`) + `output`; `text`; (`prompt` +)
-    `chosen` + `rejected`; `prompt` + `completion` + `label`; or `text` or `messages` + `label`. The objective says
-    which of them it learns from."""
+    """Shape of a row, see docs/data/shapes.md. `auto` goes by the columns, among the shapes that the objective learns
+    from."""
+    columns: Columns = Field(default={})
+    """What the file calls the columns, by their names here: `{messages: dialog}`."""
+    message_keys: MessageKeys = Field(default={})
+    """What it calls the keys of a message: `{role: speaker, content: text}`."""
+    roles: Roles = Field(default={})
+    """What it calls those who speak: `{user: [customer], assistant: [agent, bot]}`."""
     system_prompt: str | None = None
     """Put before every conversation that has no system message of its own."""
     max_length: int = Field(default=1024, ge=8, le=131072)
     """Longest example in tokens."""
     overlong: Overlong = "drop"
-    """What happens to a longer one; the report counts them. `split` makes several examples of it, for pre-training."""
+    """What happens to a longer one; the report counts them. `split` makes several examples of it, for pre-training;
+    `raise` fails the job."""
     deduplicate: bool | DeduplicateSpec = True
     """Drop rows that are equal after normalising white space; the first one stays. A section says more."""
     decontaminate: DecontaminateSpec | None = None

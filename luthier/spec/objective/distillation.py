@@ -50,8 +50,8 @@ class DistillationSpec(Section):
     @property
     def row_formats(self) -> tuple[str, ...]:
         """What `data.format` may be; a plain text has no prompt that a teacher could answer."""
-        chats = ("chat", "prompt_completion", "alpaca")
-        return chats if self.level == "sequence" else (*chats, "text")
+        chats = ("chat", "sharegpt", "prompt_completion", "alpaca", "stepwise")
+        return chats if self.level == "sequence" else (*chats, "text", "segments")
 
     @model_validator(mode="before")
     @classmethod

@@ -13,7 +13,7 @@ class DpoSpec(Section):
 
     title: ClassVar[str] = "direct preference optimisation"
     """For people."""
-    row_formats: ClassVar[tuple[str, ...]] = ("preference",)
+    row_formats: ClassVar[tuple[str, ...]] = ("preference", "openai_preference")
     """What `data.format` may be."""
     num_documents: ClassVar[int] = 2
     """Texts in a row, each of up to `data.max_length` tokens, that only mean something together."""

@@ -21,7 +21,7 @@ class GrpoSpec(Section):
 
     title: ClassVar[str] = "group-relative policy optimisation"
     """For people."""
-    row_formats: ClassVar[tuple[str, ...]] = ("chat", "prompt_completion", "alpaca")
+    row_formats: ClassVar[tuple[str, ...]] = ("chat", "sharegpt", "prompt_completion", "prompt", "alpaca")
     """What `data.format` may be."""
     num_documents: ClassVar[int] = 1
     """Texts in a row, each of up to `data.max_length` tokens, that only mean something together."""

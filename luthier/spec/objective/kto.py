@@ -13,7 +13,7 @@ class KtoSpec(Section):
 
     title: ClassVar[str] = "Kahneman-Tversky optimisation"
     """For people."""
-    row_formats: ClassVar[tuple[str, ...]] = ("labelled_completion",)
+    row_formats: ClassVar[tuple[str, ...]] = ("labelled_completion", "labelled_answer", "labelled_stepwise")
     """What `data.format` may be."""
     num_documents: ClassVar[int] = 1
     """Texts in a row, each of up to `data.max_length` tokens, that only mean something together."""

@@ -14,7 +14,15 @@ class PretrainSpec(Section):
 
     title: ClassVar[str] = "continued pre-training"
     """For people."""
-    row_formats: ClassVar[tuple[str, ...]] = ("chat", "prompt_completion", "alpaca", "text")
+    row_formats: ClassVar[tuple[str, ...]] = (
+        "chat",
+        "sharegpt",
+        "prompt_completion",
+        "alpaca",
+        "stepwise",
+        "text",
+        "segments",
+    )
     """What `data.format` may be."""
     num_documents: ClassVar[int] = 1
     """Texts in a row, each of up to `data.max_length` tokens, that only mean something together."""

@@ -16,7 +16,7 @@ class RewardSpec(Section):
 
     title: ClassVar[str] = "reward model"
     """For people."""
-    row_formats: ClassVar[tuple[str, ...]] = ("preference",)
+    row_formats: ClassVar[tuple[str, ...]] = ("preference", "openai_preference")
     """What `data.format` may be."""
     num_documents: ClassVar[int] = 2
     """Texts in a row, each of up to `data.max_length` tokens, that only mean something together."""

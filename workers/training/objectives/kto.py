@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from luthier.spec import KtoSpec
-from workers.data.preference import DESIRABLE, UNDESIRABLE
+from workers.data.row import DESIRABLE, UNDESIRABLE
 from workers.failures import DataError
 from workers.training.forward import document_log_probs
 from workers.training.guards import fits_into_memory

@@ -20,7 +20,7 @@ from luthier.planning.shape import read_shape
 from luthier.planning.workload import Workload
 from luthier.spec import MethodSpec, ObjectiveSpec, SftSpec
 from tests.unit.workers.training.methods.rows import ROWS
-from workers.data.preference import DESIRABLE, UNDESIRABLE
+from workers.data.row import DESIRABLE, UNDESIRABLE
 from workers.training.attention import register
 from workers.training.heads import put_head
 from workers.training.methods import METHODS

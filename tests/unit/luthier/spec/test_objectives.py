@@ -71,7 +71,10 @@ def test_a_teacher_answers_greedily_unless_asked_and_the_resolved_form_loads_aga
     plain = _parse(objective=teacher)
     assert (plain.objective.temperature, plain.objective.level) == (2.0, "logit")
     spec = _parse(objective={**teacher, "level": "sequence", "max_new_tokens": 9})
-    assert (spec.objective.temperature, spec.objective.row_formats) == (0.0, ("chat", "prompt_completion", "alpaca"))
+    assert (spec.objective.temperature, spec.objective.row_formats) == (
+        0.0,
+        ("chat", "sharegpt", "prompt_completion", "alpaca", "stepwise"),
+    )
     assert parse_spec(canonical_json(spec)) == spec
     assert parse_spec(canonical_json(plain)) == plain
 

@@ -15,7 +15,7 @@ from luthier.spec import DataSpec, DpoSpec, KtoSpec
 from workers.data.dataset import load_split
 from workers.data.problems import RowError
 from workers.data.report import write_report
-from workers.data.shapes import SHAPES, convert
+from workers.data.shapes import SHAPES, read_row
 from workers.failures import DataError
 
 Run = Callable[..., Any]
@@ -40,9 +40,8 @@ PAIR = {"prompt": "hello", "chosen": "world", "rejected": "fox"}
     ],
 )
 def test_every_way_to_write_a_pair_is_one(record: dict[str, Any]) -> None:
-    shape = SHAPES["preference"]
-    assert convert(record, shape, None) == [USER, GOOD]
-    assert shape.annotate(record).rejected == "fox"
+    content, notes = read_row(record, SHAPES["preference"])
+    assert (content, notes.rejected) == ([USER, GOOD], "fox")
 
 
 @pytest.mark.parametrize(
@@ -65,12 +64,8 @@ def test_every_way_to_write_a_pair_is_one(record: dict[str, Any]) -> None:
     ],
 )
 def test_a_bad_pair_is_named(record: dict[str, Any], reason: str, detail: str) -> None:
-    def read() -> None:
-        convert(record, SHAPES["preference"], None)
-        SHAPES["preference"].annotate(record)
-
     with pytest.raises(RowError) as caught:
-        read()
+        read_row(record, SHAPES["preference"])
     assert (caught.value.reason, detail in caught.value.detail) == (reason, True), caught.value.detail
 
 
@@ -80,14 +75,14 @@ def test_a_bad_pair_is_named(record: dict[str, Any], reason: str, detail: str) -
 )
 def test_labels(given: object, label: str) -> None:
     record = {"prompt": "hello", "completion": "world", "label": given}
-    assert convert(record, SHAPES["labelled_completion"], None) == [USER, GOOD]
-    assert SHAPES["labelled_completion"].annotate(record).label == label
+    content, notes = read_row(record, SHAPES["labelled_completion"])
+    assert (content, notes.label) == ([USER, GOOD], label)
 
 
 @pytest.mark.parametrize(("given", "shown"), [(2, "2"), ("good", "'good'"), (None, "null"), (1.0, "a number")])
 def test_a_bad_label_is_named(given: object, shown: str) -> None:
     with pytest.raises(RowError, match=f"label is {shown}; expected true or false"):
-        SHAPES["labelled_completion"].annotate({"prompt": "a", "completion": "b", "label": given})
+        read_row({"prompt": "a", "completion": "b", "label": given}, SHAPES["labelled_completion"])
 
 
 def test_pairs_become_two_documents_of_one_prompt(

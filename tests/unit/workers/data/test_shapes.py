@@ -4,7 +4,7 @@ import pytest
 
 from luthier.spec import DpoSpec, KtoSpec, SftSpec
 from workers.data.problems import RowError
-from workers.data.shapes import SHAPES, convert, detect
+from workers.data.shapes import SHAPES, detect, read_row
 
 USER = {"role": "user", "content": "hello"}
 ANSWER = {"role": "assistant", "content": "world"}
@@ -29,7 +29,7 @@ def test_shape_is_found_by_columns(columns: list[str], shape: str) -> None:
 
 def test_unknown_columns_are_listed_with_what_is_expected() -> None:
     with pytest.raises(
-        ValueError, match=r"columns found: question, answer; expected one of: messages \(chat\); prompt"
+        ValueError, match=r"columns found: question, answer; expected one of: messages \(\+ tools\) \(chat\); conv"
     ):
         detect(["question", "answer"], tuple(SHAPES))
 
@@ -66,14 +66,18 @@ def test_the_objective_decides_between_shapes() -> None:
     ],
 )
 def test_every_shape_becomes_one_form(shape: str, record: dict[str, Any], expected: object) -> None:
-    assert convert(record, SHAPES[shape], None) == expected
+    assert read_row(record, SHAPES[shape])[0] == expected
 
 
 def test_system_prompt_is_put_first_unless_there_is_one() -> None:
     row = {"messages": [USER, ANSWER]}
-    assert convert(row, SHAPES["chat"], "be kind") == [{"role": "system", "content": "be kind"}, USER, ANSWER]
-    assert convert({"messages": [SYSTEM, USER, ANSWER]}, SHAPES["chat"], "be kind") == [SYSTEM, USER, ANSWER]
-    assert convert({"text": "plain"}, SHAPES["text"], "be kind") == "plain"
+    led, _ = read_row(row, SHAPES["chat"], "be kind")
+    assert led == [{"role": "system", "content": "be kind"}, USER, ANSWER]
+    own, _ = read_row({"messages": [SYSTEM, USER, ANSWER]}, SHAPES["chat"], "be kind")
+    assert own == [SYSTEM, USER, ANSWER]
+    assert read_row({"text": "plain"}, SHAPES["text"], "be kind")[0] == "plain"
+    segments = {"segments": [{"label": True, "text": "plain"}]}
+    assert read_row(segments, SHAPES["segments"], "be kind")[0] == [{"role": "target", "content": "plain"}]
 
 
 @pytest.mark.parametrize(
@@ -88,13 +92,14 @@ def test_system_prompt_is_put_first_unless_there_is_one() -> None:
         ([USER, SYSTEM, ANSWER], "wrong roles", "message 2 is system, expected assistant"),
         ([SYSTEM, USER, USER, ANSWER], "wrong roles", "message 3 is user, expected assistant"),
         ([SYSTEM], "wrong roles", "the last message is system"),
-        ([{"role": "tool", "content": "x"}, ANSWER], "wrong roles", "role 'tool'"),
+        ([{"role": "narrator", "content": "x"}, ANSWER], "wrong roles", "role 'narrator'"),
         ([{"role": ["user"], "content": "x"}, ANSWER], "wrong roles", "role"),
         ([{"content": "x"}, ANSWER], "wrong roles", "role None"),
         ([{"role": "user"}, ANSWER], "wrong type", "message 1 (user): content is null"),
         ([{"role": "user", "content": [1]}, ANSWER], "wrong type", "content is a list"),
         ([USER, {"role": "assistant", "content": " \n"}], "empty", "message 2 (assistant): content is empty"),
-        ([USER, {**ANSWER, "tool_calls": []}], "wrong columns", "message 2 has 'tool_calls'"),
+        ([USER, {**ANSWER, "mood": "good"}], "wrong columns", "message 2 has 'mood'; expected role and content"),
+        ([{**USER, "tool_calls": []}, ANSWER], "wrong columns", "message 1 (user): has 'tool_calls', which is for ano"),
         ([{**USER, "weight": 1}, ANSWER], "wrong columns", "message 1 (user): has a weight; only answers"),
         ([USER, {**ANSWER, "weight": "1"}], "wrong type", "message 2 (assistant): weight is text"),
         ([USER, {**ANSWER, "weight": True}], "wrong type", "weight is a boolean"),
@@ -104,7 +109,7 @@ def test_system_prompt_is_put_first_unless_there_is_one() -> None:
 )
 def test_bad_conversation_is_named_by_message(messages: object, reason: str, detail: str) -> None:
     with pytest.raises(RowError) as caught:
-        convert({"messages": messages}, SHAPES["chat"], None)
+        read_row({"messages": messages}, SHAPES["chat"])
     assert caught.value.reason == reason
     assert detail in caught.value.detail
 
@@ -118,8 +123,8 @@ def test_weights_of_the_answers_are_noted_and_not_part_of_the_text(
 ) -> None:
     answers = [ANSWER if weight is None else {**ANSWER, "weight": weight} for weight in given]
     row = {"messages": [SYSTEM, USER, answers[0], {**USER, "weight": None}, answers[1]]}
-    assert convert(row, SHAPES["chat"], None) == [SYSTEM, USER, ANSWER, USER, ANSWER]
-    assert SHAPES["chat"].annotate(row).weights == weights
+    content, notes = read_row(row, SHAPES["chat"])
+    assert (content, notes.weights) == ([SYSTEM, USER, ANSWER, USER, ANSWER], weights)
 
 
 @pytest.mark.parametrize(
@@ -134,6 +139,6 @@ def test_weights_of_the_answers_are_noted_and_not_part_of_the_text(
 )
 def test_bad_pair_is_named_by_column(record: object, reason: str, detail: str) -> None:
     with pytest.raises(RowError) as caught:
-        convert(record, SHAPES["prompt_completion"], None)
+        read_row(record, SHAPES["prompt_completion"])
     assert caught.value.reason == reason
     assert detail in caught.value.detail

@@ -9,7 +9,7 @@ from torch import nn
 
 from tests.unit.workers.training.tiny_run import make_model
 from workers.data.encode import Encoded
-from workers.data.preference import DESIRABLE, UNDESIRABLE
+from workers.data.row import DESIRABLE, UNDESIRABLE
 from workers.training.objectives import Objective
 from workers.training.packing import Batch, batch_of
 from workers.training.samples import Sample

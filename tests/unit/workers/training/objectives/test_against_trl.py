@@ -26,7 +26,7 @@ from tests.unit.workers.training.objectives.preference_rows import (
     started_and_moved,
 )
 from workers.data.encode import Encoded
-from workers.data.preference import DESIRABLE
+from workers.data.row import DESIRABLE
 from workers.models import load_tokenizer
 from workers.training.heads import as_classifier, put_head
 from workers.training.objectives import Objective

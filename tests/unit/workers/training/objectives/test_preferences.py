@@ -25,7 +25,7 @@ from tests.unit.workers.training.tiny_run import (
     make_engine,
     make_model,
 )
-from workers.data.preference import DESIRABLE
+from workers.data.row import DESIRABLE
 from workers.failures import DataError, PreemptedError
 from workers.training.forward import document_log_probs
 from workers.training.objectives import OBJECTIVES, Objective

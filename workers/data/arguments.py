@@ -1,0 +1,70 @@
+"""Tool calls as a chat template wants them: some print the arguments as JSON themselves, some want them as text.
+
+A row has them as JSON text. Which of the two a template wants is found by asking it once: given an object it either
+writes JSON, or fails, or writes Python.
+"""
+
+import json
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+from jinja2 import TemplateError
+from transformers import PreTrainedTokenizerBase
+from transformers.utils.chat_template_utils import render_jinja_template
+
+_KEY, _VALUE = "luthier_key", "luthier value"
+_AS_OBJECT = {_KEY: _VALUE}
+_TOOL = {
+    "type": "function",
+    "function": {
+        "name": "luthier_probe",
+        "description": "Nothing.",
+        "parameters": {"type": "object", "properties": {_KEY: {"type": "string"}}},
+    },
+}
+_NO_TOKENS: dict[str, Any] = dict.fromkeys(("bos_token", "eos_token", "unk_token", "pad_token"), "")
+
+
+def for_template(tokenizer: PreTrainedTokenizerBase, messages: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The messages with the arguments of their calls as the tokenizer's template wants them."""
+    if not any("tool_calls" in message for message in messages):
+        return list(messages)
+    if wants_text(tokenizer.get_chat_template(tools=[_TOOL])):
+        return list(messages)
+    return [
+        {**message, "tool_calls": [_with_object(call) for call in message["tool_calls"]]}
+        if "tool_calls" in message
+        else message
+        for message in messages
+    ]
+
+
+@lru_cache(maxsize=16)
+def wants_text(template: str) -> bool:
+    """Whether the template writes arguments properly only if they are JSON text."""
+    return not _is_json(_probe(template, _AS_OBJECT)) and _is_json(_probe(template, json.dumps(_AS_OBJECT)))
+
+
+def _probe(template: str, arguments: object) -> str:
+    """What the template makes of a call with these arguments; empty if it fails."""
+    call = {"type": "function", "id": "call00001", "function": {"name": "luthier_probe", "arguments": arguments}}
+    messages: list[dict[str, Any]] = [
+        {"role": "user", "content": "luthier question"},
+        {"role": "assistant", "content": "", "tool_calls": [call]},
+    ]
+    try:
+        rendered: Any = render_jinja_template([messages], tools=[_TOOL], chat_template=template, **_NO_TOKENS)
+    except (TemplateError, TypeError):
+        return ""
+    return str(rendered[0][0])
+
+
+def _is_json(text: str) -> bool:
+    """Whether key and value were written, and neither as Python's repr nor as JSON within JSON."""
+    return _VALUE in text and f"{{'{_KEY}'" not in text and f'{{\\"{_KEY}' not in text
+
+
+def _with_object(call: dict[str, Any]) -> dict[str, Any]:
+    function = call["function"]
+    return {**call, "function": {**function, "arguments": json.loads(function["arguments"])}}
