@@ -14,6 +14,7 @@ from transformers import PreTrainedTokenizerBase
 
 from luthier.spec import DataSpec, ObjectiveSpec, SftSpec
 from workers.data import problems
+from workers.data.carried import raise_carried
 from workers.data.dataset import SPLITS
 from workers.data.dedup import decide
 from workers.data.mixing import strategy_of
@@ -100,6 +101,7 @@ def _read(number: int, spec: DataSpec, rows: Path, outcome: Outcome, report: Rep
         first = outcome.part_of_file.index(number)
         for batch in read_rows(own, first, part, spec).to_arrow_iter():
             check_stop(report)
+            raise_carried(batch)
             tally.num_rows += batch.num_rows
             for entry in pc.value_counts(batch["file"]).to_pylist():
                 outcome.rows_per_file[entry["values"]] += entry["counts"]

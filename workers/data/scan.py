@@ -5,18 +5,22 @@ again to find it, and so that the scan is the slowest part of its plan: Daft doe
 than what follows, and would take the whole file into memory.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
+import pyarrow as pa
+
 from luthier.spec import DataSpec
 from workers.data.canonical import CANONICAL, canonical
+from workers.data.carried import carry
 from workers.data.engine import daft
 from workers.data.files import FILES
 from workers.data.parts import Part
 from workers.data.shapes import SHAPES
 from workers.data.sources import SourceFile
 from workers.data.steps import steps_of
+from workers.failures import StageError
 
 _BATCH_ROWS = 1000
 
@@ -45,13 +49,22 @@ class _ScanFile(daft.io.source.DataSourceTask):
         return daft.Schema.from_pyarrow_schema(CANONICAL)
 
     async def read(self) -> AsyncIterator[Any]:
+        for batch in self._batches_or_failure():
+            yield daft.recordbatch.RecordBatch.from_arrow_record_batches([batch], CANONICAL)
+
+    def _batches_or_failure(self) -> Iterator[pa.RecordBatch]:
+        try:
+            yield from self._batches()
+        except StageError as error:
+            yield carry(error, self._index, CANONICAL)
+
+    def _batches(self) -> Iterator[pa.RecordBatch]:
         shape = SHAPES[self._file.shape]
         steps = steps_of(self._spec)
         seed = self._spec.seed.to_bytes(16, "little")
         records = FILES[self._file.file_type].records(self._file.uri, self._part.names.theirs(shape.columns))
         while batch := list(islice(records, _BATCH_ROWS)):
-            rows = canonical(batch, self._index, shape, self._part.system_prompt, self._part.names, seed, steps)
-            yield daft.recordbatch.RecordBatch.from_arrow_record_batches([rows], CANONICAL)
+            yield canonical(batch, self._index, shape, self._part.system_prompt, self._part.names, seed, steps)
 
 
 class _Scan(daft.io.source.DataSource):
