@@ -22,6 +22,7 @@ NOTHING_TRAINABLE = "nothing to train on"
 UNSTABLE_TEMPLATE = "unstable chat template"
 BEYOND_MAX_SAMPLES = "beyond max_samples"
 LEFT_OUT = "left out of the mixture"
+EMPTY_AFTER_CLEANING = "empty after cleaning"
 NOT_DRAWN = "not drawn by select.fraction"
 OUTSIDE_CORE_SET = "others stand for it (select.influence)"
 BEYOND_CLASS_CAP = "beyond select.max_per_class"
@@ -34,6 +35,11 @@ INVALID = frozenset(
 """Faults of a row itself: `data.on_invalid_row` decides whether they fail the job."""
 
 _NUM_LISTED = 20
+
+
+def filtered_by(rule: str) -> str:
+    """Why a row is dropped that breaks a rule of `data.filters`."""
+    return f"filters.{rule}"
 
 
 class RowError(ValueError):

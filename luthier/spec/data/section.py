@@ -5,8 +5,10 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from luthier.spec.base import Section
+from luthier.spec.data.clean import CleanSpec
 from luthier.spec.data.decontaminate import DecontaminateSpec
 from luthier.spec.data.deduplicate import DeduplicateSpec
+from luthier.spec.data.filters import FiltersSpec
 from luthier.spec.data.location import DataPath
 from luthier.spec.data.mapping import Columns, MessageKeys, Roles, RowFormat
 from luthier.spec.data.mixture import FileType, MixingSpec, Overlong, SourceSpec, check_sources
@@ -53,6 +55,10 @@ class DataSpec(Section):
     """Which rows go to validation and test. Absent: rows drawn at random; only equal ones stay together."""
     on_invalid_row: Literal["fail", "drop"] = "fail"
     """A row that cannot be read fails the job, or is dropped and named in the report."""
+    clean: CleanSpec | None = None
+    """What is mended in the words of rows. Absent: nothing."""
+    filters: FiltersSpec | None = None
+    """Which rows are dropped for what their text is like. Absent: none."""
     validation_fraction: float = Field(default=0.1, ge=0.0, lt=1.0)
     """Part of `path` used for validation when there is no `validation_path`."""
     test_fraction: float = Field(default=0.1, ge=0.0, lt=1.0)

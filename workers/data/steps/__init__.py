@@ -10,6 +10,7 @@ from typing import Protocol
 
 from luthier.spec import DataSpec
 from workers.data.row import Row
+from workers.data.steps import clean, filters, language
 
 
 class RowStep(Protocol):
@@ -18,7 +19,11 @@ class RowStep(Protocol):
     def __call__(self, rows: Sequence[Row]) -> None: ...
 
 
-STEPS: dict[str, Callable[[DataSpec], RowStep | None]] = {}
+STEPS: dict[str, Callable[[DataSpec], RowStep | None]] = {
+    "clean": clean.build,
+    "language": language.build,
+    "filters": filters.build,
+}
 """By name, in the order in which they are taken; None: the job does without."""
 
 
