@@ -23,10 +23,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import torch
 import transformers
-from pyarrow import parquet as pq
 from support.figures import table
 from support.stages import run_stage
 
@@ -34,11 +32,11 @@ from luthier.artifacts import ArtifactRef, publish
 from luthier.settings import WorkerSettings
 from luthier.spec import JobSpec
 from luthier.v1.stage_pb2 import Artifact, StageOutputs
-from workers.data.dataset import NOTES, SCHEMA, load_split
+from workers.data.dataset import SplitName, load_split, write_split
 from workers.data.row import DESIRABLE, UNDESIRABLE
 from workers.models import load_tokenizer, resolve_base_model
 from workers.training.forecast import forecast
-from workers.training.samples import Sample
+from workers.training.rows import Rows
 
 MIB = 1 << 20
 STEPS = {"max_steps": 5, "eval_steps": 3, "save_steps": 3, "learning_rate": 1e-4}
@@ -186,10 +184,7 @@ def keep(path: Path | None, name: str, actual: int) -> None:
 def predict(case: Case, folder: Path) -> int:
     """What the plan says, in MiB. Prepares the case in `folder`."""
     spec, _ = prepare(case, folder)
-    rows = load_split(folder / "published", "train")
-    samples = [
-        Sample(number, (row,) if row.rejected is None else (row, row.rejected)) for number, row in enumerate(rows)
-    ]
+    samples = Rows(load_split(folder / "published", "train", conversations=False))
     dtype = {"bf16": torch.bfloat16, "fp32": torch.float32}[case.training["precision"]]
     job = JobSpec.model_validate(spec)
     planned = forecast(job, Path(job.base_model), samples, dtype, torch.device("cpu"), model_cache=Path())
@@ -249,7 +244,8 @@ def write_documents(folder: Path, case: Case) -> Path:
     """A dataset artifact of random tokens; the second half of each document is the target, as in a chat."""
     rng = np.random.default_rng(0)
     folder.mkdir(exist_ok=True)
-    for split, num_rows in {"train": 64, "validation": 4, "test": 0}.items():
+    sizes: dict[SplitName, int] = {"train": 64, "validation": 4, "test": 0}
+    for split, num_rows in sizes.items():
         rows = []
         for row in range(num_rows):
             ids, trainable = random_document(rng, case.longest)
@@ -260,8 +256,7 @@ def write_documents(folder: Path, case: Case) -> Path:
             if case.objective in ("kto", "classification"):
                 note["label"] = (DESIRABLE, UNDESIRABLE)[row % 2]
             rows.append(note)
-        schema = pa.unify_schemas([SCHEMA, NOTES])
-        pq.write_table(pa.Table.from_pylist(rows, schema=schema), folder / f"{split}.parquet")
+        write_split(folder, split, rows)
     return folder
 
 

@@ -1,45 +1,51 @@
 """The dataset artifact: what preprocess writes and every later stage reads.
 
-`train.parquet`, `validation.parquet`, `test.parquet` (each there even with no rows), `report.json`, `report.md`,
-`lengths.svg`.
+`train.arrow`, `validation.arrow`, `test.arrow` (each there even with no rows), `report.json`, `report.md`,
+`lengths.svg`. A split is read as a sequence of examples that are made when they are looked at; their arrays are views
+into the file, which is mapped into memory (mapped.py).
 """
 
 import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, get_args, overload
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from pyarrow import parquet as pq
 
+from workers.data.mapped import MappedBatch, MappedTable
+from workers.data.tables import TableWriter, open_mapped
 from workers.failures import DataError
 
 SplitName = Literal["train", "validation", "test"]
 SPLITS: tuple[SplitName, ...] = get_args(SplitName)
+
+_VERSION_KEY, _VERSION = b"luthier.split", b"2"
+_MASK = pa.list_(pa.uint8())
 
 SCHEMA = pa.schema(
     [
         ("row", pa.int64()),
         ("source", pa.string()),
         ("input_ids", pa.list_(pa.int32())),
-        ("trainable", pa.list_(pa.bool_())),
+        ("trainable", _MASK),
         ("messages", pa.string()),
-    ]
-)
-"""Columns of every split. `messages` is a JSON list of {role, content}, or empty for a row of plain text."""
-NOTES = pa.schema(
-    [
         ("weights", pa.list_(pa.float32())),
         ("rejected_ids", pa.list_(pa.int32())),
-        ("rejected_trainable", pa.list_(pa.bool_())),
+        ("rejected_trainable", _MASK),
         ("label", pa.string()),
         ("component", pa.string()),
-    ]
+    ],
+    metadata={_VERSION_KEY: _VERSION},
 )
-"""Columns that a split may have besides. `weights` is empty for a row whose targets count 1 each, `rejected_*` for one
-that compares no answers, `label` for one without, `component` where the job has one source without a name."""
+"""Columns of every split. Masks have a byte for each token, 0 or 1, so that numpy reads them where they lie. `messages`
+is a JSON list of {role, content}, or empty for a row of plain text. `weights` is empty for a row whose targets count 1
+each, `rejected_*` for one that compares no answers, `label` for one without, `component` where the job has one source
+without a name."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +72,7 @@ class Example:
     """Shape (length,): whether the loss counts this token as a target. Whoever shifts the labels drops position 0,
     which nothing precedes."""
     messages: list[dict[str, str]] | None
-    """The conversation, system message included; None for a row of plain text."""
+    """The conversation, system message included; None for a row of plain text, and where nobody asked for it."""
     weights: npt.NDArray[np.float32] | None = None
     """Shape (length,): what each token counts as a target; None: 1 each."""
     rejected: Rejected | None = None
@@ -87,74 +93,108 @@ class Example:
         return self.messages[-1]["content"] if self.messages else ""
 
 
-def split_path(folder: Path, name: SplitName) -> Path:
-    """The Parquet file of a split in a dataset artifact."""
-    return folder / f"{name}.parquet"
+class Split(Sequence[Example]):
+    """The rows of a split, in order. Each look at one makes a new `Example`; its arrays are read-only views.
 
-
-def load_split(folder: Path, name: SplitName) -> list[Example]:
-    """All rows of a split, in order. The arrays of all examples share one buffer.
-
-    Raises:
-        DataError: the folder is not a dataset artifact.
+    It is pickled as a path, and the other process maps the file itself.
     """
-    path = split_path(folder, name)
-    try:
-        table = _with_notes(pq.read_table(path)).combine_chunks()
-    except (FileNotFoundError, pa.ArrowInvalid, ValueError) as error:
-        raise DataError(f"{path} is not a split of a dataset artifact: {error}") from error
-    return [
-        Example(
-            row,
-            source,
-            input_ids,
-            trainable,
+
+    def __init__(self, path: Path, *, conversations: bool = True) -> None:
+        """`conversations`: whether examples have their `messages`, which training never looks at.
+
+        Raises:
+            DataError: there is no split of a dataset artifact, or one of another version.
+        """
+        self._path = path
+        self._conversations = conversations
+        try:
+            self._table = MappedTable(path)
+        except (FileNotFoundError, pa.ArrowInvalid) as error:
+            raise DataError(f"{path} is not a split of a dataset artifact: {error}; {_REMEDY}") from error
+        _check_version(path, self._table.schema)
+
+    def __len__(self) -> int:
+        return self._table.num_rows
+
+    @overload
+    def __getitem__(self, index: int) -> Example: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Example]: ...
+
+    def __getitem__(self, index: int | slice) -> Example | list[Example]:
+        if isinstance(index, slice):
+            return [self[place] for place in range(*index.indices(len(self)))]
+        return self._example(*self._table.find(range(len(self))[index]))
+
+    def __iter__(self) -> Iterator[Example]:
+        return (self._example(batch, row) for batch, row in self._table.rows())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _reopen, (self._path, self._conversations)
+
+    @cached_property
+    def lengths(self) -> npt.NDArray[np.int32]:
+        """[rows]: tokens of each `input_ids`, which are not looked at for that."""
+        return self._table.lengths("input_ids")
+
+    def _example(self, batch: MappedBatch, row: int) -> Example:
+        messages = batch.value("messages", row) if self._conversations else None
+        weights = batch.values("weights", row)
+        rejected = batch.values("rejected_ids", row)
+        return Example(
+            batch.value("row", row),
+            batch.value("source", row),
+            batch.values("input_ids", row),
+            batch.values("trainable", row).view(np.bool_),
             json.loads(messages) if messages else None,
             weights=weights if len(weights) else None,
-            rejected=Rejected(rejected_ids, rejected_trainable) if len(rejected_ids) else None,
-            label=label or None,
-            component=component or "",
+            rejected=Rejected(rejected, batch.values("rejected_trainable", row).view(np.bool_))
+            if len(rejected)
+            else None,
+            label=batch.value("label", row) or None,
+            component=batch.value("component", row) or "",
         )
-        for (
-            row,
-            source,
-            input_ids,
-            trainable,
-            messages,
-            weights,
-            rejected_ids,
-            rejected_trainable,
-            label,
-            component,
-        ) in zip(
-            table["row"].to_pylist(),
-            table["source"].to_pylist(),
-            _rows(table["input_ids"]),
-            _rows(table["trainable"]),
-            table["messages"].to_pylist(),
-            _rows(table["weights"]),
-            _rows(table["rejected_ids"]),
-            _rows(table["rejected_trainable"]),
-            table["label"].to_pylist(),
-            table["component"].to_pylist(),
-            strict=True,
-        )
-    ]
 
 
-def _with_notes(table: pa.Table) -> pa.Table:
-    """The columns of a split in the order of the schemas; notes that it does not have are empty."""
-    for field in NOTES:
-        if field.name not in table.column_names:
-            table = table.append_column(field, pa.nulls(table.num_rows, field.type))
-    schema = pa.unify_schemas([SCHEMA, NOTES])
-    return table.select(schema.names).cast(schema)
+_REMEDY = "submit the job again, which makes the dataset anew"
 
 
-def _rows(column: pa.ChunkedArray) -> list[npt.NDArray[Any]]:
-    """One view per row into the values of a list column."""
-    lists = column.combine_chunks()
-    if len(lists) == 0:
-        return []
-    offsets = lists.offsets.to_numpy()
-    return np.split(lists.values.to_numpy(zero_copy_only=False), offsets[1:-1])
+def split_path(folder: Path, name: SplitName) -> Path:
+    """The file of a split in a dataset artifact."""
+    return folder / f"{name}.arrow"
+
+
+def load_split(folder: Path, name: SplitName, *, conversations: bool = True) -> Split:
+    """All rows of a split; see `Split`.
+
+    Raises:
+        DataError: the folder is not a dataset artifact, or one of another version.
+    """
+    return Split(split_path(folder, name), conversations=conversations)
+
+
+@contextmanager
+def open_split(folder: Path, name: SplitName) -> Iterator[TableWriter]:
+    """A new split, written in batches of bounded size; complete when the block is left without an exception."""
+    with open_mapped(split_path(folder, name), SCHEMA) as table:
+        yield table
+
+
+def write_split(folder: Path, name: SplitName, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Writes a split of rows that are in memory, with the names of `SCHEMA`; what one leaves out is null."""
+    masks_as_bools = [field.with_type(pa.list_(pa.bool_())) if field.type == _MASK else field for field in SCHEMA]
+    with open_split(folder, name) as table:
+        table.write(pa.Table.from_pylist([dict(row) for row in rows], schema=pa.schema(masks_as_bools)))
+
+
+def _check_version(path: Path, schema: pa.Schema) -> None:
+    found = (schema.metadata or {}).get(_VERSION_KEY, b"none").decode()
+    if found.encode() != _VERSION:
+        raise DataError(f"{path} is a split of version {found}, and this is version {_VERSION.decode()}; {_REMEDY}")
+    if not schema.equals(SCHEMA):
+        raise DataError(f"{path} does not have the columns of a split; {_REMEDY}")
+
+
+def _reopen(path: Path, conversations: bool) -> Split:
+    return Split(path, conversations=conversations)

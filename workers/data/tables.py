@@ -1,7 +1,12 @@
-"""Parquet files written in order and in pieces of bounded size, neither of which Daft's own writer promises."""
+"""Tables written in order and in pieces of bounded size, neither of which Daft's own writers promise.
+
+Rows that are read once more and then thrown away are Parquet, which is small. What is kept to be read by place is Arrow
+without compression: the file is what is in memory.
+"""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from itertools import count
 from pathlib import Path
 
@@ -44,6 +49,15 @@ def open_table(path: Path, schema: pa.Schema) -> Iterator[TableWriter]:
     """One new file; each table is a row group. Complete when the block is left without an exception."""
     with pq.ParquetWriter(path, schema, compression=_COMPRESSION) as writer:
         table = TableWriter(writer.write_table, schema)
+        yield table
+        table.flush()
+
+
+@contextmanager
+def open_mapped(path: Path, schema: pa.Schema) -> Iterator[TableWriter]:
+    """One new Arrow IPC file to be mapped into memory; each table is a batch. Complete as with `open_table`."""
+    with pa.ipc.new_file(path, schema) as writer:
+        table = TableWriter(partial(writer.write_table, max_chunksize=_MAX_ROWS), schema)
         yield table
         table.flush()
 

@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerBase
 
 from luthier.spec import DataSpec
 from workers.data import problems
-from workers.data.dataset import NOTES, SCHEMA, SPLITS, SplitName, split_path
+from workers.data.dataset import SCHEMA, SPLITS, SplitName, open_split
 from workers.data.dedup import Decisions
 from workers.data.encode import Encoder
 from workers.data.fit import Limit
@@ -32,8 +32,7 @@ from workers.data.windows import split_windows
 from workers.failures import ConfigError, DataError
 from workers.task import Report
 
-_SPLIT = pa.unify_schemas([SCHEMA, NOTES])
-_WAITING = pa.schema([*_SPLIT, ("num_trainable", pa.int32())])
+_WAITING = pa.schema([*SCHEMA, ("num_trainable", pa.int32())])
 
 
 def write_splits(
@@ -51,7 +50,7 @@ def write_splits(
     advance = _progress(int((decisions.split >= 0).sum()), outcome.num_rows, report)
     start = 0
     with ExitStack() as stack:
-        tables = {name: stack.enter_context(open_table(split_path(output, name), _SPLIT)) for name in SPLITS}
+        tables = {name: stack.enter_context(open_split(output, name)) for name in SPLITS}
         for number, part in enumerate(outcome.parts):
             tally = outcome.tallies[number]
             encoder, limit = Encoder(tokenizer, part.targets), Limit(part.max_length, part.overlong)

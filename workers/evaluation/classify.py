@@ -102,7 +102,7 @@ def score_rows(
 
 def _most_frequent(dataset: Path) -> str:
     """The class that most training rows have; of several the first by name."""
-    counts = Counter(str(example.label) for example in load_split(dataset, "train"))
+    counts = Counter(str(example.label) for example in load_split(dataset, "train", conversations=False))
     return min(counts, key=lambda label: (-counts[label], label))
 
 

@@ -1,7 +1,7 @@
 """What the dataset at hand allows to be measured: which split, which metrics."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,8 +70,7 @@ def held_out(dataset: Path, max_rows: int | None) -> tuple[SplitName, list[Examp
         DataError: both are empty.
     """
     for split in ("test", "validation"):
-        rows = [example for example in load_split(dataset, split) if example.label != UNDESIRABLE]
-        examples = first_of_each(rows, max_rows)
+        examples = first_of_each(load_split(dataset, split), max_rows, lambda row: row.label != UNDESIRABLE)
         if any(example.trainable[1:].any() for example in examples):
             return split, examples
     raise DataError(
@@ -80,12 +79,15 @@ def held_out(dataset: Path, max_rows: int | None) -> tuple[SplitName, list[Examp
     )
 
 
-def first_of_each(examples: Sequence[Example], max_rows: int | None) -> list[Example]:
-    """The first `max_rows` rows, in their order; of several sources as many of each, as long as it has them."""
+def first_of_each(
+    examples: Sequence[Example], max_rows: int | None, is_wanted: Callable[[Example], bool] = lambda _: True
+) -> list[Example]:
+    """The first `max_rows` wanted rows, in their order; of several sources as many of each, as long as it has them."""
     seen: Counter[str] = Counter()
-    ranks = []
-    for example in examples:
-        ranks.append(seen[example.component])
-        seen[example.component] += 1
-    chosen = sorted(range(len(examples)), key=lambda place: ranks[place])[:max_rows]
-    return [examples[place] for place in sorted(chosen)]
+    ranked = []
+    for place, example in enumerate(examples):
+        if is_wanted(example):
+            ranked.append((seen[example.component], place))
+            seen[example.component] += 1
+    chosen = sorted(ranked)[:max_rows]
+    return [examples[place] for place in sorted(place for _, place in chosen)]

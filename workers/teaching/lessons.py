@@ -13,17 +13,15 @@ import pyarrow as pa
 from pyarrow import compute as pc
 from transformers import PreTrainedTokenizerBase
 
-from workers.data.dataset import NOTES, SCHEMA, Example, SplitName, split_path
+from workers.data.dataset import Example, SplitName, open_split
 from workers.data.encode import Encoder
 from workers.data.fit import TOKENS, Limit, columns, fit
 from workers.data.problems import Fault, Ledger
-from workers.data.tables import open_table
 from workers.teaching.answering import Answer
 from workers.teaching.questions import key_of
 from workers.teaching.seen import Seen
 
 _BATCH_ROWS = 512
-_SPLIT = pa.unify_schemas([SCHEMA, NOTES])
 
 SILENT = "the teacher said nothing"
 CUT_OFF = "the teacher's answer was cut off"
@@ -103,7 +101,7 @@ class Teaching:
     def write(self, split: SplitName, rows: Sequence[Example], num_samples: int) -> Lessons:
         """Writes a split: each of `rows` with each of `num_samples` answers, as far as they can be learned."""
         outcome = Lessons()
-        with open_table(split_path(self._folder, split), _SPLIT) as table:
+        with open_split(self._folder, split) as table:
             for lessons in _batches(self._usable(split, rows, num_samples, outcome)):
                 written = self._encode(lessons)
                 good = written.filter(pc.is_null(written["reason"]))

@@ -1,6 +1,6 @@
 """The samples of a run as forward passes: what an optimizer step learns from, and which part of it this rank does."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import torch
 
@@ -8,9 +8,9 @@ from luthier.spec import TrainingSpec
 from workers.training.distributed.deal import deal
 from workers.training.distributed.world import World
 from workers.training.objectives import Objective
-from workers.training.packing import Batch, batch_of, own_lengths, pack_fixed, shared_prefix
+from workers.training.packing import Batch, FixedBatches, batch_of, own_lengths, shared_prefix
 from workers.training.sampler import Position, Sampler
-from workers.training.samples import Sample, documents_of
+from workers.training.samples import Picked, Sample, documents_of
 
 
 class Batches:
@@ -43,8 +43,10 @@ class Batches:
         self._prefix_length = shared_prefix(documents_of(train))
         self._lengths = own_lengths(train, self._prefix_length)
         self._sampler = Sampler(self._lengths, spec.pack_length - self._prefix_length, spec)
-        self._shortest = min(train, key=lambda sample: (not objective.weigh(sample), sample.longest))
-        self.idle = batch_of([self._shortest]).to(device)
+        self._shortest = min(
+            range(len(train)), key=lambda place: (not objective.weigh(train[place]), train[place].longest)
+        )
+        self.idle = batch_of([train[self._shortest]]).to(device)
         """What a rank computes, for nothing, in a round in which it has no batch and may not rest."""
 
     @property
@@ -69,9 +71,10 @@ class Batches:
         """What optimizer step `step` learns from, on all ranks together."""
         return [self._train[index] for batch in self._sampler.micro_batches(step) for index in batch]
 
-    def visited(self) -> list[Sample]:
+    def visited(self) -> Sequence[Sample]:
         """Every sample that this run computes with, once."""
-        return list(dict.fromkeys([*(self._train[index] for index in self._sampler.visited()), self._shortest]))
+        places = self._sampler.visited()
+        return Picked(self._train, places if self._shortest in places else [*places, self._shortest])
 
     def rounds(self, step: int) -> list[Batch | None]:
         """This rank's batch in each round of forward passes of `step`; None where it has none left."""
@@ -86,6 +89,6 @@ class Batches:
         batches = [batch_of([self._train[index] for index in samples], self._prefix_length) for samples in hand.passes]
         return [*(batch.to(self._device) for batch in batches), *[None] * (hand.num_rounds - len(batches))]
 
-    def passes(self, samples: Sequence[Sample]) -> Iterator[Batch]:
+    def passes(self, samples: Sequence[Sample]) -> FixedBatches:
         """`samples` in batches for passes without learning, as large as those of training."""
-        return (batch.to(self._device) for batch in pack_fixed(samples, self._spec, self._refit))
+        return FixedBatches(samples, self._spec, self._device, self._refit)

@@ -30,7 +30,7 @@ from workers.training.packing import Batch, own_lengths
 from workers.training.pieces import Stored
 from workers.training.recompute import recompute_activations
 from workers.training.rng import rng_tensors
-from workers.training.samples import Sample, documents_of
+from workers.training.samples import Picked, Sample, documents_of
 from workers.training.schedule import check_schedule
 from workers.training.skipping import check_learned, check_loss, skip
 from workers.training.snapshot import Snapshot
@@ -90,7 +90,7 @@ class Engine:
         device = strategy.divide(model, compute)
         parameters = trainable_parameters(model)
         objective.check(train, validation)
-        useful = [sample for sample in validation if objective.weigh(sample)]
+        useful = Picked(validation, [place for place, sample in enumerate(validation) if objective.weigh(sample)])
         check_trainable(parameters, own_lengths(train, 0), useful, spec)
         self._batches = Batches(train, objective, spec, device, world=world, refit=refit)
         check_schedule(self._batches.num_steps, spec)
@@ -99,7 +99,7 @@ class Engine:
         control = make_control(self._batches.num_steps)
         self._learner = Learner(model, parameters, objective, control, device, compute, world, strategy)
         self._stepper = Stepper(self._learner, spec, self._batches.idle)
-        self._validation = Validation(self._learner, [*self._batches.passes(useful)], self._batches.idle)
+        self._validation = Validation(self._learner, self._batches.passes(useful), self._batches.idle)
         self._keeper = Keeper(self._learner, self._stepper, checkpoints)
         self._progress = Progress()
         for samples in (self._batches.visited(), useful):

@@ -106,14 +106,13 @@ def peak_memory_bytes(device: torch.device) -> int:
 
 def figures_of(samples: Sequence[Sample]) -> DataFigures:
     """What a plan wants to know of the data."""
-    lengths = [len(document.input_ids) for sample in samples for document in sample.documents]
-    return DataFigures(
-        num_rows=len(lengths),
-        num_tokens=sum(lengths),
-        num_targets=sum(sample.num_targets for sample in samples),
-        longest=max(lengths, default=0),
-        source="the dataset",
-    )
+    num_rows = num_tokens = num_targets = longest = 0
+    for sample in samples:
+        num_rows += len(sample.documents)
+        num_tokens += sum(len(document.input_ids) for document in sample.documents)
+        num_targets += sample.num_targets
+        longest = max(longest, sample.longest)
+    return DataFigures(num_rows, num_tokens, num_targets, longest, source="the dataset")
 
 
 def _layout(question: Question, hardware: Hardware, dtype: torch.dtype, num_ranks: int) -> Layout:

@@ -6,8 +6,10 @@ model computes the same for it whatever follows, so every document continues it,
 """
 
 import bisect
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
+from typing import overload
 
 import numpy as np
 import torch
@@ -15,7 +17,7 @@ from numpy.typing import NDArray
 
 from luthier.spec import TrainingSpec
 from workers.training.layout import length_class
-from workers.training.samples import Document, Sample, documents_of
+from workers.training.samples import Document, Picked, Sample, documents_of
 from workers.training.transfer import send
 
 # A shorter common beginning is not worth the extra attention group.
@@ -121,23 +123,27 @@ def split_pass(samples: Sequence[int], lengths: Sequence[int], prefix_length: in
     return pack(lengths, max(share - prefix_length, *own), samples)
 
 
-def shared_prefix(documents: Sequence[Document]) -> int:
+def shared_prefix(documents: Iterable[Document]) -> int:
     """How many tokens all documents begin with, none of them a target, nor what predicts one.
 
     The last of them would predict a target of every document, and the order in which threads add up its gradient is
     not fixed: runs would not be equal bit for bit.
     """
-    first = documents[0].input_ids
-    length = min(len(document.input_ids) - 1 for document in documents)
-    for document in documents:
-        differs = (document.input_ids[:length] != first[:length]) | document.trainable[1 : length + 1]
+    others = iter(documents)
+    first = next(others)
+    length = len(first.input_ids)
+    for document in chain([first], others):
+        length = min(length, len(document.input_ids) - 1)
+        differs = (document.input_ids[:length] != first.input_ids[:length]) | document.trainable[1 : length + 1]
         length = int(differs.argmax()) if differs.any() else length
-    return length if length >= _MIN_SHARED_PREFIX else 0
+        if length < _MIN_SHARED_PREFIX:
+            return 0
+    return length
 
 
 def batch_of(samples: Sequence[Sample], prefix_length: int = 0) -> Batch:
     """All documents of `samples`, which share their first `prefix_length` tokens, in one row."""
-    return replace(make_batch(documents_of(samples), prefix_length), samples=tuple(samples))
+    return replace(make_batch([*documents_of(samples)], prefix_length), samples=tuple(samples))
 
 
 def make_batch(documents: Sequence[Document], prefix_length: int = 0) -> Batch:
@@ -183,17 +189,40 @@ def make_batch(documents: Sequence[Document], prefix_length: int = 0) -> Batch:
     )
 
 
-def pack_fixed(samples: Sequence[Sample], spec: TrainingSpec, refit: int = 0) -> list[Batch]:
-    """Batches of `samples` in a fixed order, as large as those of training, for passes without learning."""
-    if not samples:
-        return []
-    documents = documents_of(samples)
-    prefix_length = shared_prefix(documents)
-    lengths = own_lengths(samples, prefix_length)
-    share = spec.pack_length * spec.per_device_train_batch_size // 2**refit
-    capacity = max(share - prefix_length, *lengths)
-    rows = pack(lengths, capacity, range(len(samples)))
-    return [batch_of([samples[index] for index in row], prefix_length) for row in rows]
+class FixedBatches(Sequence[Batch]):
+    """Batches of `samples` in a fixed order, as large as those of training, for passes without learning.
+
+    Each look at one makes it, on `device`.
+    """
+
+    def __init__(self, samples: Sequence[Sample], spec: TrainingSpec, device: torch.device, refit: int = 0) -> None:
+        """`refit`: how often a forward pass is halved."""
+        self._samples = samples
+        self._device = device
+        self._prefix_length = shared_prefix(documents_of(samples)) if samples else 0
+        lengths = own_lengths(samples, self._prefix_length)
+        share = spec.pack_length * spec.per_device_train_batch_size // 2**refit
+        capacity = max(share - self._prefix_length, *lengths, 0)
+        self._rows = pack(lengths, capacity, range(len(samples)))
+
+    @property
+    def samples(self) -> Sequence[Sample]:
+        """Those of all batches, in their order."""
+        return Picked(self._samples, [place for row in self._rows for place in row])
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @overload
+    def __getitem__(self, index: int) -> Batch: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Batch]: ...
+
+    def __getitem__(self, index: int | slice) -> Batch | list[Batch]:
+        if isinstance(index, slice):
+            return [self[place] for place in range(*index.indices(len(self)))]
+        return batch_of([self._samples[place] for place in self._rows[index]], self._prefix_length).to(self._device)
 
 
 def own_lengths(samples: Sequence[Sample], prefix_length: int) -> list[int]:

@@ -1,6 +1,6 @@
 """Whether the rows fit the base model, its context and its vocabulary: looked at before the model is loaded."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 from transformers import AutoConfig
@@ -10,7 +10,7 @@ from workers.failures import DataError
 from workers.training.samples import Sample
 
 
-def check_rows(samples: Sequence[Sample], base: Path, method: MethodSpec) -> None:
+def check_rows(samples: Iterable[Sample], base: Path, method: MethodSpec) -> None:
     """
     Args:
         samples: of all splits.

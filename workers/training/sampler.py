@@ -51,10 +51,10 @@ class Sampler:
         size = self._spec.per_device_train_batch_size
         return [[document for row in rows[i : i + size] for document in row] for i in range(0, len(rows), size)]
 
-    def visited(self) -> list[int]:
+    def visited(self) -> Sequence[int]:
         """Documents that the run trains on at least once, in ascending order."""
         if self.num_steps >= self.steps_per_epoch:
-            return list(range(len(self._lengths)))
+            return range(len(self._lengths))
         steps = (self.micro_batches(step) for step in range(self.num_steps))
         return sorted(document for batches in steps for batch in batches for document in batch)
 

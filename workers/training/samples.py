@@ -1,8 +1,8 @@
 """What a step learns from: samples, each of one document or of several that only mean something together."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,6 +51,29 @@ class Sample:
         return max(len(document.input_ids) for document in self.documents)
 
 
-def documents_of(samples: Sequence[Sample]) -> list[Document]:
-    """Their documents, end to end."""
-    return [document for sample in samples for document in sample.documents]
+@dataclass(frozen=True)
+class Picked(Sequence[Sample]):
+    """Some samples out of many, which are not made before they are looked at."""
+
+    samples: Sequence[Sample]
+    places: Sequence[int]
+    """In `samples`, in the order in which they are here."""
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    @overload
+    def __getitem__(self, index: int) -> Sample: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Sample]: ...
+
+    def __getitem__(self, index: int | slice) -> Sample | list[Sample]:
+        if isinstance(index, slice):
+            return [self.samples[place] for place in self.places[index]]
+        return self.samples[self.places[index]]
+
+
+def documents_of(samples: Iterable[Sample]) -> Iterator[Document]:
+    """Their documents, end to end, one at a time."""
+    return (document for sample in samples for document in sample.documents)

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 
 import torch
@@ -10,7 +11,7 @@ from transformers import set_seed
 
 from luthier.spec import ClassificationSpec, DataSpec, DistillationSpec, GrpoSpec, PretrainSpec, RewardSpec, SftSpec
 from luthier.spec.plan import lessons_stage
-from workers.data.dataset import Example, load_split
+from workers.data.dataset import load_split
 from workers.failures import DependencyError, PreemptedError
 from workers.models import resolve_base_model
 from workers.models.vocabulary import shared_vocabulary
@@ -35,6 +36,7 @@ from workers.training.pieces import Stored
 from workers.training.plot import write_loss_plot
 from workers.training.precision import choose_dtype, recorded_dtype
 from workers.training.row_limits import check_rows
+from workers.training.rows import Rows
 from workers.training.samples import Sample
 from workers.training.snapshot import Snapshot
 from workers.training.summary import Summary
@@ -60,7 +62,7 @@ def train(task: Task, report: Report, world: World) -> StageResult:
     """
     report.progress(0, 0, "loading the model")
     dataset = task.input_dir(lessons_stage(task.spec))
-    train, validation = (_samples(load_split(dataset, name)) for name in ("train", "validation"))
+    train, validation = (Rows(load_split(dataset, name, conversations=False)) for name in ("train", "validation"))
     _leave_if_asked(report, world)
     checkpoints = CheckpointStore.of(task, report, world)
     snapshot = checkpoints.load_newest()
@@ -69,7 +71,7 @@ def train(task: Task, report: Report, world: World) -> StageResult:
     method = METHODS[task.spec.method.type]
     method.check(task.spec.method, task.settings)
     base = resolve_base_model(task.spec.base_model, task.settings, task.spec.added_tokens)
-    check_rows([*train, *validation], base, task.spec.method)
+    check_rows(chain(train, validation), base, task.spec.method)
     _leave_if_asked(report, world)
     cache = task.settings.model_cache_path
     planned = forecast(task.spec, base, train, dtype, device, num_ranks=world.size, model_cache=cache)
@@ -166,20 +168,6 @@ def _dtype(task: Task, snapshot: Snapshot[Stored] | None, device: torch.device, 
     name: str = world.first(str(chosen).removeprefix("torch."))
     dtype: torch.dtype = getattr(torch, name)
     return dtype
-
-
-def _samples(rows: Sequence[Example]) -> list[Sample]:
-    return [
-        Sample(
-            number,
-            documents=(row,) if row.rejected is None else (row, row.rejected),
-            weights=row.weights,
-            label=row.label,
-            origin=f"{row.source}:{row.row}",
-            component=row.component,
-        )
-        for number, row in enumerate(rows)
-    ]
 
 
 def _write_figures(

@@ -23,11 +23,10 @@ from workers.training.samples import Sample, documents_of
 
 def flops_per_token(model: TunedModel, samples: Sequence[Sample]) -> float:
     """Floating-point operations of training for one token of `samples`; `model` is as the method left it."""
-    documents = documents_of(samples)
-    lengths = [len(document.input_ids) for document in documents]
+    lengths = [len(document.input_ids) for document in documents_of(samples)]
     num_tokens = sum(lengths)
     num_targets = sum(sample.num_targets for sample in samples)
-    part_computed = 1 - shared_prefix(documents) * len(documents) / num_tokens
+    part_computed = 1 - shared_prefix(documents_of(samples)) * len(lengths) / num_tokens
     seen = sum(length * length for length in lengths) / num_tokens / 2
     return part_computed * (_linear_flops(model, num_targets / num_tokens) + _attention_flops(model, seen))
 

@@ -2,19 +2,19 @@
 
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
 
 from workers.training.guards import fits_into_memory
 from workers.training.learner import Learner
-from workers.training.packing import Batch
+from workers.training.packing import Batch, FixedBatches
 
 
 class Validation:
     """The validation samples of a run, in batches as large as those of training."""
 
-    def __init__(self, learner: Learner, batches: Sequence[Batch], idle: Batch) -> None:
+    def __init__(self, learner: Learner, batches: FixedBatches, idle: Batch) -> None:
         """`batches` are those of all ranks, without samples that weigh nothing; `idle` is that of `Stepper`."""
         self._model = learner.model
         self._objective = learner.objective
@@ -22,9 +22,9 @@ class Validation:
         self._strategy = learner.strategy
         self._world = learner.world
         self._idle = idle
-        self._samples = [sample for batch in batches for sample in batch.samples]
-        own: list[Batch | None] = [*batches[self._world.rank :: self._world.size]]
-        self._rounds = own + [None] * (math.ceil(len(batches) / self._world.size) - len(own))
+        self._samples = batches.samples
+        self._batches = batches
+        self._num_rounds = math.ceil(len(batches) / self._world.size)
 
     def __bool__(self) -> bool:
         """Whether there is anything to look at."""
@@ -41,7 +41,8 @@ class Validation:
         self._model.eval()
         self._objective.begin(self._model, self._samples, self._compute)
         sums: Counter[str] = Counter()
-        for batch in self._rounds:
+        for number in range(self._num_rounds):
+            batch = self._batch(number)
             before_each()
             if batch is None and not self._strategy.takes_every_round:
                 continue
@@ -52,3 +53,8 @@ class Validation:
         self._model.train()
         weight = sum(self._objective.weigh(sample) for sample in self._samples)
         return {f"validation_{name}": total / weight for name, total in self._world.sum_figures(sums).items()}
+
+    def _batch(self, number: int) -> Batch | None:
+        """This rank's batch in a round; None where it has none left."""
+        place = number * self._world.size + self._world.rank
+        return self._batches[place] if place < len(self._batches) else None

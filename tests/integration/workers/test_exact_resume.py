@@ -9,15 +9,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pytest
-from pyarrow import parquet as pq
 
 from luthier.artifacts import publish
 from luthier.v1.stage_pb2 import Artifact, Checkpoint, MetricPoint, Stage, StageOutputs
 from luthier.v1.worker_service_pb2 import StageAssignment
 from workers.contract import Message, decode, log_tail, read_outcome, write_task
-from workers.data.dataset import SCHEMA
+from workers.data.dataset import write_split
 from workers.models import load_tokenizer
 
 pytestmark = pytest.mark.slow
@@ -121,9 +119,10 @@ def _write_dataset(folder: Path, model: Path) -> Path:
         for number in range(num_rows):
             ids = tokenizer.encode(f"question {number} of {name}")
             answer = tokenizer.encode(f"answer {number % 3}")
-            rows.append((number + 1, "rows.jsonl", [*ids, *answer], [False] * len(ids) + [True] * len(answer), ""))
-        columns = zip(*rows, strict=True) if rows else [[]] * len(SCHEMA)
-        pq.write_table(pa.table([list(column) for column in columns], schema=SCHEMA), folder / f"{name}.parquet")
+            labels = [False] * len(ids) + [True] * len(answer)
+            place = {"row": number + 1, "source": "rows.jsonl"}
+            rows.append({**place, "input_ids": [*ids, *answer], "trainable": labels})
+        write_split(folder, name, rows)
     return folder
 
 

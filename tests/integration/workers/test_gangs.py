@@ -4,14 +4,12 @@ import asyncio
 from dataclasses import dataclass
 from pathlib import Path
 
-import pyarrow as pa
 import pytest
-from pyarrow import parquet as pq
 
 from luthier.v1.failure_pb2 import FailureClass
 from luthier.v1.job_pb2 import Job
 from luthier.v1.stage_pb2 import Stage
-from workers.data.dataset import SCHEMA
+from workers.data.dataset import write_split
 
 TWO_OR_ONE = {"num_workers": 2, "min_workers": 1}
 WEIGHTS = "adapter/adapter_model.safetensors"
@@ -148,9 +146,9 @@ def write_dataset(folder: Path) -> None:
         for number in range(num_rows):
             question, answer = [10 + number % 7] * (4 + number % 5), [20 + number % 3] * (2 + number % 4)
             labels = [False] * len(question) + [True] * len(answer)
-            row = {"row": number + 1, "file": "rows.jsonl", "input_ids": [*question, *answer], "trainable": labels}
-            rows.append({field.name: row.get(field.name) for field in SCHEMA})
-        pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), folder / f"{name}.parquet")
+            row = {"row": number + 1, "source": "rows.jsonl", "input_ids": [*question, *answer], "trainable": labels}
+            rows.append(row)
+        write_split(folder, name, rows)
 
 
 @pytest.fixture

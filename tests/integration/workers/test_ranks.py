@@ -10,18 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-import pyarrow as pa
 import pytest
 import torch
 from peft import PeftModel
-from pyarrow import parquet as pq
 
 from luthier.artifacts import publish
 from luthier.v1.failure_pb2 import Failure, FailureClass
 from luthier.v1.stage_pb2 import Artifact, Checkpoint, MetricPoint, Stage, StageOutputs
 from luthier.v1.worker_service_pb2 import StageAssignment
 from workers.contract import Message, decode, log_tail, read_outcome, write_task
-from workers.data.dataset import SCHEMA
+from workers.data.dataset import write_split
 from workers.models import load_model, load_tokenizer
 
 pytestmark = [pytest.mark.slow, pytest.mark.chaos]
@@ -135,9 +133,9 @@ def _write_dataset(folder: Path, model: Path) -> Path:
             ids = tokenizer.encode(f"question {number} of {name}")
             answer = tokenizer.encode(f"answer {number % 3}")
             labels = [False] * len(ids) + [True] * len(answer)
-            row = {"row": number + 1, "file": "rows.jsonl", "input_ids": [*ids, *answer], "trainable": labels}
-            rows.append({field.name: row.get(field.name) for field in SCHEMA})
-        pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), folder / f"{name}.parquet")
+            row = {"row": number + 1, "source": "rows.jsonl", "input_ids": [*ids, *answer], "trainable": labels}
+            rows.append(row)
+        write_split(folder, name, rows)
     return folder
 
 

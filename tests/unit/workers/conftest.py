@@ -292,10 +292,7 @@ def _messages(question: str, answer: str) -> list[dict[str, str]]:
 
 def _write_dataset(folder: Path, model: Path, splits: Mapping[str, Sequence[str] | None]) -> Path:
     """A dataset artifact with those questions per split; None writes one row of plain text instead."""
-    import pyarrow as pa
-    from pyarrow import parquet as pq
-
-    from workers.data.dataset import SCHEMA
+    from workers.data.dataset import write_split
     from workers.models import load_tokenizer
 
     tokenizer = load_tokenizer(model)
@@ -305,12 +302,12 @@ def _write_dataset(folder: Path, model: Path, splits: Mapping[str, Sequence[str]
         for number, question in enumerate(questions or (), start=1):
             input_ids, trainable = _encode(tokenizer, question, QUESTIONS[question])
             messages = json.dumps(_messages(question, QUESTIONS[question]))
-            rows.append((number, "lights.jsonl", input_ids, trainable, messages))
+            place = {"row": number, "source": "lights.jsonl"}
+            rows.append({**place, "input_ids": input_ids, "trainable": trainable, "messages": messages})
         if questions is None:
-            input_ids = tokenizer.encode("hello world the quick brown fox")
-            rows.append((1, "lights.txt", input_ids, [True] * len(input_ids), ""))
-        columns = zip(*rows, strict=True) if rows else [[]] * len(SCHEMA)
-        pq.write_table(pa.table([list(column) for column in columns], schema=SCHEMA), folder / f"{name}.parquet")
+            ids = tokenizer.encode("hello world the quick brown fox")
+            rows.append({"row": 1, "source": "lights.txt", "input_ids": ids, "trainable": [True] * len(ids)})
+        write_split(folder, name, rows)
     return folder
 
 

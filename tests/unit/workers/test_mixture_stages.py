@@ -29,7 +29,7 @@ def test_each_source_is_told_apart_to_the_end(quiet_report: Any, teachable_model
     data = preprocessing.run(task_of("preprocess", tmp_path, teachable_model_dir, {}, **job), quiet_report)
     counts = {source["name"]: source["num_rows"] for source in data.result["mixture"]["sources"]}
     assert counts["chats"]["test"] == counts["texts"]["test"] == 3
-    rows = load_split(data.folder, "test")
+    rows = [*load_split(data.folder, "test")]
     assert [row.component for row in first_of_each(rows, 3)] == ["chats", "chats", "texts"]
     assert first_of_each(rows, None) == rows
     inputs = {"preprocess": outputs_of(data, tmp_path / "data")}

@@ -131,9 +131,9 @@ def test_what_is_left_out_is_not_the_end_of_the_file(write_rows: Write, mix: Mix
     assert 10 <= len(rows) <= 40
     assert max(rows) > 100
     again, _ = mix(sources, **WHOLE)
-    assert (again / "train.parquet").read_bytes() == (folder / "train.parquet").read_bytes()
+    assert (again / "train.arrow").read_bytes() == (folder / "train.arrow").read_bytes()
     other, _ = mix(sources, seed=3, **WHOLE)
-    assert (other / "train.parquet").read_bytes() != (folder / "train.parquet").read_bytes()
+    assert (other / "train.arrow").read_bytes() != (folder / "train.arrow").read_bytes()
 
 
 def test_without_weights_all_rows_are_there_once(write_rows: Write, mix: Mix) -> None:

@@ -12,7 +12,7 @@ from pyarrow import parquet as pq
 from transformers import PreTrainedTokenizerBase
 
 from luthier.spec import PretrainSpec, SftSpec
-from workers.data.dataset import NOTES, SCHEMA, SPLITS, load_split, split_path
+from workers.data.dataset import SCHEMA, SPLITS, load_split, split_path
 from workers.failures import ConfigError, DataError, PreemptedError
 
 Run = Callable[..., Any]
@@ -116,11 +116,11 @@ def test_chats_may_be_learned_as_text_and_have_no_prompt_then(write_rows: Write,
 def test_artifact_has_the_agreed_columns_and_all_three_files(write_rows: Write, run: Run) -> None:
     folder, _ = run(write_rows(PAIRS[:1]), **WHOLE)
     for name in SPLITS:
-        assert pq.read_schema(split_path(folder, name)).equals(pa.unify_schemas([SCHEMA, NOTES]))
+        assert pa.ipc.open_file(split_path(folder, name)).schema.equals(SCHEMA, check_metadata=True)
     assert [len(load_split(folder, name)) for name in SPLITS] == [1, 0, 0]
     (example,) = load_split(folder, "train")
     assert (example.prompt, example.reference) == ([{"role": "user", "content": "hello 0"}], "world 0")
-    assert sorted(path.name for path in folder.iterdir()) == ["test.parquet", "train.parquet", "validation.parquet"]
+    assert sorted(path.name for path in folder.iterdir()) == ["test.arrow", "train.arrow", "validation.arrow"]
 
 
 def test_folder_of_many_files_keeps_their_order_and_names(tmp_path: Path, run: Run) -> None:

@@ -46,9 +46,9 @@ def test_stage_leaves_the_dataset_and_says_how_big_it_is(
         "lengths.svg",
         "report.json",
         "report.md",
-        "test.parquet",
-        "train.parquet",
-        "validation.parquet",
+        "test.arrow",
+        "train.arrow",
+        "validation.arrow",
     ]
     trained = sum(int(example.trainable.sum()) for example in load_split(result.folder, "train"))
     assert result.result["num_rows"] == {"train": 16, "validation": 2, "test": 2}

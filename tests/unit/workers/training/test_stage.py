@@ -5,18 +5,16 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pytest
 import torch
 from peft import PeftModel
-from pyarrow import parquet as pq
 
 from luthier.artifacts import ArtifactRef, publish
 from luthier.settings import WorkerSettings
 from luthier.spec import JobSpec
 from luthier.v1.stage_pb2 import Artifact, Checkpoint, Stage, StageOutputs
 from luthier.v1.worker_service_pb2 import StageAssignment
-from workers.data.dataset import SCHEMA
+from workers.data.dataset import write_split
 from workers.failures import PreemptedError
 from workers.models import load_model, load_tokenizer
 from workers.task import Task
@@ -95,9 +93,10 @@ def _write_dataset(folder: Path, model: Path) -> Path:
         for number in range(num_rows):
             ids = tokenizer.encode(f"question {number} of {name}")
             answer = tokenizer.encode(f"answer {number % 3}")
-            rows.append((number + 1, "rows.jsonl", [*ids, *answer], [False] * len(ids) + [True] * len(answer), ""))
-        columns = zip(*rows, strict=True) if rows else [[]] * len(SCHEMA)
-        pq.write_table(pa.table([list(column) for column in columns], schema=SCHEMA), folder / f"{name}.parquet")
+            labels = [False] * len(ids) + [True] * len(answer)
+            place = {"row": number + 1, "source": "rows.jsonl"}
+            rows.append({**place, "input_ids": [*ids, *answer], "trainable": labels})
+        write_split(folder, name, rows)
     return folder
 
 

@@ -1,0 +1,48 @@
+"""The rows of a dataset as samples, made when they are looked at: a split of any size takes no memory."""
+
+from collections.abc import Sequence
+from typing import overload
+from weakref import WeakValueDictionary
+
+from workers.data.dataset import Example
+from workers.training.samples import Sample
+
+
+class Rows(Sequence[Sample]):
+    """The samples of a split, in order.
+
+    A sample is the same one for as long as somebody holds it: what an objective knows of it is looked up by it.
+    """
+
+    def __init__(self, examples: Sequence[Example]) -> None:
+        self._examples = examples
+        self._held: WeakValueDictionary[int, Sample] = WeakValueDictionary()
+
+    def __len__(self) -> int:
+        return len(self._examples)
+
+    @overload
+    def __getitem__(self, index: int) -> Sample: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Sample]: ...
+
+    def __getitem__(self, index: int | slice) -> Sample | list[Sample]:
+        if isinstance(index, slice):
+            return [self[place] for place in range(*index.indices(len(self)))]
+        number = range(len(self))[index]
+        held = self._held.get(number)
+        if held is None:
+            held = self._held[number] = _sample(number, self._examples[number])
+        return held
+
+
+def _sample(number: int, row: Example) -> Sample:
+    return Sample(
+        number,
+        documents=(row,) if row.rejected is None else (row, row.rejected),
+        weights=row.weights,
+        label=row.label,
+        origin=f"{row.source}:{row.row}",
+        component=row.component,
+    )
