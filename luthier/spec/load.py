@@ -90,6 +90,10 @@ def resolve_paths(spec: JobSpec, folder: Path) -> JobSpec:
     def located(model: str) -> str:
         return (absolute(model) or model) if model.startswith((".", "~", "/")) else model
 
+    select = spec.data.select
+    if select is not None and select.influence is not None:
+        model = absolute(select.influence.embedding_model)
+        select = select.model_copy(update={"influence": select.influence.model_copy(update={"embedding_model": model})})
     objective = spec.objective
     if isinstance(objective, DistillationSpec):
         objective = objective.model_copy(update={"teacher": located(objective.teacher)})
@@ -104,7 +108,12 @@ def resolve_paths(spec: JobSpec, folder: Path) -> JobSpec:
         update={
             "base_model": located(spec.base_model),
             "data": spec.data.model_copy(
-                update={**paths(spec.data), "sources": sources, "decontaminate": decontaminate}
+                update={
+                    **paths(spec.data),
+                    "sources": sources,
+                    "decontaminate": decontaminate,
+                    "select": select,
+                }
             ),
             "merge": merge,
             "method": method,

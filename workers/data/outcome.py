@@ -20,6 +20,16 @@ _DETAILS: dict[str, Callable[[Part, str], str]] = {
     problems.DUPLICATE: lambda part, twin: f"same text as {twin}",
     problems.IN_OTHER_SPLIT: lambda part, twin: f"same text as {twin}",
     problems.BEYOND_MAX_SAMPLES: lambda part, twin: f"max_samples is {part.max_samples}",
+    **dict.fromkeys(
+        (
+            problems.NOT_DRAWN,
+            problems.OUTSIDE_CORE_SET,
+            problems.BEYOND_CLASS_CAP,
+            problems.BEYOND_MAX_ROWS,
+            problems.UNDERSAMPLED,
+        ),
+        lambda part, twin: "others were chosen",
+    ),
 }
 """What is said of a row that is dropped for the sake of others, by reason."""
 

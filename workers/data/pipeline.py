@@ -22,6 +22,7 @@ from workers.data.outcome import Outcome, faults_of, note_decisions, repairs_of
 from workers.data.parts import parts_of
 from workers.data.render import check_tokenizer
 from workers.data.scan import read_rows
+from workers.data.select import select
 from workers.data.sources import CheckReadable, find_sources
 from workers.data.stop import check_stop
 from workers.data.tables import open_parts
@@ -83,6 +84,7 @@ def preprocess(
             raise _nothing_left(outcome)
         report.progress(outcome.num_rows, 2 * outcome.num_rows, "looking for duplicates")
         decisions = decide(rows, parts, part_of_file, deduplicate=spec.deduplication.exact)
+        decisions = select(rows, decisions, part_of_file, spec, check_readable, report)
         note_decisions(decisions, outcome)
         write_splits(spec, rows, decisions, tokenizer, output, outcome, report)
     _refuse_invalid(spec, outcome)

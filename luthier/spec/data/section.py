@@ -12,6 +12,7 @@ from luthier.spec.data.filters import FiltersSpec
 from luthier.spec.data.location import DataPath
 from luthier.spec.data.mapping import Columns, MessageKeys, Roles, RowFormat
 from luthier.spec.data.mixture import FileType, MixingSpec, Overlong, SourceSpec, check_sources
+from luthier.spec.data.select import SelectSpec
 from luthier.spec.data.split import SplitSpec
 
 
@@ -64,7 +65,9 @@ class DataSpec(Section):
     test_fraction: float = Field(default=0.1, ge=0.0, lt=1.0)
     """Part of `path` used for the evaluation when there is no `test_path`."""
     seed: int = Field(default=0, ge=0)
-    """Of the split, and of the rows that are drawn from `sources`."""
+    """Of the split, of the rows that are drawn from `sources`, and of what is selected."""
+    select: SelectSpec | None = None
+    """Which training rows stay. Absent: all."""
 
     @model_validator(mode="after")
     def _rows_from_somewhere(self) -> Self:
