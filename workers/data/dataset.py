@@ -38,14 +38,15 @@ SCHEMA = pa.schema(
         ("rejected_ids", pa.list_(pa.int32())),
         ("rejected_trainable", _MASK),
         ("label", pa.string()),
+        ("tools", pa.string()),
         ("component", pa.string()),
     ],
     metadata={_VERSION_KEY: _VERSION},
 )
 """Columns of every split. Masks have a byte for each token, 0 or 1, so that numpy reads them where they lie. `messages`
-is a JSON list of {role, content}, or empty for a row of plain text. `weights` is empty for a row whose targets count 1
-each, `rejected_*` for one that compares no answers, `label` for one without, `component` where the job has one source
-without a name."""
+is a JSON list of messages as `workers.data.row` has them, or empty for a row of plain text. `weights` is empty for a
+row whose targets count 1 each, `rejected_*` for one that compares no answers, `label` for one without, `tools` (JSON)
+for one that offers none, `component` where the job has one source without a name."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ class Example:
     trainable: npt.NDArray[np.bool_]
     """Shape (length,): whether the loss counts this token as a target. Whoever shifts the labels drops position 0,
     which nothing precedes."""
-    messages: list[dict[str, str]] | None
+    messages: list[dict[str, Any]] | None
     """The conversation, system message included; None for a row of plain text, and where nobody asked for it."""
     weights: npt.NDArray[np.float32] | None = None
     """Shape (length,): what each token counts as a target; None: 1 each."""
@@ -79,18 +80,27 @@ class Example:
     """What the row's last answer is better than; None: the row compares nothing."""
     label: str | None = None
     """What kind of row it is; None: the data do not say."""
+    tools: str | None = None
+    """The functions that the assistant may call, a JSON list of their schemas; None: there are none."""
     component: str = ""
     """Name of the source in `data.sources` that it is from; empty where there is but one, without a name."""
 
     @property
-    def prompt(self) -> list[dict[str, str]]:
-        """The messages before the last answer; none for plain text."""
-        return self.messages[:-1] if self.messages else []
+    def prompt(self) -> list[dict[str, Any]]:
+        """The messages before the last answer, or all, where there is none; none for plain text."""
+        messages = self.messages or []
+        return messages[:-1] if self.is_answered else messages
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether the assistant has the last word in a conversation."""
+        messages = self.messages or []
+        return bool(messages) and messages[-1]["role"] == "assistant"
 
     @property
     def reference(self) -> str:
-        """The last answer; empty for plain text."""
-        return self.messages[-1]["content"] if self.messages else ""
+        """The words of the last answer; empty for plain text."""
+        return str(self.messages[-1]["content"]) if self.messages and self.is_answered else ""
 
 
 class Split(Sequence[Example]):
@@ -153,6 +163,7 @@ class Split(Sequence[Example]):
             if len(rejected)
             else None,
             label=batch.value("label", row) or None,
+            tools=batch.value("tools", row) or None,
             component=batch.value("component", row) or "",
         )
 

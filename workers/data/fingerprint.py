@@ -3,7 +3,7 @@
 import hashlib
 import json
 
-from workers.data.row import Content, Notes
+from workers.data.row import Content, Message, Notes
 
 
 def fingerprint(content: Content, seed: bytes = b"", notes: Notes = Notes()) -> bytes:  # noqa: B008 - immutable
@@ -11,7 +11,18 @@ def fingerprint(content: Content, seed: bytes = b"", notes: Notes = Notes()) -> 
 
     With a seed they also are a random draw: ordering rows by them shuffles them, wherever the rows stand.
     """
-    parts = [content] if isinstance(content, str) else [part for m in content for part in (m["role"], m["content"])]
+    parts = [content] if isinstance(content, str) else [part for message in content for part in _parts(message)]
     parts += ["/"] * 2 + [notes.rejected or "", notes.label or ""] if notes.rejected or notes.label else []
+    parts += ["/"] * 3 + [notes.tools] if notes.tools else []
     normal = json.dumps([" ".join(part.split()) for part in parts], ensure_ascii=False)
     return hashlib.blake2b(normal.encode("utf-8"), digest_size=16, key=seed).digest()
+
+
+def _parts(message: Message) -> list[str]:
+    """What it says; the ids of calls are made up and say nothing."""
+    parts = [message["role"], message["content"]]
+    if len(message) == len(parts):
+        return parts
+    functions = [call["function"] for call in message.get("tool_calls", ())]
+    said = [message[key] for key in ("reasoning_content", "name") if key in message]
+    return [*parts, *said, *(part for function in functions for part in (function["name"], function["arguments"]))]

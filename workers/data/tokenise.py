@@ -17,17 +17,25 @@ from workers.data.dataset import SPLITS
 from workers.data.encode import Encoder
 from workers.data.engine import daft
 from workers.data.fit import TOKENS, Limit, columns, fit, fit_pair
-from workers.data.row import Content, Notes
+from workers.data.row import Content, Notes, is_segmented
 
 _BATCH_ROWS = 512
 
-_ENCODED = pa.schema([*TOKENS, ("label", pa.string()), ("has_control_text", pa.bool_())])
+_ENCODED = pa.schema(
+    [
+        ("messages", pa.string()),
+        *TOKENS,
+        ("tools", pa.string()),
+        ("label", pa.string()),
+        ("has_control_text", pa.bool_()),
+    ]
+)
 
 
 def tokenise(
     rows: Path, start: int, splits: npt.NDArray[np.int8], encoder: Encoder, limit: Limit
 ) -> Iterator[pa.RecordBatch]:
-    """The rows that stay, in order: `split`, `file`, `row`, `messages`, `label`, `has_control_text` and `TOKENS`.
+    """The rows that stay, in order: `split`, `file`, `row`, `messages`, `tools`, `label`, `has_control_text`, `TOKENS`.
 
     `rows` is a folder of Parquet files, whose ordinals begin with `start`; `splits` has one entry per ordinal, negative
     for a row that is dropped. One Daft plan per file, because a plan reads ahead as fast as it can, and tokenising is
@@ -53,19 +61,26 @@ def _plan(file: Path, start: int, splits: npt.NDArray[np.int8], encoder: Encoder
     def encode(messages: Any, text: Any, notes: Any) -> pa.StructArray:
         chats, texts = messages.to_arrow().to_pylist(), text.to_arrow().to_pylist()
         rows = [json.loads(chat) if chat is not None else plain for chat, plain in zip(chats, texts, strict=True)]
+        spoken = [chat if _is_spoken(row, encoder) else "" for chat, row in zip(chats, rows, strict=True)]
         said = [Notes(**json.loads(note)) if note is not None else Notes() for note in notes.to_arrow().to_pylist()]
-        return _encode(rows, said, encoder, limit)
+        return _encode(rows, said, spoken, encoder, limit)
 
     table = daft.read_parquet(str(file)).select("ordinal", "file", "row", "messages", "text", "notes")
     table = table.with_column("split", split_of(column("ordinal")))
     table = table.where(column("split").between(0, len(SPLITS) - 1))
     table = table.with_column("tokens", encode(column("messages"), column("text"), column("notes")))
     tokens = (column("tokens").get(name).alias(name) for name in _ENCODED.names)
-    messages = daft.lit("").alias("messages") if encoder.as_text else column("messages").fill_null("")
-    return table.select("split", "file", "row", messages, *tokens)
+    return table.select("split", "file", "row", *tokens)
 
 
-def _encode(rows: list[Content], said: list[Notes], encoder: Encoder, limit: Limit) -> pa.StructArray:
+def _is_spoken(row: Content, encoder: Encoder) -> bool:
+    """Whether it is a conversation to those who read the dataset."""
+    return not (encoder.as_text or isinstance(row, str) or is_segmented(row))
+
+
+def _encode(
+    rows: list[Content], said: list[Notes], spoken: list[str], encoder: Encoder, limit: Limit
+) -> pa.StructArray:
     worse = [_answered_with(row, note.rejected) for row, note in zip(rows, said, strict=True)]
     tools = [note.tools for note in said]
     encoded = encoder.encode(rows, [note.weights for note in said], tools)
@@ -80,9 +95,10 @@ def _encode(rows: list[Content], said: list[Notes], encoder: Encoder, limit: Lim
         any(encoder.has_control_text(text) for text in (row, other) if text is not None)
         for row, other in zip(rows, worse, strict=True)
     ]
-    labels = pa.array([note.label for note in said], pa.string())
+    beside = [pa.array(column, pa.string()) for column in (tools, [note.label for note in said])]
     return pa.StructArray.from_arrays(
-        [*columns(fitted), labels, pa.array(has_control_text, pa.bool_())], fields=list(_ENCODED)
+        [pa.array(spoken, pa.string()), *columns(fitted), *beside, pa.array(has_control_text, pa.bool_())],
+        fields=list(_ENCODED),
     )
 
 

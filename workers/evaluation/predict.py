@@ -54,18 +54,32 @@ def predict(
         for example, likelihood in zip(examples, likelihoods, strict=True)
     ]
     texts = [""] * len(examples)
+    references = [example.reference for example in examples]
     if max_new_tokens is not None:
         asked = [place for place, example in enumerate(examples) if example.messages]
-        prompts = [render_prompt(tokenizer, examples[place].prompt) for place in asked]
+        prompts = [render_prompt(tokenizer, examples[place].prompt, examples[place].tools) for place in asked]
         answers = greedy_answers(
             model, prompts, decoding, lambda rows: steps.advance(rows, f"{who} model answers the prompts")
         )
         for place, text in zip(asked, tokenizer.batch_decode(answers, skip_special_tokens=True), strict=True):
             texts[place] = text
+        for place, prompt in zip(asked, prompts, strict=True):
+            references[place] = _reference(tokenizer, examples[place], len(prompt))
     return [
-        Prediction(text, example.reference, *likelihood, is_preferred)
-        for example, text, likelihood, is_preferred in zip(examples, texts, likelihoods, preferred, strict=True)
+        Prediction(text, reference, *likelihood, is_preferred)
+        for text, reference, likelihood, is_preferred in zip(texts, references, likelihoods, preferred, strict=True)
     ]
+
+
+def _reference(tokenizer: PreTrainedTokenizerBase, example: Example, num_before: int) -> str:
+    """The last answer as a model writes it: calls of tools and reasoning are part of that, control tokens are not.
+
+    `num_before` tokens are those of the prompt.
+    """
+    if not example.is_answered or not example.prompt or len((example.messages or [])[-1]) == 2:
+        return example.reference
+    answer = example.input_ids[num_before:][example.trainable[num_before:]]
+    return str(tokenizer.decode(answer.tolist(), skip_special_tokens=True))
 
 
 def prefers(chosen: tuple[float, int], rejected: tuple[float, int]) -> bool:

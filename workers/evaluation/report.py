@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from luthier.spec.evaluation import EvaluationSpec, MetricName
 from workers.evaluation.compare import Comparison, Estimate
@@ -85,9 +86,14 @@ def _gate(reasons: Sequence[str], spec: EvaluationSpec) -> str:
 def _example(number: int, plan: Plan, base: Prediction, tuned: Prediction) -> str:
     example = plan.examples[number]
     blocks = [f"### {example.source}, row {example.row}"]
-    blocks += [_block(message["role"], message["content"]) for message in example.prompt]
+    blocks += [_block(message["role"], _said(message)) for message in example.prompt]
     blocks += [_block("reference", example.reference), _block("base", base.answer), _block("tuned", tuned.answer)]
     return "\n\n".join(blocks)
+
+
+def _said(message: Mapping[str, Any]) -> str:
+    calls = [call["function"] for call in message.get("tool_calls", ())]
+    return "\n".join([message["content"], *(f"{call['name']}({call['arguments']})" for call in calls)]).strip()
 
 
 def _block(title: str, text: str) -> str:

@@ -10,6 +10,7 @@ exported model's own answers are identical is reported beside it.
 """
 
 import importlib.util
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from importlib.machinery import SourceFileLoader
@@ -21,6 +22,7 @@ from transformers import PreTrainedTokenizerBase
 
 from luthier.spec import ParitySpec
 from luthier.spec.export import ExportFormat
+from workers.data.arguments import for_template
 from workers.data.dataset import Example
 from workers.data.render import render_prompt
 from workers.evaluation.batches import batches, pad_left, positions_of
@@ -107,7 +109,7 @@ def plain_side(model: Any, tokenizer: PreTrainedTokenizerBase, max_new_tokens: i
 
     def render(example: Example) -> list[int]:
         if example.messages:
-            return render_prompt(tokenizer, example.prompt)
+            return render_prompt(tokenizer, example.prompt, example.tools)
         return _plain_prompt(tokenizer, example)
 
     return Side(model, Decoding.of(model, tokenizer, max_new_tokens), render)
@@ -123,7 +125,8 @@ def chat_side(version: Path, device: torch.device, max_new_tokens: int) -> Side:
 
     def render(example: Example) -> list[int]:
         if example.messages:
-            return list(chat.render(example.prompt))
+            tools = None if example.tools is None else json.loads(example.tools)
+            return list(chat.render(for_template(chat.tokenizer, example.prompt), tools))
         return _plain_prompt(chat.tokenizer, example)
 
     pad_id = chat.tokenizer.pad_token_id

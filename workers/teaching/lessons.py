@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 from pyarrow import compute as pc
@@ -36,7 +37,7 @@ class Lesson:
     answer: str
 
     @property
-    def messages(self) -> list[dict[str, str]]:
+    def messages(self) -> list[dict[str, Any]]:
         """The conversation."""
         return [*self.row.prompt, {"role": "assistant", "content": self.answer}]
 
@@ -129,7 +130,11 @@ class Teaching:
 
     def _encode(self, lessons: Sequence[Lesson]) -> pa.Table:
         """Columns of a split and of `TOKENS`, by the student's tokenizer."""
-        encoded = self._encoder.encode([lesson.messages for lesson in lessons], [lesson.weights for lesson in lessons])
+        encoded = self._encoder.encode(
+            [lesson.messages for lesson in lessons],
+            [lesson.weights for lesson in lessons],
+            [lesson.row.tools for lesson in lessons],
+        )
         fitted = [fit(row, self._limits[lesson.row.component]) for row, lesson in zip(encoded, lessons, strict=True)]
         return _table(lessons, pa.Table.from_arrays(columns(fitted), schema=TOKENS))
 
@@ -161,6 +166,7 @@ def _table(lessons: Sequence[Lesson], tokens: pa.Table) -> pa.Table:
         "component": pa.array([lesson.row.component for lesson in lessons], pa.string()),
         "messages": pa.array([json.dumps(lesson.messages, ensure_ascii=False) for lesson in lessons], pa.string()),
         "label": pa.nulls(len(lessons), pa.string()),
+        "tools": pa.array([lesson.row.tools for lesson in lessons], pa.string()),
     }
     for name, column in said.items():
         tokens = tokens.append_column(name, column)

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from jinja2 import TemplateError
@@ -22,7 +22,7 @@ BEYOND_CONTEXT = "beyond the teacher's context"
 
 def key_of(example: Example) -> str:
     """What rows with the same prompt have in common."""
-    return json.dumps(example.prompt, ensure_ascii=False)
+    return json.dumps([example.prompt, example.tools] if example.tools else example.prompt, ensure_ascii=False)
 
 
 @dataclass(frozen=True)
@@ -70,17 +70,17 @@ def questions_of(
         refit: how often a batch is halved, because one did not fit into memory.
     """
     wanted: dict[str, int] = {}
-    prompts: dict[str, Sequence[dict[str, str]]] = {}
+    rows_of: dict[str, Example] = {}
     for rows, number in ((train, objective.num_samples), (validation, 1)):
         for row in rows:
             key = key_of(row)
             wanted[key] = max(number, wanted.get(key, 0))
-            prompts[key] = row.prompt
+            rows_of[key] = row
     asked: list[Question] = []
     refused: dict[str, tuple[str, str]] = {}
     for key, number in wanted.items():
         try:
-            ids = tuple(render_prompt(tokenizer, prompts[key]))
+            ids = tuple(render_prompt(tokenizer, rows_of[key].prompt, rows_of[key].tools))
         except TemplateError as error:
             refused[key] = problems.REFUSED_BY_TEMPLATE, f"of the teacher: {error}"
             continue

@@ -16,7 +16,7 @@ import torch
 from jinja2 import TemplateError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 
-ROLES = ("system", "user", "assistant")
+ROLES = ("system", "user", "assistant", "tool")
 MAX_TEMPERATURE = 10.0
 
 _UNFINISHED = "\N{REPLACEMENT CHARACTER}"  # what a decoder writes for bytes that are no whole character
@@ -69,43 +69,51 @@ class ChatModel:
         self.max_context: int | None = getattr(model.config.get_text_config(), "max_position_embeddings", None)
         self.stop_ids = _stop_ids(model, self.tokenizer)
 
-    def render(self, messages: list[dict[str, str]]) -> list[int]:
+    def render(self, messages: list[dict[str, Any]], tools: list[dict[str, Any]] | None = None) -> list[int]:
         """Token ids of the conversation in the chat template, with the opening of the assistant's turn.
+
+        Args:
+            messages: as for `stream`.
+            tools: schemas of the functions that the assistant may call.
 
         Raises:
             RequestError: `messages` is not a conversation, or the template refuses it.
         """
         _check_messages(messages)
+        offered: Any = tools
         try:
             ids = self.tokenizer.apply_chat_template(
-                messages, add_generation_prompt=True, tokenize=True, return_dict=False
+                messages, tools=offered, add_generation_prompt=True, tokenize=True, return_dict=False
             )
-        except TemplateError as error:
+        except (TemplateError, TypeError) as error:
             raise RequestError(f"the model's chat template refuses these messages: {error}") from error
         return list(ids)
 
     def stream(
         self,
-        messages: list[dict[str, str]],
+        messages: list[dict[str, Any]],
         max_new_tokens: int,
         temperature: float = 0.0,
         top_p: float = 1.0,
         seed: int | None = None,
+        tools: list[dict[str, Any]] | None = None,
     ) -> Iterator[Chunk]:
         """The answer, chunk by chunk. The request is checked at once, before the first chunk is asked for.
 
         Args:
-            messages: `[{"role": "system" | "user" | "assistant", "content": str}, ...]`
+            messages: `[{"role": "system" | "user" | "assistant" | "tool", "content": str}, ...]`; one of the assistant
+                may have `tool_calls` instead, with arguments as the chat template wants them, an object as a rule.
             max_new_tokens: most tokens of the answer; the model's context may end it earlier.
             temperature: 0 takes the likeliest token, else logits are divided by it.
             top_p: nucleus sampling (arXiv 1904.09751): the likeliest tokens that together have this probability.
             seed: the same seed gives the same answer; None is random.
+            tools: schemas of the functions that the assistant may call; it answers with the text of a call.
 
         Raises:
             RequestError: a value is out of range, or the conversation does not fit the model's context.
         """
         _check_sampling(max_new_tokens, temperature, top_p, seed)
-        prompt = self.render(messages)
+        prompt = self.render(messages, tools)
         if self.max_context is not None:
             if len(prompt) >= self.max_context:
                 raise RequestError(
@@ -207,7 +215,7 @@ def _check_messages(messages: Any) -> None:
     for number, message in enumerate(messages):
         if not isinstance(message, dict) or message.get("role") not in ROLES:
             raise RequestError(f"messages[{number}].role must be one of {', '.join(ROLES)}")
-        if not isinstance(message.get("content"), str):
+        if not isinstance(message.get("content"), str) and not message.get("tool_calls"):
             raise RequestError(f"messages[{number}].content must be text")
 
 

@@ -1,9 +1,9 @@
 """Triton's Python backend for one chat model: JSON requests in, a stream of JSON chunks out.
 
-Input `REQUEST`: one JSON object with `messages` and, if wanted, `max_new_tokens, temperature, top_p, seed`. Output
-`CHUNK`: one JSON object per response, the fields of `Chunk`. Decoupled: `execute` returns at once, and one thread
-advances all open answers in turn by a token each, so a short answer does not wait for a long one. An answer stops when
-its client is gone. Copied beside `generation.py` into every Triton model.
+Input `REQUEST`: one JSON object with `messages` and, if wanted, `tools, max_new_tokens, temperature, top_p, seed`.
+Output `CHUNK`: one JSON object per response, the fields of `Chunk`. Decoupled: `execute` returns at once, and one
+thread advances all open answers in turn by a token each, so a short answer does not wait for a long one. An answer
+stops when its client is gone. Copied beside `generation.py` into every Triton model.
 """
 
 import json
@@ -24,7 +24,7 @@ from .generation import ChatModel, Chunk, RequestError
 
 _log = logging.getLogger(__name__)
 _REFUSAL = "invalid request: "  # the one kind of error that the caller can mend; streams carry no status codes
-_OPTIONS = ("max_new_tokens", "temperature", "top_p", "seed")
+_OPTIONS = ("max_new_tokens", "temperature", "top_p", "seed", "tools")
 
 
 class TritonPythonModel:

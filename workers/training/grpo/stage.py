@@ -155,6 +155,11 @@ def check_room(rows: Sequence[Example], tokenizer: PreTrainedTokenizerBase, base
     for row in rows:
         if not row.prompt:
             raise DataError(f"{row.source}:{row.row} has no prompt to answer; give rows with prompt and answer")
+        if row.tools or any("tool_calls" in message for message in row.prompt):
+            raise DataError(
+                f"{row.source}:{row.row} offers or calls tools, and the loop of objective.type grpo runs none; give "
+                "rows without tools"
+            )
     longest = max(len(render_prompt(tokenizer, row.prompt)) for row in rows)
     context = getattr(AutoConfig.from_pretrained(base, local_files_only=True), "max_position_embeddings", None)
     if context is not None and longest + objective.max_completion_length > context:
