@@ -23,19 +23,20 @@ from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
 from workers.data import problems
+from workers.data.batch_tokenizer import BatchTokenizer, Ids
 from workers.data.problems import RowError
-from workers.data.render import plain_backend, render_texts, token_ids
+from workers.data.render import plain_backend
 from workers.data.rendered import Chat, Rendered, join_turns
 from workers.data.row import TARGET, Content, Message, is_segmented
 from workers.data.targets import Targets
+from workers.data.templates import ChatTemplate
 
 
 @dataclass(frozen=True)
 class Encoded:
     """One row, of full length."""
 
-    input_ids: npt.NDArray[np.int32]
-    """Shape (length,)."""
+    input_ids: Ids
     trainable: npt.NDArray[np.bool_]
     """Shape (length,)."""
     weights: npt.NDArray[np.float32] | None = None
@@ -48,10 +49,20 @@ class Encoder:
     def __init__(self, tokenizer: PreTrainedTokenizerBase, targets: Targets = "answers") -> None:
         self._tokenizer = tokenizer
         self._targets = targets
+        self._template = ChatTemplate(tokenizer)
+        self._batches = BatchTokenizer(tokenizer)
         added = tokenizer.added_tokens_decoder
-        self._control_ids = {index for index, token in added.items() if token.special} | set(tokenizer.all_special_ids)
-        self._control_texts = tuple(str(tokenizer.convert_ids_to_tokens(index)) for index in self._control_ids)
-        self._joins_cleanly = _joins_cleanly(tokenizer)
+        control_ids = {index for index, token in added.items() if token.special} | set(tokenizer.all_special_ids)
+        self._is_control = np.zeros(len(tokenizer), np.bool_)
+        self._is_control[list(control_ids)] = True
+        self._control_texts = tuple(str(tokenizer.convert_ids_to_tokens(index)) for index in control_ids)
+        self._control_starts = {text[0] for text in self._control_texts}
+        self._end_of_sequence = np.array([] if (end := tokenizer.eos_token_id) is None else [end], np.int32)
+        self._joins_cleanly = _joins_cleanly(tokenizer, self._batches)
+
+    def __reduce__(self) -> tuple[type["Encoder"], tuple[PreTrainedTokenizerBase, Targets]]:
+        """What is quick about it is made again where it is unpickled."""
+        return Encoder, (self._tokenizer, self._targets)
 
     def encode(
         self,
@@ -71,11 +82,21 @@ class Encoder:
             self._chat(rows[index], weights[index] if weights else None, tools[index] if tools else None)
             for index in kinds["chat"]
         ]
-        encoded = map(self._encode_rendered, chats) if self.as_text else self._encode_chats(chats)
+        encoded = self._encode_rendered(chats) if self.as_text else self._encode_chats(chats)
         results |= zip(kinds["chat"], encoded, strict=True)
         results |= zip(kinds["text"], self._encode_texts([str(rows[index]) for index in kinds["text"]]), strict=True)
         results |= {index: self._encode_segments(rows[index]) for index in kinds["segments"]}
         return [results[index] for index in range(len(rows))]
+
+    @property
+    def warnings(self) -> list[str]:
+        """What was done the slow way because the quick way went wrong, for a person."""
+        found = []
+        if not self._template.is_trusted:
+            found.append("the traced chat template rendered a row otherwise than Jinja; Jinja rendered what came after")
+        if not self._batches.is_trusted:
+            found.append("fastokens read a row otherwise than the tokenizer, which read what came after")
+        return found
 
     @property
     def as_text(self) -> bool:
@@ -95,7 +116,8 @@ class Encoder:
         if not isinstance(row, str) and is_segmented(row):
             return False  # whoever writes segments means them
         contents = [row] if isinstance(row, str) else [message["content"] for message in row]
-        return any(token in content for content in contents for token in self._control_texts)
+        suspects = [content for content in contents if any(start in content for start in self._control_starts)]
+        return any(token in content for content in suspects for token in self._control_texts)
 
     def _chat(self, row: Content, weights: Sequence[float] | None, tools: str | None) -> Chat:
         """What its answers count is up to the job as well."""
@@ -109,22 +131,28 @@ class Encoder:
     # Texts
 
     def _encode_texts(self, texts: Sequence[str]) -> Iterator[Encoded]:
-        for ids in token_ids(self._tokenizer, texts, add_special=True):
-            yield self._whole(ids, is_ended=bool(ids) and ids[-1] == self._tokenizer.eos_token_id)
+        for ids in self._batches.encode(texts, add_special=True):
+            yield self._whole(ids, is_ended=len(ids) > 0 and ids[-1] in self._end_of_sequence)
 
-    def _encode_rendered(self, chat: Chat) -> Encoded | RowError:
-        """The conversation as one text; special tokens are those that the template writes."""
+    def _encode_rendered(self, chats: Sequence[Chat]) -> Iterator[Encoded | RowError]:
+        """Conversations as texts; special tokens are those that the template writes."""
         try:
-            (text,) = render_texts(self._tokenizer, [chat.messages], add_generation_prompt=False, tools=[chat.tools])
+            texts = self._texts([(chat.messages, chat.tools) for chat in chats], add_generation_prompt=False)
         except TemplateError as error:
-            return RowError(problems.REFUSED_BY_TEMPLATE, str(error))
-        return self._whole(token_ids(self._tokenizer, [text])[0], is_ended=self._ends_with_control(text))
+            if len(chats) == 1:
+                yield RowError(problems.REFUSED_BY_TEMPLATE, str(error))
+                return
+            for chat in chats:
+                yield from self._encode_rendered([chat])
+            return
+        for text, ids in zip(texts, self._batches.encode(texts), strict=True):
+            yield self._whole(ids, is_ended=self._ends_with_control(text))
 
-    def _whole(self, ids: list[int], *, is_ended: bool) -> Encoded:
+    def _whole(self, ids: Ids, *, is_ended: bool) -> Encoded:
         """All of a text, and its end."""
         trains = self._targets != "nothing"
-        ids = ids if is_ended or not trains else ids + self._end_of_sequence()
-        return Encoded(np.array(ids, np.int32), np.full(len(ids), trains))
+        ids = ids if is_ended or not trains else np.concatenate([ids, self._end_of_sequence])
+        return Encoded(ids, np.full(len(ids), trains))
 
     def _encode_segments(self, row: Content) -> Encoded:
         """The segments end to end, with nothing added; a token counts if all of it is in segments that do."""
@@ -141,10 +169,6 @@ class Encoder:
         lengths = offsets[:, 1] - offsets[:, 0]
         trainable = (before[offsets[:, 1]] - before[offsets[:, 0]] == lengths) & (lengths > 0)
         return Encoded(np.array(encoding.ids, np.int32), trainable)
-
-    def _end_of_sequence(self) -> list[int]:
-        end = self._tokenizer.eos_token_id
-        return [] if end is None else [end]
 
     # Conversations
 
@@ -174,53 +198,55 @@ class Encoder:
     def _texts(
         self, conversations: Sequence[tuple[Sequence[Message], str | None]], *, add_generation_prompt: bool
     ) -> list[str]:
-        return render_texts(
-            self._tokenizer,
+        return self._template.render(
             [messages for messages, _ in conversations],
             add_generation_prompt=add_generation_prompt,
             tools=[tools for _, tools in conversations],
         )
 
     def _tokenised(self, chats: Sequence[Rendered]) -> Iterator[Encoded | RowError]:
-        prompts = token_ids(self._tokenizer, [chat.prompt for chat in chats])
+        prompts = self._batches.encode([chat.prompt for chat in chats])
         if self._joins_cleanly:
-            answers = token_ids(self._tokenizer, [chat.answer for chat in chats])
-            wholes = [prompt + answer for prompt, answer in zip(prompts, answers, strict=True)]
+            answers = self._batches.encode([chat.answer for chat in chats])
         else:
-            wholes = token_ids(self._tokenizer, [chat.prompt + chat.answer for chat in chats])
-        for chat, prompt, ids in zip(chats, prompts, wholes, strict=True):
-            if ids[: len(prompt)] != prompt:
+            wholes = self._batches.encode([chat.prompt + chat.answer for chat in chats])
+            answers = [whole[len(prompt) :] for prompt, whole in zip(prompts, wholes, strict=True)]
+        for number, (chat, prompt, answer) in enumerate(zip(chats, prompts, answers, strict=True)):
+            if not self._joins_cleanly and not np.array_equal(wholes[number][: len(prompt)], prompt):
                 detail = "the tokenizer merges the end of the prompt with the start of the answer"
                 yield RowError(problems.UNSTABLE_TEMPLATE, detail)
             else:
-                yield self._mask(chat, prompt, ids)
+                yield self._mask(chat, prompt, answer)
 
-    def _mask(self, chat: Rendered, prompt: list[int], ids: list[int]) -> Encoded:
+    def _mask(self, chat: Rendered, prompt: Ids, answer: Ids) -> Encoded:
         if not chat.answer:
-            return Encoded(np.array(ids, np.int32), np.zeros(len(ids), np.bool_))
+            return Encoded(prompt, np.zeros(len(prompt), np.bool_))
         if self._ends_with_control(chat.answer):
-            end = next(i for i in reversed(range(len(ids))) if ids[i] in self._control_ids) + 1
+            length = int(np.flatnonzero(self._is_control[answer])[-1]) + 1
         else:
-            ids = ids + self._end_of_sequence()
-            end = len(ids)
-        per_token = np.zeros(len(ids), np.float32)
-        per_token[len(prompt) : end] = chat.weight
+            answer = np.concatenate([answer, self._end_of_sequence])
+            length = len(answer)
+        per_token = np.zeros(len(prompt) + len(answer), np.float32)
+        per_token[len(prompt) : len(prompt) + length] = chat.weight
         if chat.earlier:
-            offsets = np.array(plain_backend(self._tokenizer).encode(chat.prompt, add_special_tokens=False).offsets)
-            for start, stop, count in chat.earlier:
-                text = chat.prompt[start:stop]
-                if self._ends_with_control(text):
-                    stop = start + len(text.rstrip())
-                inside = (offsets[:, 0] >= start) & (offsets[:, 1] <= stop) & (offsets[:, 1] > offsets[:, 0])
-                per_token[: len(prompt)][inside] = count
+            spans = [(start, self._stop(chat.prompt, start, stop)) for start, stop, _ in chat.earlier]
+            tokens = self._batches.token_spans(chat.prompt, prompt, spans)
+            for inside, (_, _, count) in zip(tokens, chat.earlier, strict=True):
+                per_token[inside] = count
         trainable = per_token > 0
-        return Encoded(np.array(ids, np.int32), trainable, None if (per_token[trainable] == 1).all() else per_token)
+        is_even = ((per_token == 1) == trainable).all()
+        return Encoded(np.concatenate([prompt, answer]), trainable, None if is_even else per_token)
+
+    def _stop(self, prompt: str, start: int, stop: int) -> int:
+        """Where an earlier answer ends, with the control token that ends its turn, and without what comes after it."""
+        text = prompt[start:stop]
+        return start + len(text.rstrip()) if self._ends_with_control(text) else stop
 
     def _ends_with_control(self, text: str) -> bool:
         return text.rstrip().endswith(self._control_texts)
 
 
-def _joins_cleanly(tokenizer: PreTrainedTokenizerBase) -> bool:
+def _joins_cleanly(tokenizer: PreTrainedTokenizerBase, batches: BatchTokenizer) -> bool:
     """Whether texts that are tokenised apart read the same together; not so if a space is put before each."""
-    first, second = token_ids(tokenizer, ["a", "b"])
-    return str(tokenizer.decode(first + second, skip_special_tokens=False)) == "ab"
+    ids = np.concatenate(batches.encode(["a", "b"]))
+    return str(tokenizer.decode(ids.tolist(), skip_special_tokens=False)) == "ab"

@@ -15,10 +15,11 @@ from transformers import PreTrainedTokenizerBase
 from transformers.utils.chat_template_utils import _compile_jinja_template
 
 from workers.data.render import render_texts
+from workers.data.row import Message
 from workers.data.spot_check import SpotCheck
 from workers.data.tracing import Guard, Place, Trace, UntraceableError, transformed
 
-Conversation = Sequence[dict[str, str]]
+Conversation = Sequence[Message]
 _Shape = tuple[bool, tuple[str, ...]]
 
 _ODD_CONTENTS = (
@@ -69,24 +70,41 @@ class ChatTemplate:
         """False once a trace has rendered a row otherwise than Jinja; Jinja renders every row from then on."""
         return self._is_trusted
 
-    def render(self, conversations: Sequence[Conversation], *, add_generation_prompt: bool) -> list[str]:
+    def render(
+        self,
+        conversations: Sequence[Conversation],
+        *,
+        add_generation_prompt: bool,
+        tools: Sequence[str | None] | None = None,
+    ) -> list[str]:
         """The texts that `render_texts` gives.
 
         Raises:
             jinja2.TemplateError: the template refuses one of them.
         """
-        if self._is_trusted:
-            texts = [self._traced(conversation, add_generation_prompt) for conversation in conversations]
-            self._fill(texts, conversations, add_generation_prompt)
-            checked = self._check.indices(len(conversations))
-            expected = self._by_jinja([conversations[index] for index in checked], add_generation_prompt)
-            if [texts[index] for index in checked] == expected:
-                return [text for text in texts if text is not None]
-            self._is_trusted = False
-        return self._by_jinja(conversations, add_generation_prompt)
+        offered = tools or [None] * len(conversations)
 
-    def _by_jinja(self, conversations: Sequence[Conversation], add_generation_prompt: bool) -> list[str]:
-        return render_texts(self._tokenizer, conversations, add_generation_prompt=add_generation_prompt)
+        def by_jinja(places: Sequence[int]) -> list[str]:
+            chosen = [conversations[place] for place in places]
+            return render_texts(
+                self._tokenizer,
+                chosen,
+                add_generation_prompt=add_generation_prompt,
+                tools=[offered[place] for place in places],
+            )
+
+        if self._is_trusted:
+            texts = [
+                None if tool else self._traced(conversation, add_generation_prompt)
+                for conversation, tool in zip(conversations, offered, strict=True)
+            ]
+            missing = [place for place, text in enumerate(texts) if text is None]
+            rendered = dict(zip(missing, by_jinja(missing), strict=True))
+            checked = [place for place in self._check.indices(len(texts)) if texts[place] is not None]
+            if by_jinja(checked) == [texts[place] for place in checked]:
+                return [rendered[place] if text is None else text for place, text in enumerate(texts)]
+            self._is_trusted = False
+        return by_jinja(range(len(conversations)))
 
     def _traced(self, conversation: Conversation, add_generation_prompt: bool) -> str | None:
         if any(len(message) != 2 for message in conversation):
@@ -98,15 +116,6 @@ class ChatTemplate:
         recipe = self._recipes.get(shape)
         return None if recipe is None else recipe.render(conversation)
 
-    def _fill(
-        self, texts: list[str | None], conversations: Sequence[Conversation], add_generation_prompt: bool
-    ) -> None:
-        """Has Jinja render what no trace could."""
-        missing = [index for index, text in enumerate(texts) if text is None]
-        rendered = self._by_jinja([conversations[index] for index in missing], add_generation_prompt)
-        for index, text in zip(missing, rendered, strict=True):
-            texts[index] = text
-
     def _recipe(self, shape: _Shape) -> _Recipe | None:
         """None: the template refuses the shape, or it cannot be followed."""
         add_generation_prompt, roles = shape
@@ -114,7 +123,7 @@ class ChatTemplate:
             self._tracer = self._tracer or _Tracer(self._tokenizer)
             recipe = self._tracer.trace(roles, add_generation_prompt)
             odd = [_odd_conversation(roles, start) for start in range(len(_ODD_CONTENTS))]
-            expected = self._by_jinja(odd, add_generation_prompt)
+            expected = render_texts(self._tokenizer, odd, add_generation_prompt=add_generation_prompt)
         except (UntraceableError, TemplateError):
             return None
         found = [recipe.render(conversation) for conversation in odd]

@@ -143,6 +143,16 @@ def test_a_template_that_is_changed_behind_the_trace_is_noticed(tokenizer: PreTr
 def test_messages_with_more_than_a_content_are_left_to_jinja(tokenizer: PreTrainedTokenizerBase) -> None:
     tokenizer.chat_template = "{% for m in messages %}{{ m.content }}{{ m.thinking or '' }}{% endfor %}"
     template = ChatTemplate(tokenizer)
-    plain: list[dict[str, str]] = [{"role": "user", "content": "a"}]
+    plain = [{"role": "user", "content": "a"}]
     rich = [{"role": "user", "content": "a", "thinking": "hm"}]
     assert template.render([plain, rich, copy.deepcopy(plain)], add_generation_prompt=False) == ["a", "ahm", "a"]
+
+
+def test_rows_with_tools_are_left_to_jinja(tokenizer: PreTrainedTokenizerBase) -> None:
+    tokenizer.chat_template = (
+        "{% if tools %}{{ tools[0].name }}: {% endif %}{% for m in messages %}{{ m.content }}{% endfor %}"
+    )
+    template = ChatTemplate(tokenizer)
+    rows = [[{"role": "user", "content": "a"}]] * 2
+    tools = [None, '[{"name": "clock"}]']
+    assert template.render(rows, add_generation_prompt=False, tools=tools) == ["a", "clock: a"]
