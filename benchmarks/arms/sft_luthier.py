@@ -16,8 +16,10 @@ from support.chats import read_chats
 from support.engine_run import run_engine
 from transformers import set_seed
 
-from luthier.spec import FullSpec, LoraSpec, TrainingSpec
+from luthier.spec import FullSpec, JobSpec, LoraSpec, SftSpec, TrainingSpec
+from workers.training.kernels.choice import use_kernels
 from workers.training.methods import METHODS
+from workers.training.objectives.sft import Sft
 from workers.training.precision import choose_dtype
 from workers.training.samples import Sample
 
@@ -32,6 +34,8 @@ def main() -> None:
     section, method = METHOD_SPECS[name], METHODS[name]
     set_seed(1)
     model = method.adapt(method.load(folder, compute, device, section), section)
+    job = {"name": "benchmark", "base_model": str(folder), "data": {"path": str(chats)}, "method": section}
+    kernels = use_kernels(model, JobSpec.model_validate(job), compute, device)
     samples = [
         Sample(number, (_document(row["input_ids"], row["trainable"]),)) for number, row in enumerate(read_chats(chats))
     ]
@@ -45,7 +49,7 @@ def main() -> None:
         eval_steps=1_000_000,
         gradient_checkpointing=sys.argv[6] if len(sys.argv) > 6 else "none",  # type: ignore[arg-type]
     )
-    print(json.dumps(run_engine(model, samples, spec, compute)))
+    print(json.dumps(run_engine(model, samples, spec, compute, Sft(SftSpec(), kernels.summed_loss))))
 
 
 def _document(ids: Sequence[int], trainable: Sequence[int]) -> SimpleNamespace:

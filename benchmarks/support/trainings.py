@@ -8,15 +8,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from luthier.settings import WorkerSettings
+
 LOSS_TOLERANCE = 0.03
 """Relative, of every step's loss; bf16 keeps eight bits."""
 _FOLDER = Path(__file__).parents[1]
 
 
 def run(script: str, *arguments: str) -> dict[str, Any]:
-    """What a process of an arm printed last."""
+    """What a process of an arm printed last. Our own arms have the environment that a worker gives to its runners;
+    the others what the caller has."""
     environment = {
-        **os.environ,  # the arms get what the caller has, threads and allocator among it
+        **(WorkerSettings().runner_environment() if script.endswith("_luthier.py") else os.environ),
         "PYTHONPATH": f"{_FOLDER}{os.pathsep}{_FOLDER.parent}",
         "TOKENIZERS_PARALLELISM": "false",
     }

@@ -72,15 +72,19 @@ def activation_bytes(
     stream = _FP32 if adaptation.trains_embeddings else compute_bytes
     inputs = num_blocks * recomputed * stream * shape.hidden * tokens
     last = compute_bytes * shape.hidden * work.num_targets if adaptation.trains_output else 0.0
-    return num_blocks * (1 - recomputed) * one + inputs + _FP32 * shape.hidden * tokens + last
+    # The last norm keeps its input. The first one of all that is learned from does not, if nothing is learned below.
+    norms = _FP32 * shape.hidden * tokens * (1 if adaptation.part_of_blocks == 1 else recomputed)
+    return num_blocks * (1 - recomputed) * one + inputs + norms + last
 
 
 def passing_bytes(shape: ModelShape, adaptation: Adaptation, work: Workload, compute_bytes: int) -> float:
-    """What the backward pass of a block has at a time beside what was kept: gradients of the MLP's three inner tensors.
+    """What the backward pass of a block has at a time beside what was kept: gradients of the MLP's three inner tensors,
+    by when the input of an adapter beside the last layer is gone.
 
     By the time that attention has its own, what the MLP had kept is gone.
     """
-    return row_tokens(adaptation, work) * 3.0 * compute_bytes * shape.intermediate
+    gone = 1.0 if "down_proj" in adaptation.layers and adaptation.layers["down_proj"].rank else 0.0
+    return row_tokens(adaptation, work) * (3.0 - gone) * compute_bytes * shape.intermediate
 
 
 def _attention_bytes(
@@ -88,9 +92,9 @@ def _attention_bytes(
 ) -> float:
     """Per token: what the product of the weights with the values, and that of queries and keys, keep."""
     if on_cpu and work.document_tokens <= _MATMUL_TOKENS:
-        # The softmax in fp32, and what of it the product with the values reads.
-        each = _FP32 + (compute_bytes if compute_bytes < _FP32 else 0)
-        return shape.num_heads * (work.document_tokens + adaptation.num_virtual_tokens) * work.padding * each
+        # The weights, which softmax and the product with the values share.
+        num_keys = work.document_tokens + adaptation.num_virtual_tokens
+        return shape.num_heads * num_keys * work.padding * compute_bytes
     # FlashAttention's outputs and one logarithm per head (Dao et al., 2022, arXiv:2205.14135).
     return work.padding * (compute_bytes * shape.query_width + _FP32 * shape.num_heads)
 

@@ -15,6 +15,7 @@ from workers.training.kernels.attention import choose_attention
 from workers.training.kernels.contract import Wanted
 from workers.training.kernels.layers import choose_layers
 from workers.training.kernels.output_loss import LOSSES, PLAIN, choose_loss, loss_by
+from workers.training.kernels.rotary import choose_positions
 from workers.training.objectives.sft import SummedLoss
 
 
@@ -24,7 +25,9 @@ class Kernels:
 
     attention: str
     layers: str
-    """RMSNorm, SwiGLU and rotary positions."""
+    """RMSNorm, SwiGLU and, on a GPU, rotary positions."""
+    positions: str
+    """Rotary positions on a CPU."""
     loss: str
     """Of supervised fine-tuning and pre-training; the others read logits."""
     passed_over: dict[str, str]
@@ -47,11 +50,18 @@ def use_kernels(model: TunedModel, spec: JobSpec, compute: torch.dtype, device: 
     attention, slower_attention = choose_attention(wanted)
     inner.set_attn_implementation(register(attention))
     layers, slower_layers = choose_layers(inner, wanted)
+    positions, slower_positions = choose_positions(inner, device)
     loss, slower_loss = _loss(model, spec, compute)
-    passed_over = {"attention": slower_attention, "layers": slower_layers, "loss": slower_loss}
+    passed_over = {
+        "attention": slower_attention,
+        "layers": slower_layers,
+        "positions": slower_positions,
+        "loss": slower_loss,
+    }
     return Kernels(
         attention,
         layers,
+        positions,
         loss,
         {f"{part}.{name}": reason for part, reasons in passed_over.items() for name, reason in reasons.items()},
     )

@@ -78,12 +78,22 @@ def _by_kernel(
 def _by_matmul(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float, dropout: float
 ) -> torch.Tensor:
-    """The same written out, softmax in fp32. Query heads that share a key head form one taller matrix."""
+    """The same written out. Query heads that share a key head form one taller matrix. Scale and mask are part of its
+    product. The softmax computes in fp32; its weights have the dtype of the products, as in the fused kernels."""
     num_documents, heads, length, head_dim = query.shape
     key_heads, num_keys = key.shape[1:3]
     shared = heads // key_heads
-    stacked = (query * scale).reshape(num_documents * key_heads, shared * length, head_dim)
-    scores = torch.bmm(stacked, key.reshape(-1, num_keys, head_dim).transpose(1, 2)).float()
-    scores = scores.view(-1, shared, length, num_keys).masked_fill(~_visible(query, key), float("-inf"))
-    weights = functional.dropout(scores.softmax(-1), dropout).to(value.dtype).view(-1, shared * length, num_keys)
-    return torch.bmm(weights, value.reshape(-1, num_keys, head_dim)).view(num_documents, heads, length, head_dim)
+    on, dtype = torch.is_autocast_enabled("cpu"), torch.get_autocast_dtype("cpu")
+    # Autocast would take the softmax, which knows how to add up, to fp32 and back.
+    with torch.autocast("cpu", enabled=False):
+        query, key, value = (part.to(dtype if on else value.dtype) for part in (query, key, value))
+        hidden = query.new_zeros(length, num_keys).masked_fill_(~_visible(query, key), float("-inf"))
+        scores = torch.baddbmm(
+            hidden.repeat(shared, 1).expand(num_documents * key_heads, -1, -1),
+            query.reshape(num_documents * key_heads, shared * length, head_dim),
+            key.reshape(-1, num_keys, head_dim).transpose(1, 2),
+            alpha=scale,
+        )
+        weights = functional.dropout(scores.softmax(-1), dropout)
+        mixed = torch.bmm(weights, value.reshape(-1, num_keys, head_dim))
+    return mixed.view(num_documents, heads, length, head_dim)

@@ -81,7 +81,8 @@ class _LowRank(torch.autograd.Function):
         x, weight, down, up, narrow = ctx.saved_tensors
         with torch.autocast(x.device.type, enabled=False):
             narrow_gradient = (gradient @ up).mul_(ctx.scale)
-            up_gradient = (gradient.T @ narrow).mul_(ctx.scale)
+            # A thin left side is the quicker one.
+            up_gradient = (narrow.T @ gradient).mul_(ctx.scale).T
             down_gradient = narrow_gradient.T @ x
             inner = None
             if ctx.needs_input_grad[0]:
