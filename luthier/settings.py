@@ -142,6 +142,8 @@ class WorkerSettings(BusSettings):
     """Model repository that Triton reads."""
     checkpoint_key: SecretStr = SecretStr("")
     """Key of the HMAC in checkpoint manifests: only checkpoints that we wrote are resumed."""
+    pseudonym_key: SecretStr = SecretStr("")
+    """Key of the pseudonyms that `data.pii` writes, 16 to 64 bytes; empty: jobs that ask for them are refused."""
     gang_host: str = "127.0.0.1"
     """IPv4 address of this machine for the other workers of a gang. Keep it in a network that only workers reach: what
     ranks say to each other is neither encrypted nor signed."""
@@ -204,6 +206,7 @@ _RUNNER_FIELDS = (
     "triton_unavailable_reason",
     "triton_repository",
     "checkpoint_key",
+    "pseudonym_key",
     "drain_grace",
     "gang_host",
 )

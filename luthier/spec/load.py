@@ -94,6 +94,9 @@ def resolve_paths(spec: JobSpec, folder: Path) -> JobSpec:
     if select is not None and select.influence is not None:
         model = absolute(select.influence.embedding_model)
         select = select.model_copy(update={"influence": select.influence.model_copy(update={"embedding_model": model})})
+    pii = spec.data.pii
+    if pii is not None:
+        pii = pii.model_copy(update={"names_model": absolute(pii.names_model)})
     objective = spec.objective
     if isinstance(objective, DistillationSpec):
         objective = objective.model_copy(update={"teacher": located(objective.teacher)})
@@ -112,6 +115,7 @@ def resolve_paths(spec: JobSpec, folder: Path) -> JobSpec:
                     **paths(spec.data),
                     "sources": sources,
                     "decontaminate": decontaminate,
+                    "pii": pii,
                     "select": select,
                 }
             ),

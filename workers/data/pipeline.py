@@ -24,6 +24,7 @@ from workers.data.render import check_tokenizer
 from workers.data.scan import read_rows
 from workers.data.select import select
 from workers.data.sources import CheckReadable, find_sources
+from workers.data.steps import files_of
 from workers.data.stop import check_stop
 from workers.data.tables import open_parts
 from workers.data.tally import Tally
@@ -68,6 +69,8 @@ def preprocess(
     parts = parts_of(spec, objective)
     found = [find_sources(part, check_readable, objective.row_formats) for part in parts]
     files = [file for own in found for file in own]
+    for key, path in files_of(spec).items():
+        check_readable(path, key)
     check_tokenizer(tokenizer, for_chat=any(file.shape not in ("text", "labelled_text") for file in files))
     part_of_file = [number for number, own in enumerate(found) for _ in own]
     tallies = [Tally(part.name) for part in parts]

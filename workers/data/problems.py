@@ -15,6 +15,9 @@ EMPTY = "empty"
 WRONG_ROLES = "wrong roles"
 REFUSED_BY_TEMPLATE = "refused by the chat template"
 
+PERSONAL_DATA = "personal data"
+TOXIC = "toxic"
+
 DUPLICATE = "duplicate"
 IN_OTHER_SPLIT = "also in validation or test"
 OVERLONG = "overlong"

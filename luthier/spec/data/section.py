@@ -12,6 +12,7 @@ from luthier.spec.data.filters import FiltersSpec
 from luthier.spec.data.location import DataPath
 from luthier.spec.data.mapping import Columns, MessageKeys, Roles, RowFormat
 from luthier.spec.data.mixture import FileType, MixingSpec, Overlong, SourceSpec, check_sources
+from luthier.spec.data.pii import PiiSpec
 from luthier.spec.data.select import SelectSpec
 from luthier.spec.data.split import SplitSpec
 
@@ -54,6 +55,8 @@ class DataSpec(Section):
     """Drop rows that overlap with benchmarks. Absent: nobody looks."""
     split: SplitSpec | None = None
     """Which rows go to validation and test. Absent: rows drawn at random; only equal ones stay together."""
+    pii: PiiSpec | None = None
+    """What becomes of personal data and secrets in the rows. Absent: they stay."""
     on_invalid_row: Literal["fail", "drop"] = "fail"
     """A row that cannot be read fails the job, or is dropped and named in the report."""
     clean: CleanSpec | None = None

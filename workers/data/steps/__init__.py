@@ -10,7 +10,7 @@ from typing import Protocol
 
 from luthier.spec import DataSpec
 from workers.data.row import Row
-from workers.data.steps import clean, filters, language
+from workers.data.steps import clean, filters, language, pii
 
 
 class RowStep(Protocol):
@@ -23,6 +23,7 @@ STEPS: dict[str, Callable[[DataSpec], RowStep | None]] = {
     "clean": clean.build,
     "language": language.build,
     "filters": filters.build,
+    "pii": pii.build,
 }
 """By name, in the order in which they are taken; None: the job does without."""
 
@@ -31,3 +32,9 @@ def steps_of(spec: DataSpec) -> list[RowStep]:
     """The steps that a job asks for. Built where the rows are read, because models do not travel."""
     steps = (build(spec) for build in STEPS.values())
     return [step for step in steps if step is not None]
+
+
+def files_of(spec: DataSpec) -> dict[str, str]:
+    """What steps read beside the rows, by where the job file names it."""
+    found = {"data.pii.names_model": spec.pii and spec.pii.names_model}
+    return {key: path for key, path in found.items() if path is not None}
