@@ -11,12 +11,14 @@ from typing import Any
 
 import pyarrow as pa
 
+from luthier.spec.data import SplitSpec
 from workers.data import problems
 from workers.data.files import DoubledKeyError, Record, parse_json
 from workers.data.fingerprint import fingerprint
 from workers.data.problems import RowError
 from workers.data.row import Notes, Row
 from workers.data.shapes import Names, Shape, read_row
+from workers.data.split_keys import SplitKeys, split_keys
 from workers.data.steps import RowStep
 
 CANONICAL = pa.schema(
@@ -29,6 +31,11 @@ CANONICAL = pa.schema(
         ("fingerprint", pa.uint64()),
         ("fingerprint_low", pa.uint64()),
         ("language", pa.string()),
+        ("signature", pa.binary()),
+        ("group", pa.uint64()),
+        ("stratum", pa.string()),
+        ("time", pa.float64()),
+        ("label", pa.string()),
         ("repairs", pa.string()),
         ("reason", pa.string()),
         ("detail", pa.string()),
@@ -36,9 +43,11 @@ CANONICAL = pa.schema(
 )
 """`file` is an index into the sources. `messages` (JSON) or `text` is set, or `reason` and `detail` of a bad row.
 `notes` (JSON) is set on a row that says something beside its text, `repairs` (JSON list of [kind, detail]) on one that
-was mended. The fingerprint is 128 bits in two halves."""
+was mended. The fingerprint is 128 bits in two halves. `signature` is there where similar rows are looked for, `group`,
+`stratum` and `time` where the split asks for them; `label` is that of the notes."""
 
 _NO_NOTES = Notes()
+_NO_KEYS = SplitKeys()
 
 
 def canonical(
@@ -49,9 +58,10 @@ def canonical(
     names: Names,
     seed: bytes,
     steps: Sequence[RowStep],
+    split: SplitSpec | None,
 ) -> pa.RecordBatch:
-    """A batch of schema `CANONICAL`, one row per record."""
-    rows = [_read(record, shape, system_prompt, names) for record in records]
+    """A batch of schema `CANONICAL`, one row per record; `split` of rows that are to be split by what they say."""
+    rows = [_read(record, shape, system_prompt, names, split) for record in records]
     for step in steps:
         step([row for row in rows if row.error is None])
     values = [_columns(row, seed) for row in rows]
@@ -60,11 +70,15 @@ def canonical(
     return pa.RecordBatch.from_arrays(arrays, schema=CANONICAL)
 
 
-def _read(record: Record, shape: Shape, system_prompt: str | None, names: Names) -> Row:
+def _read(record: Record, shape: Shape, system_prompt: str | None, names: Names, split: SplitSpec | None) -> Row:
     if record.json_text is None:
         return Row("", _NO_NOTES, RowError(record.reason or problems.BROKEN_FILE, record.detail or ""))
     try:
-        return Row(*read_row(_parse(record.json_text), shape, system_prompt, names))
+        value = _parse(record.json_text)
+        row = Row(*read_row(value, shape, system_prompt, names))
+        if split is not None:
+            row.keys = split_keys(value, row.notes.label, split)
+        return row
     except RowError as error:
         return Row("", _NO_NOTES, error)
 
@@ -91,9 +105,12 @@ def _columns(row: Row, seed: bytes) -> tuple[Any, ...]:
             # JSON can spell half of a surrogate pair; no tokenizer can read it.
             row.error = RowError(problems.NOT_UTF8, r"holds half of a surrogate pair (\ud800 to \udfff)")
     if row.error is not None:
-        return (None,) * 6 + (None, row.error.reason, row.error.detail)
+        return (None,) * 12 + (row.error.reason, row.error.detail)
     high, low = int.from_bytes(digest[:8], "big"), int.from_bytes(digest[8:], "big")
     is_text = isinstance(row.content, str)
     messages = None if is_text else json.dumps(row.content, ensure_ascii=False)
     notes = None if row.notes == _NO_NOTES else json.dumps(asdict(row.notes), ensure_ascii=False)
-    return messages, row.content if is_text else None, notes, high, low, row.language, repairs, None, None
+    text = row.content if is_text else None
+    keys = row.keys or _NO_KEYS
+    found = (row.language, row.signature, keys.group, keys.stratum, keys.time, row.notes.label)
+    return messages, text, notes, high, low, *found, repairs, None, None

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import pyarrow as pa
 from pyarrow import compute as pc
@@ -19,6 +20,8 @@ from workers.data.tally import Tally
 _DETAILS: dict[str, Callable[[Part, str], str]] = {
     problems.DUPLICATE: lambda part, twin: f"same text as {twin}",
     problems.IN_OTHER_SPLIT: lambda part, twin: f"same text as {twin}",
+    problems.NEAR_DUPLICATE: lambda part, twin: f"similar to {twin}",
+    problems.NEAR_OTHER_SPLIT: lambda part, twin: f"similar to {twin}",
     problems.BEYOND_MAX_SAMPLES: lambda part, twin: f"max_samples is {part.max_samples}",
     **dict.fromkeys(
         (
@@ -48,6 +51,8 @@ class Outcome:
     """By part."""
     strategy: str
     """How the training rows of the parts were put together."""
+    clusters: dict[str, Any] | None = None
+    """The largest clusters of near duplicates, for report.json; None: nobody looked for them."""
     splits: dict[SplitName, SplitStatistics] = field(
         default_factory=lambda: {name: SplitStatistics() for name in SPLITS}
     )

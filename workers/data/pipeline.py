@@ -16,7 +16,7 @@ from luthier.spec import DataSpec, ObjectiveSpec, SftSpec
 from workers.data import problems
 from workers.data.carried import raise_carried
 from workers.data.dataset import SPLITS
-from workers.data.dedup import decide
+from workers.data.dedup import Benchmark, decide, find_benchmark, write_clusters
 from workers.data.mixing import strategy_of
 from workers.data.outcome import Outcome, faults_of, note_decisions, repairs_of
 from workers.data.parts import parts_of
@@ -44,6 +44,11 @@ _ROWS = pa.schema(
         ("fingerprint", pa.uint64()),
         ("fingerprint_low", pa.uint64()),
         ("language", pa.string()),
+        ("signature", pa.binary()),
+        ("group", pa.uint64()),
+        ("stratum", pa.string()),
+        ("time", pa.float64()),
+        ("label", pa.string()),
     ]
 )
 
@@ -71,6 +76,7 @@ def preprocess(
     files = [file for own in found for file in own]
     for key, path in files_of(spec).items():
         check_readable(path, key)
+    benchmark = find_benchmark(spec, check_readable)
     check_tokenizer(tokenizer, for_chat=any(file.shape not in ("text", "labelled_text") for file in files))
     part_of_file = [number for number, own in enumerate(found) for _ in own]
     tallies = [Tally(part.name) for part in parts]
@@ -79,16 +85,18 @@ def preprocess(
         rows = Path(scratch) / "rows"
         rows.mkdir()
         for number, part in enumerate(parts):
-            _read(number, spec, rows / f"{number:04}", outcome, report)
+            _read(number, spec, rows / f"{number:04}", outcome, benchmark, report)
             if outcome.tallies[number].num_rows == 0:
                 raise DataError(f"{part.key}.path: {part.paths['train']} holds no rows; expected at least one")
         _refuse_invalid(spec, outcome)
         if outcome.ledger.counts.total() == outcome.num_rows:
             raise _nothing_left(outcome)
         report.progress(outcome.num_rows, 2 * outcome.num_rows, "looking for duplicates")
-        decisions = decide(rows, parts, part_of_file, deduplicate=spec.deduplication.exact)
+        decisions = decide(rows, parts, part_of_file, spec)
         decisions = select(rows, decisions, part_of_file, spec, check_readable, report)
         note_decisions(decisions, outcome)
+        if spec.deduplication.near is not None:
+            outcome.clusters = write_clusters(rows, decisions, files, output / "clusters.parquet")
         write_splits(spec, rows, decisions, tokenizer, output, outcome, report)
     _refuse_invalid(spec, outcome)
     if outcome.splits["train"].num_rows == 0:
@@ -96,7 +104,9 @@ def preprocess(
     return outcome
 
 
-def _read(number: int, spec: DataSpec, rows: Path, outcome: Outcome, report: Report) -> None:
+def _read(
+    number: int, spec: DataSpec, rows: Path, outcome: Outcome, benchmark: Benchmark | None, report: Report
+) -> None:
     """Every good row of a part into the folder `rows`, every bad one into its ledger."""
     part, tally = outcome.parts[number], outcome.tallies[number]
     splits = pa.array([SPLITS.index(file.split) for file in outcome.files], pa.int8())
@@ -104,7 +114,7 @@ def _read(number: int, spec: DataSpec, rows: Path, outcome: Outcome, report: Rep
     num_written = sum(other.num_rows - other.ledger.counts.total() for other in outcome.tallies[:number])
     with open_parts(rows, _ROWS) as table:
         first = outcome.part_of_file.index(number)
-        for batch in read_rows(own, first, part, spec).to_arrow_iter():
+        for batch in read_rows(own, first, part, spec, benchmark).to_arrow_iter():
             check_stop(report)
             raise_carried(batch)
             tally.num_rows += batch.num_rows

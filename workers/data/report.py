@@ -94,6 +94,7 @@ def _document(outcome: Outcome, spec: DataSpec, tokenizer: PreTrainedTokenizerBa
         "dropped": outcome.ledger.document(),
         "repaired": outcome.repairs.document(),
         "mixture": _mixture(outcome),
+        "clusters": outcome.clusters,
         "splits": {name: statistics.document() for name, statistics in outcome.splits.items()},
         "samples": [
             {"source": sample.source, "row": sample.row, "part": sample.part, "view": token_view(tokenizer, sample)}

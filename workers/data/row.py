@@ -7,6 +7,7 @@ from typing import Any
 
 from workers.data import problems
 from workers.data.problems import RowError
+from workers.data.split_keys import SplitKeys
 
 Message = dict[str, Any]
 """`role` (system, user, assistant or tool) and `content`, both text, and where a message has more to it
@@ -48,6 +49,10 @@ class Row:
     """What was mended: which kind of repair, and what it did to this row."""
     language: str | None = None
     """ISO 639-1 code; None: nobody looked."""
+    signature: bytes | None = None
+    """By which similar rows are found, see dedup/signature.py; None: nobody looks for them."""
+    keys: SplitKeys | None = None
+    """What the record says of the split that it may go to; None: nothing is asked of it."""
 
 
 def is_segmented(content: Content) -> bool:

@@ -14,35 +14,39 @@ import pyarrow as pa
 from luthier.spec import DataSpec
 from workers.data.canonical import CANONICAL, canonical
 from workers.data.carried import carry
+from workers.data.dedup import Benchmark, duplicate_steps
 from workers.data.engine import daft
 from workers.data.files import FILES
 from workers.data.parts import Part
 from workers.data.shapes import SHAPES
 from workers.data.sources import SourceFile
+from workers.data.split_keys import key_columns
 from workers.data.steps import steps_of
 from workers.failures import StageError
 
 _BATCH_ROWS = 1000
 
 
-def read_rows(files: Sequence[SourceFile], first: int, part: Part, spec: DataSpec) -> Any:
+def read_rows(files: Sequence[SourceFile], first: int, part: Part, spec: DataSpec, benchmark: Benchmark | None) -> Any:
     """A lazy Daft table of schema `CANONICAL`, in the order of the files and their rows.
 
     Args:
         files: of `part`.
         first: their first index among all sources.
+        benchmark: what no row may overlap with.
     """
-    return _Scan([_ScanFile(index, file, part, spec) for index, file in enumerate(files, first)]).read()
+    return _Scan([_ScanFile(index, file, part, spec, benchmark) for index, file in enumerate(files, first)]).read()
 
 
 class _ScanFile(daft.io.source.DataSourceTask):
     """Reads one file."""
 
-    def __init__(self, index: int, file: SourceFile, part: Part, spec: DataSpec) -> None:
+    def __init__(self, index: int, file: SourceFile, part: Part, spec: DataSpec, benchmark: Benchmark | None) -> None:
         self._index = index
         self._file = file
         self._part = part
         self._spec = spec
+        self._benchmark = benchmark
 
     @property
     def schema(self) -> Any:
@@ -60,11 +64,14 @@ class _ScanFile(daft.io.source.DataSourceTask):
 
     def _batches(self) -> Iterator[pa.RecordBatch]:
         shape = SHAPES[self._file.shape]
-        steps = steps_of(self._spec)
+        steps = [*steps_of(self._spec), *duplicate_steps(self._spec, self._benchmark)]
+        split = self._spec.split if self._file.split == "train" else None
         seed = self._spec.seed.to_bytes(16, "little")
-        records = FILES[self._file.file_type].records(self._file.uri, self._part.names.theirs(shape.columns))
+        records = FILES[self._file.file_type].records(
+            self._file.uri, [*self._part.names.theirs(shape.columns), *key_columns(self._spec)]
+        )
         while batch := list(islice(records, _BATCH_ROWS)):
-            yield canonical(batch, self._index, shape, self._part.system_prompt, self._part.names, seed, steps)
+            yield canonical(batch, self._index, shape, self._part.system_prompt, self._part.names, seed, steps, split)
 
 
 class _Scan(daft.io.source.DataSource):

@@ -18,5 +18,5 @@ class DecontaminateSpec(Section):
     least 8, has to occur as a whole."""
     max_shared: int = Field(default=10, ge=1)
     """N-grams that more than so many rows of the benchmarks share are their instructions, and do not count."""
-    near: float | None = Field(default=None, ge=0.3, le=1.0)
+    near: float | None = Field(default=None, ge=0.5, le=1.0)
     """Also drop rows whose estimated similarity to a benchmark's row is so high, see `data.deduplicate.near`."""

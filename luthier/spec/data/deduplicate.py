@@ -14,7 +14,7 @@ class NearSpec(Section):
     more.
     """
 
-    threshold: float = Field(default=0.7, ge=0.3, le=1.0)
+    threshold: float = Field(default=0.7, ge=0.5, le=1.0)
     """Similarity from which on two rows are near duplicates. With `ngram: 2`, every tenth word changed makes 0.68,
     every twentieth 0.82."""
     num_perm: int = Field(default=128, ge=32, le=512, multiple_of=8)

@@ -1,0 +1,97 @@
+"""The split of every training row that has none of its own: what must stay together is drawn together."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from luthier.spec import DataSpec
+from luthier.spec.data import SplitSpec
+from workers.data.dataset import SPLITS
+from workers.data.dedup.clusters import Clusters
+from workers.data.dedup.decisions import Decisions
+from workers.data.dedup.index import read_codes, read_column
+from workers.data.parts import Part
+from workers.data.split_keys import LANGUAGE
+from workers.data.splitting import Drawable, draw
+from workers.failures import ConfigError
+
+
+def assign_splits(
+    decisions: Decisions,
+    files: Sequence[Path],
+    fingerprints: npt.NDArray[np.uint64],
+    part: npt.NDArray[np.int32],
+    parts: Sequence[Part],
+    spec: DataSpec,
+) -> None:
+    """Moves training rows to the splits that have no files of their own, as the fractions of their parts say.
+
+    Args:
+        files: with the rows, in their order.
+        part: shape (rows,), index of the part.
+
+    Raises:
+        ConfigError: nobody looked at the languages that the split asks for.
+        DataError: there are as many strata as rows.
+    """
+    split = spec.split or SplitSpec()
+    rows = np.flatnonzero(decisions.split == SPLITS.index("train"))
+    keys = _keys(fingerprints, decisions.cluster)[rows]
+    if split.group_by is not None:
+        keys = _join_groups(keys, read_column(files, "group", np.uint64)[rows])
+    strata = None if split.stratify_by is None else _strata(files, split.stratify_by)[rows]
+    times = None if split.time_by is None else read_column(files, "time", np.float64)[rows]
+    owner = part[rows]
+    if len(parts) > 1:
+        # What several parts have belongs to the first of them: it must not be drawn twice.
+        _, first, unit = np.unique(keys, return_index=True, return_inverse=True)
+        owner = owner[first][unit]
+    for number, one in enumerate(parts):
+        own = owner == number
+        drawable = Drawable(
+            fingerprints=fingerprints[rows[own]],
+            keys=keys[own],
+            strata=None if strata is None else strata[own],
+            times=None if times is None else times[own],
+        )
+        decisions.split[rows[own]] = draw(drawable, one.fractions)
+
+
+def _keys(fingerprints: npt.NDArray[np.uint64], cluster: npt.NDArray[np.int32] | None) -> npt.NDArray[np.uint64]:
+    """For each row the lowest fingerprint of those that are like it."""
+    if cluster is None:
+        return fingerprints
+    keys = fingerprints.copy()
+    members = np.flatnonzero(cluster >= 0)
+    keys[members] = _lowest(fingerprints[members], cluster[members])
+    return keys
+
+
+def _join_groups(keys: npt.NDArray[np.uint64], groups: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    """The keys, equal also for rows of one group, and so for all that hang together by groups and keys in turn."""
+    if not len(keys):
+        return keys
+    units, unit = np.unique(keys, return_inverse=True)
+    _, group = np.unique(groups, return_inverse=True)
+    together = Clusters(len(units) + int(group.max()) + 1)
+    together.link(unit, group + len(units))
+    return _lowest(keys, together.labels[unit])
+
+
+def _lowest(values: npt.NDArray[np.uint64], cluster: npt.NDArray[np.int32]) -> npt.NDArray[np.uint64]:
+    """For each row the lowest value in its cluster."""
+    lowest = np.full(int(cluster.max(initial=-1)) + 1, np.iinfo(np.uint64).max, np.uint64)
+    np.minimum.at(lowest, cluster, values)
+    return lowest[cluster]
+
+
+def _strata(files: Sequence[Path], name: str) -> npt.NDArray[np.int32]:
+    """Of each row, from 0; rows of which nobody knows the language are a stratum, too."""
+    if name != LANGUAGE:
+        return read_codes(files, "stratum")[0]
+    codes, names = read_codes(files, "language")
+    if not names:
+        raise ConfigError("data.split.stratify_by is language, but no step of data looks at languages; turn one on")
+    return codes + 1

@@ -1,0 +1,139 @@
+"""Which rows go to validation and test: drawn by the seed, in the mix of their strata, or the latest ones.
+
+What is drawn are units: rows that must stay together. Units with the lowest keys go to test, those with the next ones
+to validation; keys are seeded hashes of the rows' texts. So the split does not depend on the order of the rows, and
+rows that are added later move few others.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from workers.data.dataset import SPLITS, SplitName
+from workers.failures import DataError
+
+_TRAIN = SPLITS.index("train")
+
+
+@dataclass(frozen=True)
+class Drawable:
+    """The rows of one source that are to be split. Each array is of shape (rows,)."""
+
+    fingerprints: npt.NDArray[np.uint64]
+    """Of the texts."""
+    keys: npt.NDArray[np.uint64]
+    """Of the units: the lowest fingerprint in each."""
+    strata: npt.NDArray[np.int32] | None = None
+    """Every split gets the same mix of these. None: whatever it comes to."""
+    times: npt.NDArray[np.float64] | None = None
+    """The latest rows go to test. None: they are drawn by their keys."""
+
+
+@dataclass(frozen=True)
+class _Units:
+    """In the order in which they are drawn; each array is of shape (units,)."""
+
+    keys: npt.NDArray[np.uint64]
+    weights: npt.NDArray[np.int64]
+    """Different texts in each."""
+    strata: npt.NDArray[np.int32]
+    in_time: bool
+    """Whether the order is to be kept: a unit that does not fit ends the draw."""
+
+
+def draw(rows: Drawable, fractions: Mapping[SplitName, float]) -> npt.NDArray[np.int8]:
+    """The split of each row, an index into `SPLITS`.
+
+    A split has as many different texts as its fraction says, or fewer where units do not fit. From three units on none
+    that was asked for is empty, and training never is.
+
+    Raises:
+        DataError: the strata are as many as the units.
+    """
+    units = _units(rows)
+    side = np.full(len(units.keys), _TRAIN, np.int8)
+    wanted = [name for name, fraction in fractions.items() if fraction > 0]
+    for number, name in enumerate(wanted, start=1):
+        (left,) = np.nonzero(side == _TRAIN)
+        # One unit stays for training, and then one for the split that comes next.
+        spare = len(left) - 1
+        spare -= min(len(wanted) - number, max(0, spare - 1))
+        size = max(1, round(fractions[name] * int(units.weights.sum())))
+        side[_choose(left, units, size, spare)] = SPLITS.index(name)
+    order = np.argsort(units.keys)
+    return side[order[np.searchsorted(units.keys, rows.keys, sorter=order)]]
+
+
+def _units(rows: Drawable) -> _Units:
+    _, texts = np.unique(rows.fingerprints, return_index=True)
+    keys, weights = np.unique(rows.keys[texts], return_counts=True)
+    strata = np.zeros(len(keys), np.int32)
+    if rows.strata is not None:
+        strata = _most_common(np.searchsorted(keys, rows.keys), rows.strata, len(keys))
+        if len(keys) > 1 and len(np.unique(strata)) == len(keys):
+            raise DataError(
+                "data.split.stratify_by has another value in every row, so no split can have the mix of the others; "
+                "name a column of few values"
+            )
+    if rows.times is None:
+        return _Units(keys, weights, strata, in_time=False)
+    latest = np.full(len(keys), -np.inf)
+    np.maximum.at(latest, np.searchsorted(keys, rows.keys), rows.times)
+    order = np.lexsort((keys, -latest))
+    return _Units(keys[order], weights[order], strata[order], in_time=True)
+
+
+def _most_common(units: npt.NDArray[np.int64], strata: npt.NDArray[np.int32], num_units: int) -> npt.NDArray[np.int32]:
+    """The stratum that most rows of each unit have; of several the first."""
+    size = int(strata.max()) + 1
+    pairs, counts = np.unique(units * size + strata, return_counts=True)
+    found = np.zeros(num_units, np.int32)
+    # Written in the order of their counts, so the largest stays.
+    order = np.lexsort((-pairs, counts))
+    found[pairs[order] // size] = pairs[order] % size
+    return found
+
+
+def _choose(left: npt.NDArray[np.int64], units: _Units, size: int, spare: int) -> npt.NDArray[np.int64]:
+    """Some of the units `left`, at most `spare`, which together have `size` texts."""
+    if spare <= 0:
+        return left[:0]
+    strata = np.unique(units.strata[left])
+    if len(strata) == 1:
+        chosen = _fill(left, units, size, spare)
+    else:
+        members = [left[units.strata[left] == stratum] for stratum in strata]
+        shares = _shares(size, [int(units.weights[own].sum()) for own in members])
+        parts = [_fill(own, units, share, len(own) - 1) for own, share in zip(members, shares, strict=True)]
+        chosen = np.concatenate(parts)[:spare]
+    if len(chosen):
+        return chosen
+    return left[:1] if units.in_time else left[[np.argmin(units.weights[left])]]
+
+
+def _shares(size: int, weights: list[int]) -> list[int]:
+    """`size` in proportion to the weights, by largest remainders."""
+    exact = np.array(weights, np.float64) * size / sum(weights)
+    shares = np.floor(exact).astype(int)
+    order = np.argsort(shares - exact, kind="stable")
+    shares[order[: size - int(shares.sum())]] += 1
+    return [int(share) for share in shares]
+
+
+def _fill(units: npt.NDArray[np.int64], every: _Units, size: int, spare: int) -> npt.NDArray[np.int64]:
+    """The first units that together have at most `size` texts; one that is too large is passed over."""
+    chosen = [units[:0]]
+    while size > 0 and spare > 0:
+        if not every.in_time:
+            units = units[every.weights[units] <= size]
+        sums = np.cumsum(every.weights[units])
+        num_fitting = min(int(np.searchsorted(sums, size, side="right")), spare)
+        if not num_fitting:
+            break
+        chosen.append(units[:num_fitting])
+        size -= int(sums[num_fitting - 1])
+        spare -= num_fitting
+        units = units[num_fitting:]
+    return np.concatenate(chosen)
