@@ -124,6 +124,13 @@ class WorkerSettings(BusSettings):
     """fsspec URI of the artifact store."""
     data_roots: str = ""
     """URI or path prefixes, comma-separated, that job files may read data and models from. Empty: none."""
+    data_hosts: str = ""
+    """Hosts, comma-separated, that job files may read data from by `https://`: `host`, or `host:port` for another port
+    than 443. Empty: none."""
+    data_private_hosts: str = ""
+    """Hosts in the same form that may be read although their address is not public, also by `http://`. Empty: none."""
+    data_download_bytes: int = 64 << 30
+    """At most so many bytes of data are downloaded for one job."""
     model_cache: Path = Path("")
     """Converted base models; empty: `home`/models."""
     custom_methods: str = ""
@@ -198,6 +205,9 @@ _RUNNER_FIELDS = (
     "log_format",
     "artifacts",
     "data_roots",
+    "data_hosts",
+    "data_private_hosts",
+    "data_download_bytes",
     "model_cache",
     "custom_methods",
     "custom_rewards",

@@ -9,6 +9,7 @@ from luthier.artifacts import ArtifactRef
 from luthier.settings import WorkerSettings
 from luthier.spec import DataSpec, ObjectiveSpec, SftSpec, load_job_file
 from workers.data.pipeline import preprocess
+from workers.data.places import Remote
 from workers.data.report import write_report
 from workers.failures import ConfigError
 from workers.models import load_tokenizer, resolve_base_model
@@ -60,7 +61,7 @@ def local_report(path: Path, base_model: str, output: Path, settings: WorkerSett
     readable = settings.model_copy(update={"data_roots": "/"})
     tokenizer = load_tokenizer(resolve_base_model(base_model, readable, added_tokens))
     output.mkdir(parents=True)
-    outcome = preprocess(data, tokenizer, output, _anything, LogReport(), objective)
+    outcome = preprocess(data, tokenizer, output, _anything, LogReport(), objective, Remote.of(settings))
     return write_report(outcome, data, tokenizer, output)
 
 

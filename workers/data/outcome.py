@@ -111,4 +111,7 @@ def faults_of(batch: pa.RecordBatch, files: Sequence[SourceFile]) -> list[Fault]
     bad = (
         pa.Table.from_batches([batch]).filter(pc.is_valid(batch["reason"])).select(["file", "row", "reason", "detail"])
     )
-    return [Fault(files[row["file"]].name, row["row"], row["reason"], row["detail"]) for row in bad.to_pylist()]
+    return [
+        Fault(files[row["file"]].name, row["row"], row["reason"], row["detail"], files[row["file"]].unit)
+        for row in bad.to_pylist()
+    ]

@@ -20,10 +20,11 @@ from workers.data.dedup import Benchmark, decide, find_benchmark, write_clusters
 from workers.data.mixing import strategy_of
 from workers.data.outcome import Outcome, faults_of, note_decisions, repairs_of
 from workers.data.parts import parts_of
+from workers.data.places import Downloads, Remote, download_folder
 from workers.data.render import check_tokenizer
 from workers.data.scan import read_rows
 from workers.data.select import select
-from workers.data.sources import CheckReadable, find_sources
+from workers.data.sources import CheckReadable, find_sources, with_found_splits
 from workers.data.steps import files_of
 from workers.data.stop import check_stop
 from workers.data.tables import open_parts
@@ -53,6 +54,7 @@ _ROWS = pa.schema(
 )
 
 _DEFAULT_OBJECTIVE = SftSpec()
+_NOWHERE = Remote()
 
 
 def preprocess(
@@ -62,17 +64,33 @@ def preprocess(
     check_readable: CheckReadable,
     report: Report,
     objective: ObjectiveSpec = _DEFAULT_OBJECTIVE,
+    remote: Remote = _NOWHERE,
 ) -> Outcome:
     """Writes the three splits into `output`, an existing folder, and says what became of every row.
 
     Raises:
         ConfigError: a path may not be read, or the tokenizer does not fit the rows.
         DataError: the files cannot be used, with file and line; or nothing is left to train on.
+        DependencyError: a place of rows does not answer.
         PreemptedError: the worker drains; there is nothing to resume from.
     """
     report.progress(0, 0, "looking at the files")
+    with download_folder(output.parent, remote, report) as downloads:
+        return _preprocess(spec, tokenizer, output, check_readable, report, objective, downloads)
+
+
+def _preprocess(
+    spec: DataSpec,
+    tokenizer: PreTrainedTokenizerBase,
+    output: Path,
+    check_readable: CheckReadable,
+    report: Report,
+    objective: ObjectiveSpec,
+    downloads: Downloads,
+) -> Outcome:
     parts = parts_of(spec, objective)
-    found = [find_sources(part, check_readable, objective.row_formats) for part in parts]
+    found = [find_sources(part, check_readable, objective.row_formats, downloads) for part in parts]
+    parts = [with_found_splits(part, own) for part, own in zip(parts, found, strict=True)]
     files = [file for own in found for file in own]
     for key, path in files_of(spec).items():
         check_readable(path, key)

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 NOT_UTF8 = "not UTF-8"
 BROKEN_JSON = "broken JSON"
@@ -40,6 +40,9 @@ INVALID = frozenset(
 )
 """Faults of a row itself: `data.on_invalid_row` decides whether they fail the job."""
 
+Unit = Literal["line", "row"]
+"""What the number of a row counts: lines of its file as an editor shows them, or rows."""
+
 _NUM_LISTED = 20
 
 
@@ -64,13 +67,13 @@ class Fault:
     source: str
     """Name of the file."""
     row: int
-    """1-based line, in a Parquet file the row."""
+    """1-based number of the line, or of the row where `unit` says so."""
     reason: str
     detail: str
+    unit: Unit = "line"
 
     def __str__(self) -> str:
-        unit = "row" if self.source.endswith(".parquet") else "line"
-        return f"{self.source} {unit} {self.row}: {self.reason}: {self.detail}"
+        return f"{self.source} {self.unit} {self.row}: {self.reason}: {self.detail}"
 
 
 @dataclass

@@ -1,26 +1,26 @@
-"""Which files a path of the job file means, and what they hold. Nothing is opened before `check_readable` agreed.
+"""Which files a path of the job file means, and what they hold. Nothing is opened before its place agreed.
 
-A folder stands for all its files of one type, by name; sub-folders and names that start with `.` or `_` are left out.
+Where files may be, and how they come here, is up to `places/`; how they are written, to `files/`. Of a folder or a
+dataset only the files of one type are read; a pattern and a file mean what they name.
 """
 
-import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import PurePosixPath
-from typing import Any
+from pathlib import Path
 
-import fsspec
-
-from luthier.artifacts import join, local_path
 from workers.data.dataset import SplitName
-from workers.data.files import FILE_TYPES, FILES
+from workers.data.digest import digest
+from workers.data.files import COMPRESSED_SUFFIXES, FILE_TYPES, FILES, Shard, Unit, type_of_name
 from workers.data.parts import Part
+from workers.data.places import CheckReadable, Downloads, Listed, Listing, Remote, list_files
 from workers.data.shapes import SHAPES, Names, detect
-from workers.failures import ConfigError, DataError
+from workers.failures import DataError, DependencyError
 
-CheckReadable = Callable[[str, str], None]
-"""`(path, what it is for)`; raises ConfigError for a path outside the places that may be read."""
+__all__ = ["CheckReadable", "SourceFile", "describe", "find_files", "find_sources", "with_found_splits"]
+
+_KEYS: dict[SplitName, str] = {"train": "path", "validation": "validation_path", "test": "test_path"}
 _AS_THEY_ARE = Names()
+_FROM_DISK_ALONE = Downloads(Path(), Remote(), lambda message: None)
 
 
 @dataclass(frozen=True)
@@ -30,72 +30,76 @@ class SourceFile:
     split: SplitName
     """Where its rows go; `train` also stands for rows that are still to be split."""
     uri: str
+    """Where it is from, of which revision."""
     name: str
     """Of the file, after that of its source and a slash where that has one."""
     file_type: str
     """Key of `FILES`."""
     num_bytes: int
+    path: str = ""
+    """Where its bytes are on this machine."""
     sha256: str = ""
     """Hex digest of the bytes."""
     columns: tuple[str, ...] = ()
-    """As found; of a JSON Lines file, in its first rows."""
+    """As found; of JSON, in its first rows."""
     shape: str = ""
     """Key of `SHAPES`."""
+    unit: Unit = "line"
+    """What its rows are numbered by."""
+    shards: tuple[Shard, ...] = ()
+    """Parts that may be read side by side and make up the whole; none: it is read by one task."""
 
 
-def find_sources(part: Part, check_readable: CheckReadable, formats: Sequence[str]) -> list[SourceFile]:
+def find_sources(
+    part: Part, check_readable: CheckReadable, formats: Sequence[str], downloads: Downloads = _FROM_DISK_ALONE
+) -> list[SourceFile]:
     """All files of a part in reading order, described; their rows have one of `formats`.
 
     Raises:
         ConfigError: a path may not be read.
         DataError: a file is missing, empty, or not of a known type and shape.
+        DependencyError: a place does not answer.
     """
-    keys = {"train": "path", "validation": "validation_path", "test": "test_path"}
     found = []
     for split, path in part.paths.items():
         if path:
-            key = f"{part.key}.{keys[split]}"
-            for file in find_files(path, key, split, part.file_type, check_readable):
+            key = f"{part.key}.{_KEYS[split]}"
+            own = [name for name, other in part.paths.items() if other]
+            for file in find_files(path, key, split, part.file_type, check_readable, downloads, own):
                 named = replace(file, name=f"{part.name}/{file.name}") if part.name else file
                 found.append(describe(named, part.format, key, formats, part.names))
     return found
 
 
+def with_found_splits(part: Part, files: Sequence[SourceFile]) -> Part:
+    """The part; of its training rows nothing is split off for a split that its dataset has."""
+    there = {file.split for file in files}
+    return replace(part, fractions={name: 0.0 if name in there else size for name, size in part.fractions.items()})
+
+
 def find_files(
-    path: str, key: str, split: SplitName, file_type: str, check_readable: CheckReadable
+    path: str,
+    key: str,
+    split: SplitName,
+    file_type: str,
+    check_readable: CheckReadable,
+    downloads: Downloads = _FROM_DISK_ALONE,
+    own_paths: Sequence[SplitName] = (),
 ) -> list[SourceFile]:
-    """The files behind `path`, which is the value of `key` in the job file, sorted by name.
+    """The files behind `path`, which is the value of `key` in the job file, sorted by name, on this machine.
+
+    Args:
+        split: that of the path; files of `train` are of the splits that their dataset names.
+        own_paths: splits that have a path of their own, which counts.
 
     Raises:
-        ConfigError: the path may not be read, or nothing here can read its protocol.
+        ConfigError: the path may not be read, or nothing here can read its scheme.
         DataError: there is no such file, it is empty, or its type cannot be told.
+        DependencyError: the place does not answer.
     """
-    local = local_path(path)
-    path = path if local is None else str(local)
-    check_readable(path, key)
-    try:
-        filesystem, root = fsspec.core.url_to_fs(path)
-    except (ImportError, ValueError) as error:
-        raise ConfigError(f"{key} {path!r} cannot be opened: {error}") from error
-    try:
-        info = filesystem.info(root)
-        entries = filesystem.ls(root, detail=True) if info["type"] == "directory" else None
-    except FileNotFoundError as error:
-        raise DataError(f"{key}: {path} does not exist; give an existing file or folder") from error
-    except PermissionError as error:
-        raise DataError(f"{key}: {path} may not be read by this worker: permission denied") from error
-    if entries is None:
-        found = [_source_file(path, info, split, file_type)]
-    else:
-        found = _in_folder(path, entries, split, file_type)
-        if not found:
-            raise DataError(f"{key}: folder {path} holds no file that ends in {_suffixes(file_type)}")
-        for file in found:
-            check_readable(file.uri, key)
-    for file in found:
-        if file.num_bytes == 0:
-            raise DataError(f"{key}: {file.uri} is empty; expected rows")
-    return found
+    listing = list_files(path, key, check_readable, downloads.remote)
+    listed = _of_split(_of_one_type(listing, path, key, file_type), path, key, split, own_paths)
+    return [_fetched(file, kind, own, key, downloads) for file, kind, own in listed]
 
 
 def describe(
@@ -107,13 +111,21 @@ def describe(
 
     Raises:
         DataError: it cannot be read, or its columns are not those of one shape.
+        DependencyError: it is not the file that its place promised.
     """
+    reader = FILES[file.file_type]
     try:
-        with fsspec.open(file.uri, "rb") as stream:
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()
-        columns = tuple(FILES[file.file_type].columns(file.uri))
+        found = digest(Path(file.path))
+        columns = tuple(reader.columns(file.path))
+        unit = reader.unit(file.path)
+        is_cuttable = reader.is_cuttable(file.path)
     except PermissionError as error:
         raise DataError(f"{key}: {file.uri} may not be read by this worker: permission denied") from error
+    except DataError as error:
+        # Readers know the file by where it is on this machine.
+        raise DataError(f"{key}: {str(error).replace(file.path, file.uri)}") from error
+    if file.sha256 and found.sha256 != file.sha256:
+        raise DependencyError(f"{key}: {file.uri} was damaged on its way here; it will be fetched again")
     try:
         shape = detect(names.ours(columns), allowed) if row_format == "auto" else row_format
     except ValueError as error:
@@ -124,35 +136,54 @@ def describe(
             f"{key}: {file.uri}: columns found: {', '.join(columns) or 'none'}; data.format {shape} expects "
             f"{SHAPES[shape].expected}"
         )
-    return replace(file, sha256=digest, columns=columns, shape=shape)
+    shards = found.shards if is_cuttable else ()
+    return replace(file, sha256=found.sha256, columns=columns, shape=shape, unit=unit, shards=shards)
 
 
-def _in_folder(path: str, entries: Sequence[dict[str, Any]], split: SplitName, file_type: str) -> list[SourceFile]:
-    suffixes = FILE_TYPES if file_type == "auto" else {s: t for s, t in FILE_TYPES.items() if t == file_type}
-    found = []
-    for entry in sorted(entries, key=lambda entry: str(entry["name"])):
-        name = PurePosixPath(entry["name"]).name
-        if entry["type"] != "directory" and name[0] not in "._" and PurePosixPath(name).suffix.lower() in suffixes:
-            found.append(_source_file(join(path, name), entry, split, file_type))
-    types = sorted({file.file_type for file in found})
+def _of_one_type(listing: Listing, path: str, key: str, file_type: str) -> list[tuple[Listed, str]]:
+    """Those of the files that are data, with their type."""
+    means_all = listing.chosen_by == "name" or (listing.chosen_by == "pattern" and file_type != "auto")
+    if means_all and file_type != "auto":
+        return [(file, file_type) for file in listing.files]
+    typed = [(file, type_of_name(file.name)) for file in listing.files]
+    found = [(file, kind) for file, kind in typed if kind is not None and file_type in ("auto", kind)]
+    if means_all and not found:
+        raise DataError(
+            f"{key}: {path}: cannot tell the type from the name; expected one that ends in {_suffixes('auto')}, or set "
+            f"data.file_type to one of {', '.join(FILES)}. An archive has to be unpacked first"
+        )
+    if not found:
+        raise DataError(f"{key}: {path} holds no file that ends in {_suffixes(file_type)}")
+    types = sorted({kind for _, kind in found})
     if len(types) > 1:
         raise DataError(f"{path} holds files of several types ({', '.join(types)}); set data.file_type to one of them")
     return found
 
 
-def _source_file(uri: str, info: dict[str, Any], split: SplitName, file_type: str) -> SourceFile:
-    name = PurePosixPath(uri).name
-    if file_type == "auto":
-        suffix = PurePosixPath(name).suffix.lower()
-        if suffix not in FILE_TYPES:
-            raise DataError(
-                f"{uri}: cannot tell the type from the name; expected one that ends in {_suffixes('auto')}, or set "
-                f"data.file_type to one of {', '.join(FILES)}"
-            )
-        file_type = FILE_TYPES[suffix]
-    size = info.get("size")
-    return SourceFile(split=split, uri=uri, name=name, file_type=file_type, num_bytes=-1 if size is None else int(size))
+def _of_split(
+    files: Sequence[tuple[Listed, str]], path: str, key: str, wanted: SplitName, own_paths: Sequence[SplitName]
+) -> list[tuple[Listed, str, SplitName]]:
+    """Those of the files that the path is there for, with their split."""
+    splits = {file.split for file, _ in files if file.split}
+    if len(splits) < 2 and (wanted != "train" or "train" not in splits):
+        # Its only rows are those that are meant, whatever it calls them.
+        return [(file, kind, wanted) for file, kind in files]
+    if wanted not in splits:
+        raise DataError(
+            f"{key}: {path} has the splits {', '.join(sorted(splits))}, but no {wanted}; name the one meant"
+        )
+    others = [name for name in splits if name not in own_paths] if wanted == "train" else []
+    return [(file, kind, file.split) for file, kind in files if file.split and file.split in (wanted, *others)]
+
+
+def _fetched(file: Listed, kind: str, split: SplitName, key: str, downloads: Downloads) -> SourceFile:
+    path = file.fetch(downloads)
+    num_bytes = path.stat().st_size
+    if num_bytes == 0:
+        raise DataError(f"{key}: {file.uri} is empty; expected rows")
+    return SourceFile(split, file.uri, file.name, kind, num_bytes, str(path), file.sha256 or "")
 
 
 def _suffixes(file_type: str) -> str:
-    return ", ".join(suffix for suffix, kind in FILE_TYPES.items() if file_type in ("auto", kind))
+    suffixes = ", ".join(suffix for suffix, kind in FILE_TYPES.items() if file_type in ("auto", kind))
+    return f"{suffixes} (text also with {' or '.join(COMPRESSED_SUFFIXES)})"

@@ -2,6 +2,7 @@
 
 from luthier.spec import DistillationSpec
 from workers.data.pipeline import preprocess
+from workers.data.places import Remote
 from workers.data.report import write_report
 from workers.models import load_tokenizer, resolve_base_model
 from workers.models.teacher import check_teacher
@@ -16,6 +17,7 @@ def run(task: Task, report: Report) -> StageResult:
         ConfigError: a path or the base model is not to be used, the tokenizer does not fit the rows, or a teacher has
             another vocabulary or cannot answer.
         DataError: the files cannot be used, or nothing is left to train on.
+        DependencyError: a place of rows does not answer.
         PreemptedError: the worker drains.
     """
     spec = task.spec.data
@@ -28,7 +30,7 @@ def run(task: Task, report: Report) -> StageResult:
         check = check_teacher if objective.level == "sequence" else shared_vocabulary
         check(base, teacher, objective.teacher)
     output = task.new_dir("output")
-    outcome = preprocess(spec, tokenizer, output, task.check_readable, report, objective)
+    outcome = preprocess(spec, tokenizer, output, task.check_readable, report, objective, Remote.of(task.settings))
     document = write_report(outcome, spec, tokenizer, output)
     train = outcome.splits["train"]
     return StageResult(

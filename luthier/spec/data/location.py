@@ -49,8 +49,8 @@ def parse_hub(uri: str) -> HubLocation:
     if unknown := sorted(query.keys() - {"config", "split"}):
         raise ValueError(f"{', '.join(unknown)} means nothing here; the form is {_HUB_FORM}")
     path = (match["path"] or "").strip("/")
-    if path and "config" in query:
-        raise ValueError("config has no use beside a path in the repository; leave one of them out")
+    if path and query:
+        raise ValueError(f"{' and '.join(query)} mean nothing beside a path in the repository; leave one of them out")
     revision = match["revision"]
     return HubLocation(
         match["repository"], revision and unquote(revision), path, query.get("config"), query.get("split")

@@ -32,7 +32,7 @@ class DataSpec(Section):
     test_path: DataPath | None = None
     """Rows for the evaluation. Absent: a part of `path`, see `test_fraction`."""
     file_type: FileType = "auto"
-    """How the files are written; `auto` goes by their suffix. `jsonl`: JSON Lines or a JSON list; `csv`: TSV as well."""
+    """How the files are written; `auto` goes by their suffix. `jsonl`: JSON Lines or a JSON list; `csv`: also TSV."""
     format: RowFormat = "auto"
     """Shape of a row, see docs/data/shapes.md. `auto` goes by the columns, among the shapes that the objective learns
     from."""

@@ -11,7 +11,7 @@ from workers.data.files.json_text import DoubledKeyError, parse_json
 from workers.data.files.record import FileReader, Record, Shard, Unit
 
 FILES: dict[str, FileReader] = {
-    "jsonl": FileReader(json_file.columns, json_file.records, json_file.unit, json_file.shard),
+    "jsonl": FileReader(json_file.columns, json_file.records, json_file.unit, json_file.shard, json_file.is_cuttable),
     "csv": FileReader(csv_file.columns, csv_file.records, csv_file.unit),
     "parquet": FileReader(parquet.columns, parquet.records, parquet.unit),
     "arrow": FileReader(arrow.columns, arrow.records, arrow.unit),
@@ -43,6 +43,11 @@ def type_of_name(name: str) -> str | None:
     return FILE_TYPES.get(path.suffix)
 
 
+def type_suffix(name: str) -> str:
+    """The part of a file name that tells its type; empty when nothing there does."""
+    return "".join(PurePosixPath(name.lower()).suffixes[-2:]) if type_of_name(name) else ""
+
+
 __all__ = [
     "COMPRESSED_SUFFIXES",
     "FILES",
@@ -54,4 +59,5 @@ __all__ = [
     "Unit",
     "parse_json",
     "type_of_name",
+    "type_suffix",
 ]

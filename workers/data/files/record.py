@@ -2,13 +2,12 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import NamedTuple
+
+from workers.data.problems import Unit
 
 MAX_RECORD_BYTES = 1 << 26
 """A record longer than 64 MiB is a fault: a file without line ends, or a quote that is never closed."""
-
-Unit = Literal["line", "row"]
-"""What the number of a record counts: lines as an editor shows them, or records."""
 
 
 class Record(NamedTuple):
@@ -44,5 +43,6 @@ class FileReader:
     unit: Callable[[str], Unit]
     """What the rows of the file at a local path are numbered by."""
     shard: Callable[[str, Shard], Iterator[Record]] | None = None
-    """`(path, shard)`: the records of a part of a file that has the unit `line` and is stored as it is; None: a file of
-    this type is read by one task."""
+    """`(path, shard)`: the records of a part of a file; None: a file of this type is read by one task."""
+    is_cuttable: Callable[[str], bool] = lambda path: False
+    """Whether the file at a local path may be read in shards: it is lines, stored as they are."""

@@ -37,7 +37,7 @@ def test_paths_and_uris_are_taken(path: str) -> None:
         ("hf://datasets/name", r"not of the form hf://datasets/OWNER/NAME"),
         ("hf://models/org/name", "not of the form"),
         ("hf://datasets/org/name?revision=x", "revision means nothing here"),
-        ("hf://datasets/org/name/data?config=x", "config has no use beside a path"),
+        ("hf://datasets/org/name/data?config=x", "config mean nothing beside a path"),
     ],
 )
 def test_what_the_uri_alone_can_tell_is_refused(path: str, message: str) -> None:
