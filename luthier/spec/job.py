@@ -57,6 +57,11 @@ class JobSpec(Section):
         """Strings that become one token each, which the base model does not know."""
         return self.method.added_tokens if isinstance(self.method, LoraSpec | QloraSpec | FullSpec) else []
 
+    @property
+    def has_own_tokenizer(self) -> bool:
+        """Whether the tokenizer is not that of the base model."""
+        return bool(self.added_tokens or self.data.chat_template)
+
     @field_validator("training")
     @classmethod
     def _what_suits_the_other_sections(cls, training: TrainingSpec, info: ValidationInfo) -> TrainingSpec:

@@ -14,6 +14,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from luthier.errors import InvalidSpecError
 from luthier.spec.data import DataSpec, SourceSpec
+from luthier.spec.data.template import template_text
 from luthier.spec.job import JobSpec
 from luthier.spec.method import XloraSpec
 from luthier.spec.objective import DistillationSpec
@@ -73,7 +74,13 @@ def json_schema() -> dict[str, Any]:
 
 
 def resolve_paths(spec: JobSpec, folder: Path) -> JobSpec:
-    """Makes relative paths of `data` and `merge`, and a model that starts with `.`, absolute against `folder`."""
+    """Makes relative paths of `data` and `merge`, and a model that starts with `.`, absolute against `folder`.
+
+    The path of a chat template is replaced by what is in the file.
+
+    Raises:
+        InvalidSpecError: that file cannot be read.
+    """
 
     def absolute(path: str | None) -> str | None:
         return path if path is None or "://" in path else str((folder / Path(path).expanduser()).absolute())
@@ -113,6 +120,7 @@ def resolve_paths(spec: JobSpec, folder: Path) -> JobSpec:
             "data": spec.data.model_copy(
                 update={
                     **paths(spec.data),
+                    "chat_template": spec.data.chat_template and template_text(spec.data.chat_template, folder),
                     "sources": sources,
                     "decontaminate": decontaminate,
                     "pii": pii,

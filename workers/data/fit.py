@@ -35,7 +35,8 @@ class Limit:
     max_length: int
     """In tokens."""
     overlong: Overlong
-    """What becomes of a longer one. One that is to be split stays whole: see windows.py."""
+    """What becomes of a longer one. One that is to be split stays whole, see windows.py; with `raise` it is dropped
+    here, and fails the job where it is counted."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ def fit(row: Encoded | RowError, limit: Limit, needs_target: bool = True) -> Fit
     is_overlong = length > limit.max_length
     if is_overlong and limit.overlong == "split":
         return Fitted(row)
-    if is_overlong and limit.overlong == "drop":
+    if is_overlong and limit.overlong in ("drop", "raise"):
         return Fitted(reason=problems.OVERLONG, detail=f"{length} tokens; data.max_length is {limit.max_length}")
     if is_overlong:
         weights = None if row.weights is None else row.weights[: limit.max_length]

@@ -59,7 +59,7 @@ def local_report(path: Path, base_model: str, output: Path, settings: WorkerSett
     if not base_model:
         raise ConfigError("name the base model whose tokenizer is to be used (--base-model)")
     readable = settings.model_copy(update={"data_roots": "/"})
-    tokenizer = load_tokenizer(resolve_base_model(base_model, readable, added_tokens))
+    tokenizer = load_tokenizer(resolve_base_model(base_model, readable, added_tokens, data.chat_template))
     output.mkdir(parents=True)
     outcome = preprocess(data, tokenizer, output, _anything, LogReport(), objective, Remote.of(settings))
     return write_report(outcome, data, tokenizer, output)

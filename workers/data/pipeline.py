@@ -24,6 +24,7 @@ from workers.data.places import Downloads, Remote, download_folder
 from workers.data.render import check_tokenizer
 from workers.data.scan import read_rows
 from workers.data.select import select
+from workers.data.shapes import SHAPES
 from workers.data.sources import CheckReadable, find_sources, with_found_splits
 from workers.data.steps import files_of
 from workers.data.stop import check_stop
@@ -95,7 +96,7 @@ def _preprocess(
     for key, path in files_of(spec).items():
         check_readable(path, key)
     benchmark = find_benchmark(spec, check_readable)
-    check_tokenizer(tokenizer, for_chat=any(file.shape not in ("text", "labelled_text") for file in files))
+    check_tokenizer(tokenizer, for_chat=any(not SHAPES[file.shape].is_text for file in files))
     part_of_file = [number for number, own in enumerate(found) for _ in own]
     tallies = [Tally(part.name) for part in parts]
     outcome = Outcome(parts, files, part_of_file, [0] * len(files), tallies, strategy_of(spec))

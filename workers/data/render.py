@@ -86,5 +86,19 @@ def check_tokenizer(tokenizer: PreTrainedTokenizerBase, *, for_chat: bool) -> No
     if for_chat and not tokenizer.chat_template:
         raise ConfigError(
             f"the tokenizer of {tokenizer.name_or_path} has no chat template, and the rows are conversations; use an "
-            f"instruct model as base_model, add a chat_template.jinja to the model's folder, or give rows with text"
+            f"instruct model as base_model, give data.chat_template, or give rows with text"
         )
+    if for_chat and _drops_answers(tokenizer):
+        raise ConfigError(
+            f"the chat template of {tokenizer.name_or_path} leaves out what the assistant says, so there is nothing to "
+            f"learn; give data.chat_template, or use another base_model"
+        )
+
+
+def _drops_answers(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether a plain answer is lost. What the template refuses is not: rows may be of the kind that it takes."""
+    exchange = [{"role": "user", "content": "luthier question"}, {"role": "assistant", "content": "luthier answer"}]
+    try:
+        return "luthier answer" not in render_texts(tokenizer, [exchange], add_generation_prompt=False)[0]
+    except TemplateError:
+        return False

@@ -4,7 +4,7 @@ from luthier.spec import DistillationSpec
 from workers.data.pipeline import preprocess
 from workers.data.places import Remote
 from workers.data.report import write_report
-from workers.models import load_tokenizer, resolve_base_model
+from workers.models import load_tokenizer, resolve_base_model, resolve_base_of
 from workers.models.teacher import check_teacher
 from workers.models.vocabulary import shared_vocabulary
 from workers.task import Report, StageResult, Task
@@ -22,7 +22,7 @@ def run(task: Task, report: Report) -> StageResult:
     """
     spec = task.spec.data
     report.progress(0, 0, "getting the tokenizer")
-    base = resolve_base_model(task.spec.base_model, task.settings, task.spec.added_tokens)
+    base = resolve_base_of(task.spec, task.settings)
     tokenizer = load_tokenizer(base)
     objective = task.spec.objective
     if isinstance(objective, DistillationSpec):

@@ -76,6 +76,7 @@ def _kept(
 
     Raises:
         ConfigError: the chat template cannot be trained on.
+        DataError: a row is too long, and the job wants none to be.
     """
     faults = faults_of(batch, files)
     tally.ledger.add(faults)
@@ -84,6 +85,11 @@ def _kept(
         raise ConfigError(
             f"the chat template of base_model cannot be trained on with this row, {unstable}. Give "
             "such conversations as one row per answer, or use a model whose template leaves earlier turns alone"
+        )
+    overlong = next((fault for fault in faults if fault.reason == problems.OVERLONG), None)
+    if part.overlong == "raise" and overlong is not None:
+        raise DataError(
+            f"{overlong}; make the row shorter, raise data.max_length, or set data.overlong to drop or truncate"
         )
     good = pa.Table.from_batches([batch]).filter(pc.is_null(batch["reason"]))
     good = good.append_column("source", pa.array([file.name for file in files], pa.string()).take(good["file"]))

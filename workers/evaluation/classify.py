@@ -19,7 +19,7 @@ from workers.evaluation.metrics import Prediction
 from workers.evaluation.plan import Plan, first_of_each
 from workers.evaluation.steps import Steps
 from workers.failures import DataError
-from workers.models import choose_device, load_tokenizer, resolve_base_model
+from workers.models import choose_device, load_tokenizer, resolve_base_of
 from workers.models.tuned import load_tuned
 from workers.task import Report, Task
 from workers.training.heads import load_head, scores_read
@@ -57,7 +57,7 @@ def plan_of_labels(dataset: Path, spec: EvaluationSpec) -> Plan:
 
 def classify_both(task: Task, plan: Plan, report: Report) -> tuple[list[Prediction], list[Prediction]]:
     """Predictions of what stands for the base model, and of the tuned one; answer and reference are classes."""
-    base = resolve_base_model(task.spec.base_model, task.settings, task.spec.added_tokens)
+    base = resolve_base_of(task.spec, task.settings)
     device = choose_device()
     dtype = choose_dtype(task.spec.training.precision, device)
     model: Any = load_tuned(base, task.tuned_dir(), dtype, task.settings.custom_methods)

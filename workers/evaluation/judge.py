@@ -12,7 +12,7 @@ from workers.evaluation.metrics import Prediction
 from workers.evaluation.plan import Plan
 from workers.evaluation.predict import num_steps, predict
 from workers.evaluation.steps import Steps
-from workers.models import choose_device, load_model, load_tokenizer, resolve_base_model
+from workers.models import choose_device, load_model, load_tokenizer, resolve_base_of
 from workers.models.tuned import load_tuned
 from workers.task import Report, Task
 from workers.training.heads import load_head
@@ -23,7 +23,7 @@ STAND_IN = "the likelihood of the answers by the base model, per token"
 
 def judge_both(task: Task, plan: Plan, report: Report) -> tuple[list[Prediction], list[Prediction]]:
     """Predictions of base and tuned model, of which only the preferences mean something."""
-    base = resolve_base_model(task.spec.base_model, task.settings, task.spec.added_tokens)
+    base = resolve_base_of(task.spec, task.settings)
     tokenizer = load_tokenizer(base)
     device = choose_device()
     dtype = choose_dtype(task.spec.training.precision, device)

@@ -23,7 +23,7 @@ from workers.evaluation.plot import plot_comparisons
 from workers.evaluation.predict import num_steps, predict
 from workers.evaluation.report import write_report
 from workers.evaluation.steps import Steps
-from workers.models import choose_device, load_model, load_tokenizer, resolve_base_model
+from workers.models import choose_device, load_model, load_tokenizer, resolve_base_of
 from workers.models.tuned import load_tuned
 from workers.task import Report, StageResult, Task
 from workers.training.precision import choose_dtype
@@ -72,7 +72,7 @@ def run(task: Task, report: Report) -> StageResult:
 
 def _predict_both(task: Task, plan: Plan, report: Report) -> tuple[list[Prediction], list[Prediction]]:
     trained = task.tuned_dir()
-    base = resolve_base_model(task.spec.base_model, task.settings, task.spec.added_tokens)
+    base = resolve_base_of(task.spec, task.settings)
     tokenizer = load_tokenizer(base)
     device = choose_device()
     dtype = choose_dtype(task.spec.training.precision, device)

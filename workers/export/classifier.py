@@ -25,7 +25,7 @@ from workers.export.card import BaseModel, write_card
 from workers.export.merge import DTYPES, merge
 from workers.export.peft import write_peft
 from workers.failures import ConfigError
-from workers.models import choose_device, load_tokenizer, resolve_base_model, save_model
+from workers.models import choose_device, load_tokenizer, resolve_base_of, save_model
 from workers.models.tuned import ADAPTER, load_tuned
 from workers.task import Report, StageResult, Task
 from workers.training.heads import HEAD, as_classifier, load_head
@@ -68,7 +68,7 @@ def run_classifier(task: Task, report: Report) -> StageResult:
     spec = task.spec.export
     _, examples = labelled_rows(task.input_dir("preprocess"), spec.parity.num_prompts)
     trained = task.tuned_dir()
-    base_folder = resolve_base_model(task.spec.base_model, task.settings, task.spec.added_tokens)
+    base_folder = resolve_base_of(task.spec, task.settings)
     base = BaseModel.of(task.spec.base_model, base_folder)
     tokenizer = load_tokenizer(base_folder)
     device = choose_device()
@@ -85,7 +85,7 @@ def run_classifier(task: Task, report: Report) -> StageResult:
 
     expected = _of_each_text(examples, score)
     if "peft" in spec.formats:
-        write_peft(trained / ADAPTER, out / "peft", base.name, tokenizer if task.spec.added_tokens else None)
+        write_peft(trained / ADAPTER, out / "peft", base.name, tokenizer if task.spec.has_own_tokenizer else None)
         _add_head(trained / HEAD, out / "peft")
     if "merged" in spec.formats:
         steps.advance(0, "merging")

@@ -16,7 +16,7 @@ def write_peft(adapter: Path, out: Path, base_model: str, tokenizer: PreTrainedT
         adapter: `adapter/` of the train stage.
         out: made here.
         base_model: how others find the base model; takes the place of our cache's path in the adapter's config.
-        tokenizer: of a model that got further tokens; saved beside the adapter, which has their rows.
+        tokenizer: of a model that got further tokens or another chat template; saved beside the adapter.
 
     The adapters that a mixture is made of lie in folders of the adapter, and so they do in `out`.
     """

@@ -22,7 +22,7 @@ from workers.export.parity import Side, chat_side, compare_sides, observe, plain
 from workers.export.peft import write_peft
 from workers.export.triton import write_repository
 from workers.failures import ConfigError
-from workers.models import choose_device, load_model, load_tokenizer, resolve_base_model, save_model
+from workers.models import choose_device, load_model, load_tokenizer, resolve_base_of, save_model
 from workers.models.tuned import ADAPTER, load_adapted, load_tuned
 from workers.task import Report, StageResult, Task
 
@@ -47,7 +47,7 @@ def run(task: Task, report: Report) -> StageResult:
     spec = task.spec.export
     _, examples = held_out(task.input_dir("preprocess"), spec.parity.num_prompts)
     trained_folder = task.tuned_dir()
-    base_folder = resolve_base_model(task.spec.base_model, task.settings, task.spec.added_tokens)
+    base_folder = resolve_base_of(task.spec, task.settings)
     base = BaseModel.of(task.spec.base_model, base_folder)
     tokenizer = load_tokenizer(base_folder)
     _check_formats(spec, tokenizer)
@@ -65,7 +65,9 @@ def run(task: Task, report: Report) -> StageResult:
         lambda rows: steps.advance(rows, "trained model answers held-out prompts"),
     )
     if "peft" in spec.formats:
-        write_peft(trained_folder / ADAPTER, out / "peft", base.name, tokenizer if task.spec.added_tokens else None)
+        write_peft(
+            trained_folder / ADAPTER, out / "peft", base.name, tokenizer if task.spec.has_own_tokenizer else None
+        )
     if "adapter" in spec.formats:
         write_peft(trained_folder / ADAPTER, out / "adapter", base.name)
     if "merged" in spec.formats:

@@ -19,7 +19,7 @@ from workers.merging.combine import combine, concatenate, nearest
 from workers.merging.origin import check_base
 from workers.merging.sources import find_adapter
 from workers.merging.write import Factors, change_weight, weight_of, write_adapter
-from workers.models import load_model, load_tokenizer, resolve_base_model, save_model, stored_dtype
+from workers.models import load_model, load_tokenizer, resolve_base_of, save_model, stored_dtype
 from workers.models.tuned import ADAPTER, MODEL
 from workers.task import Report, StageResult, Task
 
@@ -39,7 +39,7 @@ def run(task: Task, report: Report) -> StageResult:
     for number, source in enumerate(merge.adapters):
         folder = find_adapter(source.path, f"merge.adapters.{number}.path", task, task.work_dir / f"adapter-{number}")
         adapters.append(LoraAdapter(folder, source.path, source.weight))
-    base = resolve_base_model(task.spec.base_model, task.settings)
+    base = resolve_base_of(task.spec, task.settings)
     check_base(adapters, task.spec.base_model, base)
     dtype = stored_dtype(base)
     job = Merge(load_model(base, dtype), adapters, merge)

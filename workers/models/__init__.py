@@ -4,13 +4,14 @@ Safetensors only; nothing that can run code (pickle weights, `auto_map` models) 
 """
 
 from workers.models.load import choose_device, load_model, load_tokenizer, save_model, stop_token_ids, stored_dtype
-from workers.models.resolve import resolve_base_model
+from workers.models.resolve import resolve_base_model, resolve_base_of
 
 __all__ = [
     "choose_device",
     "load_model",
     "load_tokenizer",
     "resolve_base_model",
+    "resolve_base_of",
     "save_model",
     "stop_token_ids",
     "stored_dtype",

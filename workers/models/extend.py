@@ -6,8 +6,6 @@ The new rows of the embeddings, and of an output layer that is not tied to them,
 nor less likely than an average one. The mean is taken in fp64, so that every worker makes the same model.
 """
 
-import hashlib
-import json
 import shutil
 from collections.abc import Sequence
 from functools import partial
@@ -17,7 +15,7 @@ from typing import Any
 import torch
 
 from workers.failures import ConfigError
-from workers.models.cache import cached
+from workers.models.derived import derived
 from workers.models.load import load_model, load_tokenizer, save_model, stored_dtype
 from workers.models.wheel import SOURCE_FILE
 
@@ -30,10 +28,7 @@ def with_added_tokens(base: Path, tokens: Sequence[str], cache: Path) -> Path:
     """
     if not tokens:
         return base
-    files = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in sorted(base.iterdir())]
-    identity = json.dumps([str(base), files, list(tokens)])
-    name = f"{base.name}-{hashlib.sha256(identity.encode()).hexdigest()[:16]}"
-    return cached(cache / "extended" / name, partial(_extend, base, tokens))
+    return derived(base, cache, "extended", list(tokens), partial(_extend, base, tokens))
 
 
 def _extend(base: Path, tokens: Sequence[str], into: Path) -> None:

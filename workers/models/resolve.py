@@ -12,22 +12,32 @@ from pathlib import Path
 
 from luthier.artifacts import ArtifactError
 from luthier.settings import WorkerSettings
+from luthier.spec import JobSpec
 from workers.failures import ConfigError, DependencyError, StageError
 from workers.models.cache import cached, read_cached
 from workers.models.catalogue import CATALOGUE, CatalogueEntry
 from workers.models.check import check_model_folder
 from workers.models.extend import with_added_tokens
 from workers.models.hub import HUB_ID, fetch_from_hub
+from workers.models.template import with_chat_template
 from workers.models.wheel import build_from_wheel
 from workers.task import check_readable
 
 _log = logging.getLogger(__name__)
 
 
-def resolve_base_model(name: str, settings: WorkerSettings, added_tokens: Sequence[str] = ()) -> Path:
+def resolve_base_of(spec: JobSpec, settings: WorkerSettings) -> Path:
+    """The base model of a job, with its added tokens and its chat template; see `resolve_base_model`."""
+    return resolve_base_model(spec.base_model, settings, spec.added_tokens, spec.data.chat_template)
+
+
+def resolve_base_model(
+    name: str, settings: WorkerSettings, added_tokens: Sequence[str] = (), chat_template: str | None = None
+) -> Path:
     """Folder with config.json, tokenizer and safetensors of the model `name`. Fetches and converts what is missing.
 
-    `added_tokens` are in its vocabulary, with a row each in its embeddings.
+    `added_tokens` are in its vocabulary, with a row each in its embeddings; its tokenizer has `chat_template`, unless
+    that is None.
 
     Raises:
         ConfigError: there is no such model, it may not be read from here, or it is not safe to load.
@@ -42,7 +52,8 @@ def resolve_base_model(name: str, settings: WorkerSettings, added_tokens: Sequen
     else:
         raise ConfigError(_unknown(name))
     check_model_folder(folder, name)
-    return with_added_tokens(folder, added_tokens, settings.model_cache_path)
+    extended = with_added_tokens(folder, added_tokens, settings.model_cache_path)
+    return with_chat_template(extended, chat_template, settings.model_cache_path)
 
 
 def _directory(name: str, data_roots: str) -> Path:

@@ -20,7 +20,7 @@ from workers.data.dataset import load_split, split_path
 from workers.data.fit import Limit
 from workers.data.parts import parts_of
 from workers.failures import DataError, PreemptedError
-from workers.models import choose_device, load_model, load_tokenizer, resolve_base_model
+from workers.models import choose_device, load_model, load_tokenizer, resolve_base_model, resolve_base_of
 from workers.models.teacher import check_teacher, context_of
 from workers.task import Report, StageResult, Task
 from workers.teaching.answering import Answer, Notebook, answer_all
@@ -42,7 +42,7 @@ def run(task: Task, report: Report) -> StageResult:
     assert isinstance(objective, DistillationSpec), "planned for sequence-level distillation alone"
     report.progress(0, 0, "getting the teacher")
     dataset = task.input_dir("preprocess")
-    base = resolve_base_model(task.spec.base_model, task.settings, task.spec.added_tokens)
+    base = resolve_base_of(task.spec, task.settings)
     teacher = resolve_base_model(objective.teacher, task.settings)
     check_teacher(base, teacher, objective.teacher)
     if report.should_stop():

@@ -13,7 +13,7 @@ from luthier.spec import ClassificationSpec, DataSpec, DistillationSpec, GrpoSpe
 from luthier.spec.plan import lessons_stage
 from workers.data.dataset import load_split
 from workers.failures import DependencyError, PreemptedError
-from workers.models import resolve_base_model
+from workers.models import resolve_base_model, resolve_base_of
 from workers.models.vocabulary import shared_vocabulary
 from workers.task import Report, StageResult, Task
 from workers.training.checkpoints import CheckpointStore
@@ -70,7 +70,7 @@ def train(task: Task, report: Report, world: World) -> StageResult:
     dtype = _dtype(task, snapshot, device, world)
     method = METHODS[task.spec.method.type]
     method.check(task.spec.method, task.settings)
-    base = resolve_base_model(task.spec.base_model, task.settings, task.spec.added_tokens)
+    base = resolve_base_of(task.spec, task.settings)
     check_rows(chain(train, validation), base, task.spec.method)
     _leave_if_asked(report, world)
     cache = task.settings.model_cache_path

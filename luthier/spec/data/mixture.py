@@ -6,8 +6,8 @@ from typing import Literal
 from pydantic import Field
 
 from luthier.spec.base import Section
-from luthier.spec.data.mapping import Columns, MessageKeys, Roles, RowFormat
 from luthier.spec.data.location import DataPath
+from luthier.spec.data.mapping import Columns, MessageKeys, Roles, RowFormat
 
 FileType = Literal["auto", "jsonl", "csv", "parquet", "arrow"]
 Overlong = Literal["drop", "truncate", "split", "raise"]

@@ -44,6 +44,9 @@ class DataSpec(Section):
     """What it calls those who speak: `{user: [customer], assistant: [agent, bot]}`."""
     system_prompt: str | None = None
     """Put before every conversation that has no system message of its own."""
+    chat_template: str | None = Field(default=None, min_length=1)
+    """Jinja template of conversations in place of the base model's: its text, or its path, relative to the job file.
+    The trained model is saved and served with it."""
     max_length: int = Field(default=1024, ge=8, le=131072)
     """Longest example in tokens."""
     overlong: Overlong = "drop"

@@ -24,15 +24,15 @@ SHAPES: dict[str, Shape] = {
     "prompt_completion": Shape(("prompt", "completion"), ("tools",), conversations.prompt_completion),
     "prompt": Shape(("prompt",), ("tools",), conversations.prompt_only),
     "alpaca": Shape(("instruction", "output"), ("input", "system", "history"), conversations.alpaca),
-    "text": Shape(("text",), (), _text),
-    "segments": Shape(("segments",), (), segments.segments),
+    "text": Shape(("text",), (), _text, is_text=True),
+    "segments": Shape(("segments",), (), segments.segments, is_text=True),
     "preference": Shape(("chosen", "rejected"), ("prompt", "tools"), preference.pair),
     "openai_preference": Shape(("input", "preferred_output", "non_preferred_output"), (), preference.openai_pair),
     "labelled_completion": Shape(("prompt", "completion", "label"), ("tools",), preference.labelled_completion),
     "labelled_answer": Shape(("messages", "label"), ("tools",), preference.labelled_answer),
     "stepwise": Shape(("prompt", "completions", "labels"), (), stepwise.stepwise),
     "labelled_stepwise": Shape(("prompt", "completions", "labels"), (), stepwise.labelled_stepwise),
-    "labelled_text": Shape(("text", "label"), (), labels.labelled_text),
+    "labelled_text": Shape(("text", "label"), (), labels.labelled_text, is_text=True),
     "labelled_chat": Shape(("messages", "label"), ("tools",), labels.labelled_chat),
 }
 _AS_THEY_ARE = Names()

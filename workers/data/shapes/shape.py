@@ -15,6 +15,8 @@ class Shape:
     optional: tuple[str, ...]
     read: Callable[[Mapping[str, Any]], tuple[Content, Notes]]
     """From a record that has the required columns. Raises RowError."""
+    is_text: bool = False
+    """Whether no chat template is needed to read it."""
 
     @property
     def columns(self) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from luthier.spec import GrpoSpec, TrainingSpec
 from workers.data.dataset import Example, load_split
 from workers.data.render import render_prompt
 from workers.failures import ConfigError, DataError, DivergedError, PreemptedError
-from workers.models import choose_device, load_tokenizer, resolve_base_model
+from workers.models import choose_device, load_tokenizer, resolve_base_of
 from workers.task import Report, StageResult, Task
 from workers.training.checkpoints import CheckpointStore
 from workers.training.distributed.strategies.replicated import Replicated
@@ -57,7 +57,7 @@ def run(task: Task, report: Report) -> StageResult:
     rewards = make_rewards(objective.rewards, task.settings)
     report.progress(0, 0, "loading the model")
     rows = load_split(task.input_dir("preprocess"), "train")
-    base = resolve_base_model(task.spec.base_model, task.settings)
+    base = resolve_base_of(task.spec, task.settings)
     tokenizer = load_tokenizer(base)
     check_room(rows, tokenizer, base, objective)
     rounds = Rounds.of(objective, training, len(rows))

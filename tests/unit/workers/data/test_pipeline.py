@@ -211,6 +211,16 @@ def test_overlong_rows_are_dropped_and_counted(write_rows: Write, run: Run) -> N
     assert fault.detail.endswith("tokens; data.max_length is 60")
 
 
+def test_an_overlong_row_fails_the_job_that_wants_none(write_rows: Write, run: Run) -> None:
+    rows = [*PAIRS, {"prompt": "hello", "completion": "x y z " * 100}]
+    with pytest.raises(
+        DataError, match=r"rows\.jsonl line 7: overlong: .*raise data\.max_length, or set data\.overlong"
+    ):
+        run(write_rows(rows), max_length=60, overlong="raise", **WHOLE)
+    _, outcome = run(write_rows(PAIRS), max_length=60, overlong="raise", **WHOLE)
+    assert outcome.splits["train"].num_rows == len(PAIRS)
+
+
 def test_overlong_rows_are_cut_and_those_without_an_answer_left_are_dropped(write_rows: Write, run: Run) -> None:
     rows = [*PAIRS, {"prompt": "hello", "completion": "x y z " * 100}, {"prompt": "x y z " * 100, "completion": "no"}]
     folder, outcome = run(write_rows(rows), max_length=60, overlong="truncate", **WHOLE)
@@ -240,6 +250,14 @@ def test_chat_without_a_chat_template_says_what_to_do(
 ) -> None:
     tokenizer.chat_template = None
     with pytest.raises(ConfigError, match=r"has no chat template.*use an instruct model"):
+        run(write_rows(PAIRS))
+
+
+def test_a_template_that_leaves_answers_out_says_what_to_do(
+    write_rows: Write, run: Run, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    tokenizer.chat_template = "{% for m in messages if m.role == 'user' %}{{ m.content }}{% endfor %}"
+    with pytest.raises(ConfigError, match=r"leaves out what the assistant says.*give data\.chat_template"):
         run(write_rows(PAIRS))
 
 

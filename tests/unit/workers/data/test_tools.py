@@ -1,4 +1,4 @@
-"""Rows with tools, calls and reasoning: read in every spelling, written by real templates, refused if one drops them."""
+"""Rows with tools, calls and reasoning: read in every spelling, written by real templates, refused if one drops one."""
 
 import json
 from collections.abc import Callable

@@ -130,7 +130,7 @@ def test_context_ends_the_answer_and_bounds_the_prompt(chat_model):
     [
         ([], {}, "at least one message"),
         (None, {}, "must be a list"),
-        ([{"role": "tool", "content": "x"}], {}, "system, user, assistant"),
+        ([{"role": "narrator", "content": "x"}], {}, "system, user, assistant, tool"),
         ([{"role": "user", "content": None}], {}, r"messages\[0\].content must be text"),
         (HELLO, {"max_new_tokens": 0}, "max_new_tokens"),
         (HELLO, {"max_new_tokens": True}, "max_new_tokens"),
