@@ -73,25 +73,25 @@ def as_samples(documents: Sequence[Any]) -> list[Sample]:
     return [row if isinstance(row, Sample) else Sample(number, (row,)) for number, row in enumerate(documents)]
 
 
-def make_base(vocab_size: int = 64) -> LlamaForCausalLM:
+def make_base(vocab_size: int = 64, hidden_size: int = 32) -> LlamaForCausalLM:
     """Two layers of random weights, large enough for a few steps to move the loss."""
     config = LlamaConfig(
         vocab_size=vocab_size,
-        hidden_size=32,
-        intermediate_size=48,
+        hidden_size=hidden_size,
+        intermediate_size=hidden_size * 3 // 2,
         num_hidden_layers=2,
         num_attention_heads=4,
         num_key_value_heads=2,
-        initializer_range=0.3,
+        initializer_range=0.3 * (32 / hidden_size) ** 0.5,
         attn_implementation=register(),
     )
     set_seed(3)
     return LlamaForCausalLM(config)
 
 
-def make_model(method: str = "lora", dropout: float = 0.1) -> nn.Module:
+def make_model(method: str = "lora", dropout: float = 0.1, hidden_size: int = 32) -> nn.Module:
     """The base as the method leaves it; `dropout` is that of LoRA."""
-    base = make_base()
+    base = make_base(hidden_size=hidden_size)
     if method == "full":
         return base.requires_grad_(True)
     return add_lora(base, LoraSpec(r=4, lora_dropout=dropout))

@@ -179,9 +179,15 @@ class Zero:
     def _begin_state(self, step: torch.Tensor) -> None:
         """Makes AdamW's state of this rank's part, which it would make with its first step."""
         stage3 = self._spec.stage == 3
-        for flat in self._zero.fp32_partitioned_groups_flat if stage3 else self._zero.single_partition_of_fp32_groups:
+        parts = self._zero.fp32_partitioned_groups_flat if stage3 else self._zero.single_partition_of_fp32_groups
+        for number, flat in enumerate(parts):
+            is_on_disk = stage3 and self._zero._swappable_optimizer_subgroup(number)
+            if is_on_disk:
+                self._zero._optimizer_states_and_gradient_swap_in(number)
             moments = {key: torch.zeros_like(flat) for key in _MOMENTS}
             self._optimizer.state[flat] = {_STEP: step.clone(), **moments}
+            if is_on_disk:
+                self._zero._optimizer_states_and_gradient_swap_out(number)
         if not stage3:
             self._zero._lazy_init_hp_params_optimizer_state()
 

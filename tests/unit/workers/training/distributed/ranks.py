@@ -2,9 +2,11 @@
 
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from luthier.spec.distributed import ZeroSpec
 from tests.unit.workers.training.distributed.runs import HANDED_ON, RESUMED, RUNS, STOP_AT, Kept, make, read, write
 from workers.training import draft
 from workers.training.distributed.world import World
@@ -31,6 +33,22 @@ def finish_runs(folder: Path, world: World) -> None:
     """Goes on, on these ranks, with the runs in `FOLDER/begun.json`."""
     begun = read(folder / "begun.json")
     kept = {name: make(name, folder / name, world, earlier=one.earlier(), fence=3) for name, one in begun.items()}
+    write(folder / f"{world.rank}.json", kept)
+
+
+def keep_state_on_disk(folder: Path, world: World) -> None:
+    """A run with its state in `FOLDER/fast`, whole, and stopped and gone on with; each rank tells the largest file."""
+    on_disk = ZeroSpec(
+        type="zero", stage=3, offload_optimizer="nvme", offload_param="nvme", nvme_path=str(folder / "fast")
+    )
+    RUNS["on disk"] = replace(RUNS["full, zero 3, offloaded"], hidden_size=512, strategy=on_disk)
+    kept = {"whole": make("on disk", folder / "whole", world)}
+    # What swaps in and out is there until the process ends.
+    sizes = [path.stat().st_size for path in (folder / "fast").rglob("*.swp")]
+    (folder / f"{world.rank}.size").write_text(str(max(sizes)))
+    kept["stopped"] = make("on disk", folder / "stopped", world, stop_at=STOP_AT)
+    earlier = Kept([], {}, world.first(kept["stopped"].checkpoints)).earlier()
+    kept["resumed"] = make("on disk", folder / "resumed", world, earlier=earlier, fence=2)
     write(folder / f"{world.rank}.json", kept)
 
 

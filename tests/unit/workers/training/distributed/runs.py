@@ -37,6 +37,7 @@ class Run:
     settings: dict[str, Any] = field(default_factory=dict)
     strategy: DistributedSpec = DDP
     """Of two ranks; one of them is a replica in any case."""
+    hidden_size: int = 32
     harmful_step: int | None = None
     """Its loss is no number, although its gradient is."""
 
@@ -138,7 +139,7 @@ def make(
     run = RUNS[name]
     asked = world.rank == world.size - 1
     report = Recorder(lambda num_questions: asked and num_questions == stop_at)
-    model = make_model(run.method, run.dropout)
+    model = make_model(run.method, run.dropout, run.hidden_size)
     if not world.is_first:
         torch.manual_seed(world.rank)
     engine, _ = make_engine(

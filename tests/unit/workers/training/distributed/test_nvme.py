@@ -1,10 +1,15 @@
-"""Offload to nvme on a worker that lacks something for it: refused before anything is loaded, with what to install."""
+"""Offload to nvme: on a worker that has what it takes, and on one that lacks something, where it is refused before
+anything is loaded, with what to install."""
 
+import shutil
 from pathlib import Path
 
 import pytest
+from deepspeed.ops.op_builder import AsyncIOBuilder
 
 from luthier.spec.distributed import ZeroSpec
+from tests.unit.workers.training.conftest import Launch
+from tests.unit.workers.training.distributed.runs import NUM_STEPS, read
 from workers.failures import ConfigError
 from workers.training.distributed.strategies import make_strategy, nvme
 from workers.training.distributed.world import World
@@ -63,3 +68,21 @@ def test_a_worker_that_can_makes_the_folder(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(nvme, "AsyncIOBuilder", Builder(True))
     assert make_strategy(World(), offloaded(tmp_path / "fast")).is_divided
     assert (tmp_path / "fast").is_dir()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+@pytest.mark.skipif(
+    shutil.which("c++") is None or not AsyncIOBuilder().is_compatible(),
+    reason="needs a C++ compiler and libaio-dev, of which DeepSpeed compiles async_io",
+)
+def test_with_its_state_on_disk_a_run_goes_on_bit_equal(tmp_path: Path, launch: Launch) -> None:
+    assert launch(2, "tests.unit.workers.training.distributed.ranks:keep_state_on_disk", tmp_path) == [0, 0]
+    assert int((tmp_path / "0.size").read_text()) > 1 << 20
+    for rank in range(2):
+        runs = read(tmp_path / f"{rank}.json")
+        assert len(runs["whole"].rows) == NUM_STEPS
+        assert 0 < runs["stopped"].checkpoints[0]["step"] < NUM_STEPS if rank == 0 else not runs["stopped"].checkpoints
+        assert runs["resumed"].weights == runs["whole"].weights
+        assert runs["resumed"].rows == runs["whole"].rows
+        assert runs["whole"].rows[-1]["loss"] < runs["whole"].rows[0]["loss"]
