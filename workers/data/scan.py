@@ -68,7 +68,7 @@ class _ScanFile(daft.io.source.DataSourceTask):
         split = self._spec.split if self._file.split == "train" else None
         seed = self._spec.seed.to_bytes(16, "little")
         records = FILES[self._file.file_type].records(
-            self._file.uri, [*self._part.names.theirs(shape.columns), *key_columns(self._spec)]
+            self._file.path, [*self._part.names.theirs(shape.columns), *key_columns(self._spec)]
         )
         while batch := list(islice(records, _BATCH_ROWS)):
             yield canonical(batch, self._index, shape, self._part.system_prompt, self._part.names, seed, steps, split)
