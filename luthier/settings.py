@@ -149,6 +149,11 @@ class WorkerSettings(BusSettings):
     """Model repository that Triton reads."""
     checkpoint_key: SecretStr = SecretStr("")
     """Key of the HMAC in checkpoint manifests: only checkpoints that we wrote are resumed."""
+    moderation_url: str = ""
+    """Base URL of the OpenAI-compatible moderation endpoint of `data.toxicity`, such as `https://host/v1`; empty: jobs
+    that ask for it are refused."""
+    moderation_key: SecretStr = SecretStr("")
+    """Its key, sent as bearer token; may be empty."""
     pseudonym_key: SecretStr = SecretStr("")
     """Key of the pseudonyms that `data.pii` writes, 16 to 64 bytes; empty: jobs that ask for them are refused."""
     gang_host: str = "127.0.0.1"
@@ -216,6 +221,8 @@ _RUNNER_FIELDS = (
     "triton_unavailable_reason",
     "triton_repository",
     "checkpoint_key",
+    "moderation_url",
+    "moderation_key",
     "pseudonym_key",
     "drain_grace",
     "gang_host",

@@ -101,6 +101,10 @@ def resolve_paths(spec: JobSpec, folder: Path) -> JobSpec:
     if select is not None and select.influence is not None:
         model = absolute(select.influence.embedding_model)
         select = select.model_copy(update={"influence": select.influence.model_copy(update={"embedding_model": model})})
+    toxicity = spec.data.toxicity
+    if toxicity is not None and toxicity.path is not None:
+        classifier = toxicity.classifier.model_copy(update={"path": absolute(toxicity.path)})
+        toxicity = toxicity.model_copy(update={"classifier": classifier})
     pii = spec.data.pii
     if pii is not None:
         pii = pii.model_copy(update={"names_model": absolute(pii.names_model)})
@@ -123,6 +127,7 @@ def resolve_paths(spec: JobSpec, folder: Path) -> JobSpec:
                     "chat_template": spec.data.chat_template and template_text(spec.data.chat_template, folder),
                     "sources": sources,
                     "decontaminate": decontaminate,
+                    "toxicity": toxicity,
                     "pii": pii,
                     "select": select,
                 }

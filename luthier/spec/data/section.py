@@ -15,6 +15,7 @@ from luthier.spec.data.mixture import FileType, MixingSpec, Overlong, SourceSpec
 from luthier.spec.data.pii import PiiSpec
 from luthier.spec.data.select import SelectSpec
 from luthier.spec.data.split import SplitSpec
+from luthier.spec.data.toxicity import ToxicitySpec
 
 
 class DataSpec(Section):
@@ -58,6 +59,8 @@ class DataSpec(Section):
     """Drop rows that overlap with benchmarks. Absent: nobody looks."""
     split: SplitSpec | None = None
     """Which rows go to validation and test. Absent: rows drawn at random; only equal ones stay together."""
+    toxicity: ToxicitySpec | None = None
+    """Which rows are toxic, and what becomes of them. Absent: nobody judges."""
     pii: PiiSpec | None = None
     """What becomes of personal data and secrets in the rows. Absent: they stay."""
     on_invalid_row: Literal["fail", "drop"] = "fail"

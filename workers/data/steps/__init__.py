@@ -10,7 +10,7 @@ from typing import Protocol
 
 from luthier.spec import DataSpec
 from workers.data.row import Row
-from workers.data.steps import clean, filters, language, pii
+from workers.data.steps import clean, filters, language, pii, toxicity
 
 
 class RowStep(Protocol):
@@ -23,6 +23,7 @@ STEPS: dict[str, Callable[[DataSpec], RowStep | None]] = {
     "clean": clean.build,
     "language": language.build,
     "filters": filters.build,
+    "toxicity": toxicity.build,
     "pii": pii.build,
 }
 """By name, in the order in which they are taken; None: the job does without."""
@@ -36,5 +37,8 @@ def steps_of(spec: DataSpec) -> list[RowStep]:
 
 def files_of(spec: DataSpec) -> dict[str, str]:
     """What steps read beside the rows, by where the job file names it."""
-    found = {"data.pii.names_model": spec.pii and spec.pii.names_model}
+    found = {
+        "data.pii.names_model": spec.pii and spec.pii.names_model,
+        "data.toxicity.classifier.path": spec.toxicity and spec.toxicity.path,
+    }
     return {key: path for key, path in found.items() if path is not None}

@@ -56,7 +56,11 @@ def national_ids(regions: Sequence[str]) -> Find:
     patterns = [re.compile(rf"{START}{form.pattern}(?!\w|[-./]\d)") for form in forms]
     checks = [import_module(f"stdnum.{form.module}").is_valid for form in forms]
 
+    any_form = re.compile(f"{START}(?:{'|'.join(form.pattern for form in forms)})")
+
     def find(text: str) -> Iterator[tuple[int, int]]:
+        if not any_form.search(text):
+            return
         for pattern, is_valid in zip(patterns, checks, strict=True):
             for match in pattern.finditer(text):
                 if is_valid(match[0]):

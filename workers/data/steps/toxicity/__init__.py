@@ -1,0 +1,63 @@
+"""Step `toxicity`: rows with a toxic text are dropped or counted. Who judges is one module and one row in `_JUDGES`.
+
+A judge that cannot judge fails the job: no text passes unseen.
+"""
+
+from collections.abc import Callable, Sequence
+from itertools import islice
+from typing import Any
+
+from luthier.spec import DataSpec
+from luthier.spec.data.toxicity import ToxicitySpec
+from workers.data import problems
+from workers.data.problems import RowError
+from workers.data.row import Row
+from workers.data.steps.toxicity.by_endpoint import EndpointJudge
+from workers.data.steps.toxicity.by_model import ModelJudge
+from workers.data.steps.toxicity.by_words import WordsJudge
+from workers.data.steps.toxicity.verdict import Judge
+from workers.data.texts import texts_of
+
+_JUDGES: dict[str, Callable[[Any], Judge]] = {
+    "model": ModelJudge,
+    "endpoint": EndpointJudge,
+    "words": WordsJudge,
+}
+"""By `classifier.type`, from the section of it."""
+
+
+def build(spec: DataSpec) -> "Toxicity | None":
+    """The step, or None where there is no `data.toxicity`.
+
+    Raises:
+        ConfigError: the judge cannot be had.
+    """
+    if spec.toxicity is None:
+        return None
+    return Toxicity(spec.toxicity, _JUDGES[spec.toxicity.classifier.type](spec.toxicity.classifier))
+
+
+class Toxicity:
+    """A `RowStep`."""
+
+    def __init__(self, spec: ToxicitySpec, judge: Judge) -> None:
+        self._threshold = spec.threshold
+        self._drops = spec.action == "drop"
+        self._judge = judge
+
+    def __call__(self, rows: Sequence[Row]) -> None:
+        """Has every text of every row judged.
+
+        Raises:
+            DependencyError: the judge does not answer.
+        """
+        texts = [texts_of(row) for row in rows]
+        verdicts = iter(self._judge([text for own in texts for text in own]))
+        for row, own in zip(rows, texts, strict=True):
+            worst = max(islice(verdicts, len(own)), default=None)
+            if worst is not None and worst.score >= self._threshold:
+                detail = f"{worst.what}, score {worst.score:.2f}; data.toxicity.threshold is {self._threshold:g}"
+                if self._drops:
+                    row.error = RowError(problems.TOXIC, detail)
+                else:
+                    row.repairs.append(("toxic text found", detail))
