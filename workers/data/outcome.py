@@ -13,6 +13,7 @@ from workers.data.dataset import SPLITS, SplitName
 from workers.data.dedup import REASONS, Decisions
 from workers.data.parts import Part
 from workers.data.problems import Fault, Ledger
+from workers.data.quality import Quality
 from workers.data.sources import SourceFile
 from workers.data.statistics import SplitStatistics
 from workers.data.tally import Tally
@@ -51,6 +52,8 @@ class Outcome:
     """By part."""
     strategy: str
     """How the training rows of the parts were put together."""
+    quality: Quality | None = None
+    """None: `data.quality.report` is off."""
     clusters: dict[str, Any] | None = None
     """The largest clusters of near duplicates, for report.json; None: nobody looked for them."""
     splits: dict[SplitName, SplitStatistics] = field(

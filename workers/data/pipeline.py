@@ -21,6 +21,7 @@ from workers.data.mixing import strategy_of
 from workers.data.outcome import Outcome, faults_of, note_decisions, repairs_of
 from workers.data.parts import parts_of
 from workers.data.places import Downloads, Remote, download_folder
+from workers.data.quality import assess, check_quality
 from workers.data.render import check_tokenizer
 from workers.data.scan import read_rows
 from workers.data.select import select
@@ -113,6 +114,9 @@ def _preprocess(
         report.progress(outcome.num_rows, 2 * outcome.num_rows, "looking for duplicates")
         decisions = decide(rows, parts, part_of_file, spec)
         decisions = select(rows, decisions, part_of_file, spec, check_readable, report)
+        if spec.quality.report:
+            outcome.quality = assess(rows, decisions, files, outcome.ledger)
+            check_quality(outcome.quality, spec.quality)
         note_decisions(decisions, outcome)
         if spec.deduplication.near is not None:
             outcome.clusters = write_clusters(rows, decisions, files, output / "clusters.parquet")

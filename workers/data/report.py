@@ -94,6 +94,7 @@ def _document(outcome: Outcome, spec: DataSpec, tokenizer: PreTrainedTokenizerBa
         "dropped": outcome.ledger.document(),
         "repaired": outcome.repairs.document(),
         "mixture": _mixture(outcome),
+        "quality": None if outcome.quality is None else outcome.quality.document(),
         "clusters": outcome.clusters,
         "splits": {name: statistics.document() for name, statistics in outcome.splits.items()},
         "samples": [

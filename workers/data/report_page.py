@@ -27,6 +27,7 @@ def page(document: dict[str, Any]) -> str:
             [_split(name, split) for name, split in document["splits"].items()],
         ),
         "![Length of the rows in tokens](lengths.svg)",
+        *_quality(document["quality"]),
         "## Dropped rows",
         *([_dropped(entry) for entry in document["dropped"]] or ["None."]),
         "## What is trained on",
@@ -49,6 +50,14 @@ def _mixture(mixture: dict[str, Any] | None) -> list[str]:
         return []
     head = ["source", "drawn with", "read", "dropped", "repeated", "train", "validation", "test", "tokens trained on"]
     return ["## Mixture", f"Training rows are put together by `{mixture['strategy']}`.", _table(head, _shares(mixture))]
+
+
+def _quality(quality: dict[str, Any] | None) -> list[str]:
+    if quality is None:
+        return []
+    head = ["part", "value", "weight", "share of"]
+    parts = [[part["name"], f"{part['value']:.3f}", part["weight"], part["meaning"]] for part in quality["parts"]]
+    return ["## Quality", f"Score {quality['score']} of 100.", _table(head, parts)]
 
 
 def _shares(mixture: dict[str, Any]) -> list[list[object]]:

@@ -6,6 +6,7 @@ from luthier.spec.data.deduplicate import DeduplicateSpec, NearSpec
 from luthier.spec.data.filters import FiltersSpec
 from luthier.spec.data.mapping import RowFormat
 from luthier.spec.data.mixture import FileType, MixingSpec, Overlong, SourceSpec
+from luthier.spec.data.quality import QualitySpec
 from luthier.spec.data.section import DataSpec
 from luthier.spec.data.split import SplitSpec
 
@@ -19,6 +20,7 @@ __all__ = [
     "MixingSpec",
     "NearSpec",
     "Overlong",
+    "QualitySpec",
     "RowFormat",
     "SourceSpec",
     "SplitSpec",

@@ -13,6 +13,7 @@ from luthier.spec.data.location import DataPath
 from luthier.spec.data.mapping import Columns, MessageKeys, Roles, RowFormat
 from luthier.spec.data.mixture import FileType, MixingSpec, Overlong, SourceSpec, check_sources
 from luthier.spec.data.pii import PiiSpec
+from luthier.spec.data.quality import QualitySpec
 from luthier.spec.data.select import SelectSpec
 from luthier.spec.data.split import SplitSpec
 from luthier.spec.data.toxicity import ToxicitySpec
@@ -69,6 +70,8 @@ class DataSpec(Section):
     """What is mended in the words of rows. Absent: nothing."""
     filters: FiltersSpec | None = None
     """Which rows are dropped for what their text is like. Absent: none."""
+    quality: QualitySpec = QualitySpec()
+    """What the rows must be like for the job to go on."""
     validation_fraction: float = Field(default=0.1, ge=0.0, lt=1.0)
     """Part of `path` used for validation when there is no `validation_path`."""
     test_fraction: float = Field(default=0.1, ge=0.0, lt=1.0)

@@ -16,7 +16,7 @@ from workers.data.steps import clean, filters, language, pii, toxicity
 class RowStep(Protocol):
     """Looks at rows one by one."""
 
-    def __call__(self, rows: Sequence[Row]) -> None: ...
+    def __call__(self, rows: Sequence[Row], /) -> None: ...
 
 
 STEPS: dict[str, Callable[[DataSpec], RowStep | None]] = {

@@ -42,8 +42,10 @@ def learned_text(content: Content) -> str:
 
 
 def build(spec: DataSpec) -> Callable[[Sequence[Row]], None] | None:
-    """The step, where a rule asks for languages."""
-    if spec.filters is None or spec.filters.languages is None:
+    """The step, where the report, a rule or the split asks for languages."""
+    is_rule = spec.filters is not None and spec.filters.languages is not None
+    is_stratum = spec.split is not None and spec.split.stratify_by == "language"
+    if not (spec.quality.report or is_rule or is_stratum):
         return None
 
     def language(rows: Sequence[Row]) -> None:

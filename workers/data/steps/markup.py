@@ -60,7 +60,7 @@ def strip_markup(text: str, *, may_be_page: bool) -> str:
         may_be_page: the text is from a page, so that tags of whole pages go as well; otherwise a text with such a tag
             stays as it is.
     """
-    if "\ue000" in text or (not may_be_page and (_IS_PAGE.search(FENCE.sub("", text)) or is_code(_ENTITY.sub("", text)))):
+    if "\ue000" in text or not (may_be_page or _is_prose(text)):
         return text
     kept: list[str] = []
 
@@ -73,6 +73,10 @@ def strip_markup(text: str, *, may_be_page: bool) -> str:
         _without_tags(prose) if _TAG.search(prose) else _ENTITY.sub(lambda match: html.unescape(match.group()), prose)
     )
     return _PLACEHOLDER.sub(lambda match: kept[int(match[1])], prose)
+
+
+def _is_prose(text: str) -> bool:
+    return not _IS_PAGE.search(FENCE.sub("", text)) and not is_code(_ENTITY.sub("", text))
 
 
 def _without_tags(prose: str) -> str:
