@@ -11,6 +11,7 @@ class ModelJudgeSpec(Section):
     """A text classifier of transformers, on the worker's CPU."""
 
     type: Literal["model"]
+    """The kind."""
     path: str = Field(min_length=1)
     """Its folder (safetensors, no code of its own). A relative path is relative to the job file."""
     labels: list[str] | None = Field(default=None, min_length=1)
@@ -21,6 +22,7 @@ class EndpointJudgeSpec(Section):
     """The OpenAI-compatible moderation endpoint that the worker's LUTHIER_MODERATION_URL names."""
 
     type: Literal["endpoint"]
+    """The kind."""
     model: str | None = Field(default=None, min_length=1)
     """Name of the model there. Absent: the endpoint's own choice."""
     categories: list[str] | None = Field(default=None, min_length=1)
@@ -31,6 +33,7 @@ class WordsJudgeSpec(Section):
     """A list of words and phrases, which count in any case and as whole words."""
 
     type: Literal["words"]
+    """The kind."""
     path: str = Field(min_length=1)
     """Text file (UTF-8) with one of them per line; lines that start with # are comments. A relative path is relative
     to the job file."""
