@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from pyarrow import compute as pc
 from pyarrow import parquet as pq
 
 
@@ -15,11 +16,11 @@ def files_of(rows: Path) -> list[Path]:
 
 
 def read_column(files: Sequence[Path], name: str, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
-    """A numeric column without nulls, shape (rows,), with no second copy of it in memory."""
+    """A numeric column, shape (rows,), 0 for null, with no second copy of it in memory."""
     values = np.empty(sum(pq.read_metadata(file).num_rows for file in files), dtype)
     start = 0
     for file in files:
-        part = pq.read_table(file, columns=[name])[name]
+        part = pc.fill_null(pq.read_table(file, columns=[name])[name], 0)
         values[start : start + len(part)] = part.to_numpy()
         start += len(part)
     return values
