@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 import pytest
+from pyarrow import csv, parquet
 from pydantic import ValidationError
 
 from luthier.spec import ClassificationSpec, DataSpec
@@ -127,20 +129,17 @@ def _sides(folder: Path, rows: Sequence[dict[str, Any]], column: str) -> dict[st
 def test_groups_stay_together_from_every_kind_of_file(
     tmp_path: Path, write_rows: Write, run: Run, kind: str, seed: int
 ) -> None:
-    import pyarrow as pa
-    from pyarrow import csv, parquet
-
     rows = _rows(60, customer=lambda i: f"c{i % 12}")
     path = tmp_path / f"rows.{kind}"
     if kind == "jsonl":
         path = write_rows(rows)
+    elif kind == "csv":
+        csv.write_csv(pa.Table.from_pylist(rows), path)
     else:
-        table = pa.Table.from_pylist(rows)
-        write: Callable[..., None] = csv.write_csv if kind == "csv" else parquet.write_table
-        write(table, path)
-    number = (lambda row: row - 2) if kind == "csv" else (lambda row: row - 1)
+        parquet.write_table(pa.Table.from_pylist(rows), path)
+    first = 2 if kind == "csv" else 1
     folder, outcome = run(path, split={"group_by": "customer", **APART}, seed=seed, test_fraction=0.2)
-    sides = {name: {rows[number(one.row)]["customer"] for one in load_split(folder, name)} for name in SPLITS}
+    sides = {name: {rows[one.row - first]["customer"] for one in load_split(folder, name)} for name in SPLITS}
     assert [len(sides[name]) for name in SPLITS] == [9, 1, 2]
     assert len(set.union(*sides.values())) == 12
     assert outcome.num_rows == 60
