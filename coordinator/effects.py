@@ -58,11 +58,18 @@ def _register_model(change: "JobChange", _: StageRow, effect: RegisterModel) -> 
         artifact_bytes=artifact.num_bytes,
         formats=[str(name) for name in result_of(effect.outputs.result_json).get("formats", [])],
         metrics=job_metrics(change.stages),
+        dataset_version=_dataset_version(change),
         create_time=change.moment,
     )
     change.new_rows.append(model)
     job.model_id = model.model_id
-    change.emit(events.ModelRegistered(model_id=model.model_id, name=model.name))
+    fact = events.ModelRegistered(model_id=model.model_id, name=model.name, dataset_version=model.dataset_version)
+    change.emit(fact)
+
+
+def _dataset_version(change: "JobChange") -> str:
+    outputs = next((stage.outputs for stage in change.stages if stage.kind == "preprocess"), None)
+    return str(result_of(outputs.result_json if outputs else "").get("dataset_version", ""))
 
 
 def _open_deployment(change: "JobChange", _: StageRow, __: OpenDeployment) -> None:

@@ -107,6 +107,7 @@ def model_message(row: ModelRow) -> Model:
         formats=row.formats,
         metrics=row.metrics,
         create_time=row.create_time,
+        dataset_version=row.dataset_version,
     )
 
 

@@ -210,6 +210,8 @@ class ModelRow(_Row, table=True):
     artifact_bytes: int = Field(sa_type=BigInteger)
     formats: list[str] = Field(sa_type=ARRAY(Text))
     metrics: dict[str, float] = Field(sa_type=JSONB)
+    dataset_version: str = Field(default="", sa_type=Text, sa_column_kwargs={"server_default": text("''")})
+    """Of what its job trained on; empty for a model from before datasets had versions."""
     create_time: datetime = Field(sa_type=Moment)
 
 

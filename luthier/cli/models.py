@@ -39,6 +39,7 @@ def get(
         ("name", model.name),
         ("base model", model.base_model),
         ("job", model.job_id),
+        ("dataset", model.dataset_version or None),
         ("formats", ", ".join(model.formats)),
         ("artifact", model.artifact.uri if model.artifact else None),
         ("digest", model.artifact.digest if model.artifact else None),

@@ -116,6 +116,7 @@ def model_of(message: model_pb2.Model) -> Model:
         artifact=_artifact_of(message.artifact) if message.HasField("artifact") else None,
         formats=tuple(message.formats),
         metrics=dict(message.metrics),
+        dataset_version=message.dataset_version,
         created_time=_time(message, "create_time"),
     )
 

@@ -165,6 +165,8 @@ class Model:
     artifact: Artifact | None
     formats: tuple[str, ...]
     metrics: Mapping[str, float]
+    dataset_version: str
+    """`sha256:<hex>` of what its job trained on; empty for a model from before datasets had versions."""
     created_time: datetime | None
 
 

@@ -220,12 +220,14 @@ class MetricsReported(_message.Message):
     def __init__(self, stage_id: _Optional[str] = ..., stage_name: _Optional[str] = ..., attempt: _Optional[int] = ..., points: _Optional[_Iterable[_Union[_stage_pb2.MetricPoint, _Mapping]]] = ...) -> None: ...
 
 class ModelRegistered(_message.Message):
-    __slots__ = ("model_id", "name")
+    __slots__ = ("model_id", "name", "dataset_version")
     MODEL_ID_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
+    DATASET_VERSION_FIELD_NUMBER: _ClassVar[int]
     model_id: str
     name: str
-    def __init__(self, model_id: _Optional[str] = ..., name: _Optional[str] = ...) -> None: ...
+    dataset_version: str
+    def __init__(self, model_id: _Optional[str] = ..., name: _Optional[str] = ..., dataset_version: _Optional[str] = ...) -> None: ...
 
 class DeploymentActivated(_message.Message):
     __slots__ = ("deployment_id", "model_id", "triton_model")

@@ -26,7 +26,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from luthier.v1 import stage_pb2 as luthier_dot_v1_dot_stage__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16luthier/v1/model.proto\x12\nluthier.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16luthier/v1/stage.proto\"\xaa\x02\n\x05Model\x12\x10\n\x08model_id\x18\x01 \x01(\t\x12\x12\n\nproject_id\x18\x02 \x01(\t\x12\x0e\n\x06job_id\x18\x03 \x01(\t\x12\x0c\n\x04name\x18\x04 \x01(\t\x12\x12\n\nbase_model\x18\x05 \x01(\t\x12&\n\x08\x61rtifact\x18\x06 \x01(\x0b\x32\x14.luthier.v1.Artifact\x12\x0f\n\x07\x66ormats\x18\x07 \x03(\t\x12/\n\x07metrics\x18\x08 \x03(\x0b\x32\x1e.luthier.v1.Model.MetricsEntry\x12/\n\x0b\x63reate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16luthier/v1/model.proto\x12\nluthier.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16luthier/v1/stage.proto\"\xc3\x02\n\x05Model\x12\x10\n\x08model_id\x18\x01 \x01(\t\x12\x12\n\nproject_id\x18\x02 \x01(\t\x12\x0e\n\x06job_id\x18\x03 \x01(\t\x12\x0c\n\x04name\x18\x04 \x01(\t\x12\x12\n\nbase_model\x18\x05 \x01(\t\x12&\n\x08\x61rtifact\x18\x06 \x01(\x0b\x32\x14.luthier.v1.Artifact\x12\x0f\n\x07\x66ormats\x18\x07 \x03(\t\x12/\n\x07metrics\x18\x08 \x03(\x0b\x32\x1e.luthier.v1.Model.MetricsEntry\x12/\n\x0b\x63reate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x17\n\x0f\x64\x61taset_version\x18\n \x01(\t\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,7 +36,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MODEL_METRICSENTRY']._loaded_options = None
   _globals['_MODEL_METRICSENTRY']._serialized_options = b'8\001'
   _globals['_MODEL']._serialized_start=96
-  _globals['_MODEL']._serialized_end=394
-  _globals['_MODEL_METRICSENTRY']._serialized_start=348
-  _globals['_MODEL_METRICSENTRY']._serialized_end=394
+  _globals['_MODEL']._serialized_end=419
+  _globals['_MODEL_METRICSENTRY']._serialized_start=373
+  _globals['_MODEL_METRICSENTRY']._serialized_end=419
 # @@protoc_insertion_point(module_scope)

@@ -11,7 +11,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Model(_message.Message):
-    __slots__ = ("model_id", "project_id", "job_id", "name", "base_model", "artifact", "formats", "metrics", "create_time")
+    __slots__ = ("model_id", "project_id", "job_id", "name", "base_model", "artifact", "formats", "metrics", "create_time", "dataset_version")
     class MetricsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -28,6 +28,7 @@ class Model(_message.Message):
     FORMATS_FIELD_NUMBER: _ClassVar[int]
     METRICS_FIELD_NUMBER: _ClassVar[int]
     CREATE_TIME_FIELD_NUMBER: _ClassVar[int]
+    DATASET_VERSION_FIELD_NUMBER: _ClassVar[int]
     model_id: str
     project_id: str
     job_id: str
@@ -37,4 +38,5 @@ class Model(_message.Message):
     formats: _containers.RepeatedScalarFieldContainer[str]
     metrics: _containers.ScalarMap[str, float]
     create_time: _timestamp_pb2.Timestamp
-    def __init__(self, model_id: _Optional[str] = ..., project_id: _Optional[str] = ..., job_id: _Optional[str] = ..., name: _Optional[str] = ..., base_model: _Optional[str] = ..., artifact: _Optional[_Union[_stage_pb2.Artifact, _Mapping]] = ..., formats: _Optional[_Iterable[str]] = ..., metrics: _Optional[_Mapping[str, float]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    dataset_version: str
+    def __init__(self, model_id: _Optional[str] = ..., project_id: _Optional[str] = ..., job_id: _Optional[str] = ..., name: _Optional[str] = ..., base_model: _Optional[str] = ..., artifact: _Optional[_Union[_stage_pb2.Artifact, _Mapping]] = ..., formats: _Optional[_Iterable[str]] = ..., metrics: _Optional[_Mapping[str, float]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., dataset_version: _Optional[str] = ...) -> None: ...

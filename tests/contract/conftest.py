@@ -16,6 +16,7 @@ from luthier.v1.worker_service_pb2_grpc import WorkerServiceStub
 KINDS = ["preprocess", "train", "evaluate", "export", "deploy"]
 SPEC = {"name": "tickets", "base_model": "tiny", "data": {"path": "/data/tickets.jsonl"}, "deploy": {"name": "desk"}}
 RESULTS = {
+    "preprocess": {"dataset_version": "sha256:5eed"},
     "export": {"triton_model": "tickets-1", "formats": ["peft", "merged", "triton"]},
     "deploy": {"triton_model": "tickets-1", "url": "127.0.0.1:8001"},
 }

@@ -32,6 +32,7 @@ async def test_a_finished_job_leaves_a_model_and_an_active_deployment(coordinato
     assert (model.job_id, model.name, model.base_model) == (job.job_id, "tickets", "tiny")
     assert list(model.formats) == ["peft", "merged", "triton"]
     assert model.artifact.uri == "file:///artifacts/export"
+    assert model.dataset_version == "sha256:5eed", "of what its job was trained on"
     assert set(model.metrics) == {f"{name}.score" for name in ("preprocess", "train", "evaluate", "export")}
     deployment = await get_deployment(coordinator, job.deployment_id)
     assert deployment.state == Deployment.STATE_ACTIVE

@@ -116,6 +116,8 @@ def _data(spec: JobSpec, result: Mapping[str, Any], taught: Mapping[str, Any] | 
     rows = [(f"rows for {name}", _number(count)) for name, count in result["num_rows"].items()]
     dropped = sum(result.get("num_dropped", {}).values())
     rows.append(("rows dropped", _number(dropped)))
+    if version := result.get("dataset_version"):
+        rows.append(("version of the dataset", _cell(version)))
     lessons = result
     if taught is not None:
         lessons = taught["splits"]["train"]

@@ -144,7 +144,9 @@ class Platform(
 
     def GetModel(self, request, context):
         self._note(request, context)
-        return model_service_pb2.GetModelResponse(model=model_pb2.Model(model_id=request.model_id, formats=["peft"]))
+        return model_service_pb2.GetModelResponse(
+            model=model_pb2.Model(model_id=request.model_id, formats=["peft"], dataset_version="sha256:5eed")
+        )
 
     def ListModels(self, request, context):
         self._note(request, context)

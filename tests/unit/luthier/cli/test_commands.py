@@ -177,6 +177,11 @@ def test_things_are_shown_as_text_and_as_json(luthier, arguments):
     assert json.loads(luthier(*arguments, "-o", "json").stdout)
 
 
+def test_a_model_names_the_dataset_that_it_is_from(luthier):
+    assert json.loads(luthier("models", "get", "mdl_1", "-o", "json").stdout)["dataset_version"] == "sha256:5eed"
+    assert "sha256:5eed" in luthier("models", "get", "mdl_1").stdout
+
+
 def test_a_dead_letter_shows_its_payload_to_programs_only(luthier, platform):
     (letter,) = json.loads(luthier("dead-letters", "list", "--retried", "-o", "json").stdout)
     assert (letter["id"], letter["source"], letter["payload"]) == ("dead_1", "RELAY", "/w==")
