@@ -19,14 +19,20 @@ GAP ?= 3
 OPEN ?= 6
 TEST_PROCESSES ?= 2
 
-.PHONY: demo test soak chaos check proto bench bench-train docs format clean
+.PHONY: demo test browser soak chaos check proto bench bench-train docs format clean
 
 demo: $(STAMP)
 	$(BIN)/luthier demo
 
 # Most tests wait for processes more than they compute, so two at a time; those of one file stay together.
-test: $(STAMP)
+test: $(STAMP) browser
 	$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile --durations 20
+
+# The page of the data report is looked at in a real one. Where it cannot be installed, those tests say so and are skipped.
+browser:
+	@command -v chromium >/dev/null || if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
+	  apt-get install -y -qq --no-install-recommends chromium >/dev/null || echo "chromium could not be installed"; fi
 
 # With the crash points and faults that `make test` leaves out for time.
 soak: $(STAMP)

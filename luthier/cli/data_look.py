@@ -24,6 +24,8 @@ class Look(NamedTuple):
     """report.json"""
     page: str
     """report.md"""
+    html: str
+    """report.html"""
 
 
 class LookFailed(LuthierError):  # noqa: N818 - what happened, as the reason says
@@ -63,7 +65,8 @@ def look(path: Path, base_model: str = "", timeout: float | None = None) -> Look
             raise LookFailed(f"reading the data took longer than {timeout:.0f} s") from error
         if done.returncode:
             raise LookFailed(done.stderr.strip() or f"the report ended with exit status {done.returncode}")
-        return Look(json.loads((folder / "report.json").read_text("utf-8")), (folder / "report.md").read_text("utf-8"))
+        document, page, html = ((folder / f"report.{kind}").read_text("utf-8") for kind in ("json", "md", "html"))
+        return Look(json.loads(document), page, html)
 
 
 def local_bytes(spec: DataSpec) -> int | None:

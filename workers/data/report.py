@@ -1,4 +1,4 @@
-"""`report.json`, `report.md` and `lengths.svg` of a dataset artifact: what was read, what became of every row.
+"""`report.json`, `report.html`, `report.md` and `lengths.svg` of a dataset artifact: what was read, what became of it.
 
 The numbers add up: `num_rows_read` + `num_added_windows` + `num_repeats` = the rows of the three splits + the rows of
 `dropped`, and for each source by itself.
@@ -16,20 +16,20 @@ from transformers import PreTrainedTokenizerBase
 from luthier.spec import DataSpec
 from workers.data.histogram import length_histogram
 from workers.data.outcome import Outcome
+from workers.data.page import html_page
 from workers.data.report_page import page
 from workers.data.statistics import Sample
 from workers.failures import DataError
 
 _VERSION = 1
-TRAINED_OPEN, TRAINED_CLOSE = "⟦", "⟧"
-"""Around the tokens that are trained on, in the view of a sample."""
 
 
 def write_report(outcome: Outcome, spec: DataSpec, tokenizer: PreTrainedTokenizerBase, folder: Path) -> dict[str, Any]:
-    """Writes the three files into `folder` and returns what report.json says."""
+    """Writes the files into `folder` and returns what report.json says."""
     document = _document(outcome, spec, tokenizer)
     (folder / "report.json").write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     (folder / "report.md").write_text(page(document), encoding="utf-8")
+    (folder / "report.html").write_text(html_page(document), encoding="utf-8")
     lengths: dict[str, npt.NDArray[np.int32]] = {name: split.lengths for name, split in outcome.splits.items()}
     length_histogram(lengths, spec.max_length, folder / "lengths.svg")
     return document
@@ -51,16 +51,16 @@ def load_report(folder: Path) -> dict[str, Any]:
     return document
 
 
-def token_view(tokenizer: PreTrainedTokenizerBase, sample: Sample) -> str:
-    """The sample's text as the model reads it, trained tokens between brackets."""
-    pieces = []
+def segments(tokenizer: PreTrainedTokenizerBase, sample: Sample) -> list[dict[str, Any]]:
+    """The sample's text as the model reads it, cut where what is trained on begins and ends: `text`, `trained`."""
+    found: list[dict[str, Any]] = []
     start = 0
     for end in range(1, len(sample.input_ids) + 1):
         if end == len(sample.input_ids) or sample.trainable[end] != sample.trainable[start]:
             text = tokenizer.decode(sample.input_ids[start:end], skip_special_tokens=False)
-            pieces.append(f"{TRAINED_OPEN}{text}{TRAINED_CLOSE}" if sample.trainable[start] else str(text))
+            found.append({"text": str(text), "trained": bool(sample.trainable[start])})
             start = end
-    return "".join(pieces)
+    return found
 
 
 def _document(outcome: Outcome, spec: DataSpec, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
@@ -98,7 +98,12 @@ def _document(outcome: Outcome, spec: DataSpec, tokenizer: PreTrainedTokenizerBa
         "clusters": outcome.clusters,
         "splits": {name: statistics.document() for name, statistics in outcome.splits.items()},
         "samples": [
-            {"source": sample.source, "row": sample.row, "part": sample.part, "view": token_view(tokenizer, sample)}
+            {
+                "source": sample.source,
+                "row": sample.row,
+                "part": sample.part,
+                "segments": segments(tokenizer, sample),
+            }
             for sample in outcome.splits["train"].samples
         ],
         "warnings": _warnings(outcome, spec),

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+_TRAINED_OPEN, _TRAINED_CLOSE = "⟦", "⟧"
+
 
 def page(document: dict[str, Any]) -> str:
     """Markdown with tables of sources, splits and dropped rows, warnings, samples and the histogram."""
@@ -90,8 +92,12 @@ def _dropped(entry: dict[str, Any]) -> str:
 
 def _sample(sample: dict[str, Any]) -> str:
     part = f", {sample['part']}" if sample["part"] else ""
+    view = "".join(
+        f"{_TRAINED_OPEN}{segment['text']}{_TRAINED_CLOSE}" if segment["trained"] else segment["text"]
+        for segment in sample["segments"]
+    )
     return f"{sample['source']}, row {sample['row']}{part}:\n\n" + "\n".join(
-        f"    {line}" for line in sample["view"].splitlines()
+        f"    {line}" for line in view.splitlines()
     )
 
 

@@ -204,7 +204,8 @@ def test_the_data_report_of_a_job_that_has_none_yet_says_so(luthier, platform):
 
 def test_the_data_report_of_a_job_is_its_page(luthier, platform, tmp_path):
     (tmp_path / "report.md").write_text("# 12 rows\n")
-    (tmp_path / "train.parquet").write_bytes(b"rows")
+    (tmp_path / "report.html").write_text("<h1>12 rows</h1>")
+    (tmp_path / "train.arrow").write_bytes(b"rows")
     stage = stage_pb2.Stage(name="preprocess", state=stage_pb2.Stage.STATE_SUCCEEDED)
     stage.outputs.artifact.uri, stage.outputs.artifact.digest = str(tmp_path), seal(tmp_path).digest
     stage.outputs.result_json = '{"num_rows": {"train": 12}}'
@@ -212,6 +213,10 @@ def test_the_data_report_of_a_job_is_its_page(luthier, platform, tmp_path):
     assert "# 12 rows" in luthier("datasets", "report", "job_1").stdout
     document = json.loads(luthier("datasets", "report", "job_1", "-o", "json").stdout)
     assert document["num_rows"] == {"train": 12}
+    page = tmp_path.parent / f"{tmp_path.name}.html"
+    result = luthier("datasets", "report", "job_1", "--html", page)
+    assert (result.stdout, page.read_text()) == ("", "<h1>12 rows</h1>")
+    assert "cannot be written" in luthier("datasets", "report", "job_1", "--html", tmp_path).stderr
     for path in files_of(tmp_path):
         with flipped(path):
             result = luthier("datasets", "report", "job_1")

@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerBase
 from luthier.spec import DataSpec
 from workers.data.dataset import SPLITS, load_split
 from workers.data.histogram import length_histogram
-from workers.data.report import load_report, token_view, write_report
+from workers.data.report import load_report, segments, write_report
 from workers.data.statistics import Sample
 from workers.failures import DataError
 
@@ -85,7 +85,8 @@ def test_page_and_picture_are_made_for_people(reported: tuple[Path, dict[str, An
     assert "139 rows read, 38 dropped, 0 truncated." in page
     assert "### empty: 30" in page
     assert "... and 10 more." in page
-    assert report["samples"][0]["view"].splitlines()[0] in page
+    assert report["samples"][0]["segments"][0]["text"].splitlines()[0] in page
+    assert "⟦" in page
     assert "1 rows spell control tokens" in page
     assert ElementTree.parse(folder / "lengths.svg").getroot().tag.endswith("svg")
 
@@ -101,10 +102,10 @@ def test_view_marks_what_is_trained_on(tokenizer: PreTrainedTokenizerBase, repor
     ids = tokenizer("hello world", add_special_tokens=False)["input_ids"]
     marks = [False] * len(tokenizer("hello", add_special_tokens=False)["input_ids"])
     sample = Sample("a", 1, ids, marks + [True] * (len(ids) - len(marks)))
-    assert token_view(tokenizer, sample) == "hello⟦ world⟧"
+    assert segments(tokenizer, sample) == [{"text": "hello", "trained": False}, {"text": " world", "trained": True}]
     for shown in reported[1]["samples"]:
-        assert shown["view"].count("⟦") == 1
-        assert shown["view"].endswith("<|im_end|>⟧\n")
+        assert [segment["trained"] for segment in shown["segments"]] == [False, True, False]
+        assert shown["segments"][1]["text"].endswith("<|im_end|>")
 
 
 def test_empty_splits_are_warned_about(
