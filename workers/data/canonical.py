@@ -7,17 +7,19 @@ comes later.
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
 
-from luthier.spec.data import SplitSpec
+from luthier.spec.data import RepairSpec, SplitSpec
 from workers.data import problems
 from workers.data.files import DoubledKeyError, Record, parse_json
 from workers.data.fingerprint import fingerprint
 from workers.data.problems import RowError
 from workers.data.row import Notes, Row
 from workers.data.shapes import Names, Shape, read_row
+from workers.data.shapes.repair import Repairs, repair_turns
 from workers.data.split_keys import SplitKeys, split_keys
 from workers.data.steps import RowStep
 
@@ -59,9 +61,10 @@ def canonical(
     seed: bytes,
     steps: Sequence[RowStep],
     split: SplitSpec | None,
+    repair: RepairSpec | None,
 ) -> pa.RecordBatch:
     """A batch of schema `CANONICAL`, one row per record; `split` of rows that are to be split by what they say."""
-    rows = [_read(record, shape, system_prompt, names, split) for record in records]
+    rows = [_read(record, shape, system_prompt, names, split, repair) for record in records]
     for step in steps:
         step([row for row in rows if row.error is None])
     values = [_columns(row, seed) for row in rows]
@@ -70,12 +73,21 @@ def canonical(
     return pa.RecordBatch.from_arrays(arrays, schema=CANONICAL)
 
 
-def _read(record: Record, shape: Shape, system_prompt: str | None, names: Names, split: SplitSpec | None) -> Row:
+def _read(
+    record: Record,
+    shape: Shape,
+    system_prompt: str | None,
+    names: Names,
+    split: SplitSpec | None,
+    repair: RepairSpec | None,
+) -> Row:
     if record.json_text is None:
         return Row("", _NO_NOTES, RowError(record.reason or problems.BROKEN_FILE, record.detail or ""))
     try:
         value = _parse(record.json_text)
-        row = Row(*read_row(value, shape, system_prompt, names))
+        repairs: Repairs = []
+        mend = None if repair is None else partial(repair_turns, spec=repair, repairs=repairs)
+        row = Row(*read_row(value, shape, system_prompt, names, mend), repairs=repairs)
         if split is not None:
             row.keys = split_keys(value, row.notes.label, split)
         return row

@@ -71,7 +71,8 @@ class _ScanFile(daft.io.source.DataSourceTask):
             self._file.path, [*self._part.names.theirs(shape.columns), *key_columns(self._spec)]
         )
         while batch := list(islice(records, _BATCH_ROWS)):
-            yield canonical(batch, self._index, shape, self._part.system_prompt, self._part.names, seed, steps, split)
+            prompt, names = self._part.system_prompt, self._part.names
+            yield canonical(batch, self._index, shape, prompt, names, seed, steps, split, self._spec.repair)
 
 
 class _Scan(daft.io.source.DataSource):

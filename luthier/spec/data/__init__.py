@@ -1,6 +1,6 @@
 """`data`: what to train on, and how rows become tokens. One module per sub-section."""
 
-from luthier.spec.data.clean import CleanSpec
+from luthier.spec.data.clean import CleanSpec, RepairSpec
 from luthier.spec.data.decontaminate import DecontaminateSpec
 from luthier.spec.data.deduplicate import DeduplicateSpec, NearSpec
 from luthier.spec.data.filters import FiltersSpec
@@ -21,6 +21,7 @@ __all__ = [
     "NearSpec",
     "Overlong",
     "QualitySpec",
+    "RepairSpec",
     "RowFormat",
     "SourceSpec",
     "SplitSpec",

@@ -5,7 +5,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from luthier.spec.base import Section
-from luthier.spec.data.clean import CleanSpec
+from luthier.spec.data.clean import CleanSpec, RepairSpec
 from luthier.spec.data.decontaminate import DecontaminateSpec
 from luthier.spec.data.deduplicate import DeduplicateSpec
 from luthier.spec.data.filters import FiltersSpec
@@ -66,6 +66,8 @@ class DataSpec(Section):
     """What becomes of personal data and secrets in the rows. Absent: they stay."""
     on_invalid_row: Literal["fail", "drop"] = "fail"
     """A row that cannot be read fails the job, or is dropped and named in the report."""
+    repair: RepairSpec | None = None
+    """Which faults in the turns of a conversation are mended. Absent: none."""
     clean: CleanSpec | None = None
     """What is mended in the words of rows. Absent: nothing."""
     filters: FiltersSpec | None = None

@@ -3,7 +3,7 @@
 Which of them a job may use is up to its objective. Columns that a shape does not know are left alone.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from workers.data import problems
@@ -33,7 +33,7 @@ SHAPES: dict[str, Shape] = {
     "stepwise": Shape(("prompt", "completions", "labels"), (), stepwise.stepwise),
     "labelled_stepwise": Shape(("prompt", "completions", "labels"), (), stepwise.labelled_stepwise),
     "labelled_text": Shape(("text", "label"), (), labels.labelled_text, is_text=True),
-    "labelled_chat": Shape(("messages", "label"), ("tools",), labels.labelled_chat),
+    "labelled_chat": Shape(("messages", "label"), ("tools",), labels.labelled_chat, ends_with_answer=False),
 }
 _AS_THEY_ARE = Names()
 
@@ -59,9 +59,20 @@ def detect(columns: Sequence[str], allowed: Sequence[str]) -> str:
 
 
 def read_row(
-    record: object, shape: Shape, system_prompt: str | None = None, names: Names = _AS_THEY_ARE
+    record: object,
+    shape: Shape,
+    system_prompt: str | None = None,
+    names: Names = _AS_THEY_ARE,
+    mend: Callable[[Mapping[str, Any], Shape], Mapping[str, Any]] | None = None,
 ) -> tuple[Content, Notes]:
     """The conversation or text of one record, with `system_prompt` put before a conversation that has none.
+
+    Args:
+        record: as it was read.
+        shape: its columns.
+        system_prompt: None: nothing is put before it.
+        names: what the file calls columns, keys and roles.
+        mend: changes the record, whose columns have our names then, before it is read.
 
     Raises:
         RowError: the record does not fit the shape.
@@ -72,7 +83,7 @@ def read_row(
     missing = [name for name in shape.required if name not in record]
     if missing:
         raise RowError(problems.WRONG_COLUMNS, _misfit(record, shape, missing))
-    content, notes = shape.read(record)
+    content, notes = shape.read(record if mend is None else mend(record, shape))
     if system_prompt is None or isinstance(content, str) or is_segmented(content) or content[0]["role"] == "system":
         return content, notes
     return [{"role": "system", "content": system_prompt}, *content], notes

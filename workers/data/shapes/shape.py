@@ -18,6 +18,9 @@ class Shape:
     is_text: bool = False
     """Whether no chat template is needed to read it."""
 
+    ends_with_answer: bool = True
+    """Whether the assistant has to have the last word in its conversation."""
+
     @property
     def columns(self) -> tuple[str, ...]:
         """All that it reads."""
