@@ -131,6 +131,8 @@ class WorkerSettings(BusSettings):
     """Hosts in the same form that may be read although their address is not public, also by `http://`. Empty: none."""
     data_download_bytes: int = 64 << 30
     """At most so many bytes of data are downloaded for one job."""
+    data_s3_endpoint: str = ""
+    """Base URL of the store that `s3://` of job files' data means; empty: AWS."""
     model_cache: Path = Path("")
     """Converted base models; empty: `home`/models."""
     custom_methods: str = ""
@@ -213,6 +215,7 @@ _RUNNER_FIELDS = (
     "data_hosts",
     "data_private_hosts",
     "data_download_bytes",
+    "data_s3_endpoint",
     "model_cache",
     "custom_methods",
     "custom_rewards",
@@ -288,7 +291,7 @@ _SERVICE_NAMES = frozenset(
     {"LD_LIBRARY_PATH", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy"}
     | {"OMP_NUM_THREADS", "MKL_NUM_THREADS"}
 )
-_SERVICE_PREFIXES = ("OTEL_", "SSL_", "CUDA_", "NVIDIA_", "PIP_", "HF_", "AWS_", "LUTHIER_")
+_SERVICE_PREFIXES = ("OTEL_", "SSL_", "CUDA_", "NVIDIA_", "PIP_", "HF_", "AWS_", "GOOGLE_", "LUTHIER_")
 # Secrets, and what `luthier up` decides itself: each is handed to the children that need it, by name.
 _KEPT_BACK = frozenset(
     {"LUTHIER_API_KEY", "LUTHIER_INTERNAL_TOKEN", "LUTHIER_CHECKPOINT_KEY", "LUTHIER_DATABASE_URL"}

@@ -83,7 +83,7 @@ def worker_child(home: Home, wiring: Wiring, worker_class: str, worker_id: str) 
         "LUTHIER_TRITON_REPOSITORY": str(wiring.triton_repository),
     }
     # Whoever submits jobs here started this worker and owns its files: what the job may read, that person may read.
-    environment = {"LUTHIER_DATA_ROOTS": "/", **_common(home), **own}
+    environment = {"LUTHIER_DATA_ROOTS": "/,hf://datasets", **_common(home), **own}
 
     async def answers() -> bool:
         return await _is_registered(wiring.coordinator, secrets.internal_token, worker_id)

@@ -44,8 +44,10 @@ def type_of_name(name: str) -> str | None:
 
 
 def type_suffix(name: str) -> str:
-    """The part of a file name that tells its type; empty when nothing there does."""
-    return "".join(PurePosixPath(name.lower()).suffixes[-2:]) if type_of_name(name) else ""
+    """The part of a file name that tells its type, in lower case; empty when nothing there does."""
+    suffixes = PurePosixPath(name.lower()).suffixes
+    num_told = 2 if suffixes[-1:] and suffixes[-1] in COMPRESSED_SUFFIXES else 1
+    return "".join(suffixes[-num_told:]) if type_of_name(name) else ""
 
 
 __all__ = [

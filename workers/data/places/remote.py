@@ -17,12 +17,20 @@ class Remote:
     """Of all downloads of one run together."""
     hub_url: str = ""
     """Base URL of the hub, or a local directory laid out as one; empty: the library's default."""
+    s3_endpoint: str = ""
+    """Base URL of the store behind `s3://`; empty: AWS."""
 
     @classmethod
     def of(cls, settings: WorkerSettings) -> "Remote":
         """As a worker is set up."""
         private = _hosts(settings.data_private_hosts)
-        return cls(_hosts(settings.data_hosts) | private, private, settings.data_download_bytes, settings.hub_url)
+        return cls(
+            hosts=_hosts(settings.data_hosts) | private,
+            private_hosts=private,
+            max_bytes=settings.data_download_bytes,
+            hub_url=settings.hub_url,
+            s3_endpoint=settings.data_s3_endpoint,
+        )
 
 
 def _hosts(value: str) -> frozenset[str]:

@@ -2,7 +2,7 @@
 folder, or a pattern.
 
 Who may read what is up to the store; its credentials are those of the worker's environment (`AWS_*`, `GOOGLE_*`, the
-machine's role) and never in a message. S3 of another maker is read at `AWS_ENDPOINT_URL`.
+machine's role) and never in a message. An S3 of another maker is set by LUTHIER_DATA_S3_ENDPOINT.
 """
 
 import re
@@ -20,9 +20,9 @@ from workers.data.places.place import CheckReadable
 from workers.data.places.remote import Remote
 from workers.failures import DataError, DependencyError
 
-_STORES: dict[str, Callable[[], fs.FileSystem]] = {
-    "s3": fs.S3FileSystem,
-    "gs": lambda: fs.GcsFileSystem(retry_time_limit=timedelta(seconds=60)),
+_STORES: dict[str, Callable[[Remote], fs.FileSystem]] = {
+    "s3": lambda remote: fs.S3FileSystem(endpoint_override=remote.s3_endpoint or None),
+    "gs": lambda remote: fs.GcsFileSystem(retry_time_limit=timedelta(seconds=60)),
 }
 _REFUSED = re.compile(
     r"ACCESS_DENIED|FORBIDDEN|403|PERMISSION_DENIED|UNAUTHENTICATED|INVALID_ACCESS_KEY|SIGNATURE|40[01]"
@@ -42,7 +42,7 @@ def find(path: str, key: str, check_readable: CheckReadable, remote: Remote) -> 
     scheme, _, place = path.partition("://")
     place = place.rstrip("/")
     with _faults(path, key):
-        store = _STORES[scheme]()
+        store = _STORES[scheme](remote)
         info = store.get_file_info(place)
         if info.type == fs.FileType.File:
             return Listing([_listed(store, scheme, info, PurePosixPath(place).name, key)], "name")

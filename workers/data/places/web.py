@@ -73,7 +73,7 @@ def _fetch(path: str, key: str, name: str, downloads: Downloads) -> Path:
                     _check_status(response.status, shown, key)
                     downloads.check_room(shown, _length(response))
                     return downloads.save(shown, name, _blocks(response))
-                path = urljoin(path, response.headers.get("Location", ""))
+                path = _redirected(path, response.headers.get("Location", ""), key)
     except HTTPError as error:
         # Its text may quote the query.
         raise DependencyError(f"{key}: {shown} could not be read: {type(error).__name__}; try again later") from None
@@ -85,9 +85,9 @@ def _parse(path: str, key: str, remote: Remote) -> _Url:
         parts = urlsplit(path)
         scheme, host, port = parts.scheme.lower(), (parts.hostname or "").lower(), parts.port
     except ValueError:
-        scheme = host = ""
+        raise _other_kind(key) from None
     if scheme not in _PORTS or not host or "@" in parts.netloc:
-        raise ConfigError(f"{key}: a URL of another kind than https://HOST/PATH, perhaps redirected to; it is not read")
+        raise _other_kind(key)
     url = _Url(scheme, host, port or _PORTS[scheme], (parts.path or "/") + (f"?{parts.query}" if parts.query else ""))
     if not url.names & remote.hosts:
         allowed = ", ".join(sorted(remote.hosts)) or "none"
@@ -98,6 +98,17 @@ def _parse(path: str, key: str, remote: Remote) -> _Url:
     if scheme == "http" and not url.names & remote.private_hosts:
         raise ConfigError(f"{key}: {url.shown} is without TLS; use https://")
     return url
+
+
+def _redirected(path: str, location: str, key: str) -> str:
+    try:
+        return urljoin(path, location)
+    except ValueError:
+        raise _other_kind(key) from None
+
+
+def _other_kind(key: str) -> ConfigError:
+    return ConfigError(f"{key}: a URL of another kind than https://HOST/PATH, perhaps redirected to; it is not read")
 
 
 def _get(url: _Url, remote: Remote) -> BaseHTTPResponse:

@@ -99,6 +99,6 @@ async def test_secrets_reach_only_who_needs_them_and_no_argument_list(home: Home
 
 
 async def test_the_local_worker_may_read_what_its_owner_may(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert child(await build(home), "worker-cpu").environment["LUTHIER_DATA_ROOTS"] == "/"
+    assert child(await build(home), "worker-cpu").environment["LUTHIER_DATA_ROOTS"] == "/,hf://datasets"
     monkeypatch.setenv("LUTHIER_DATA_ROOTS", "/data")
     assert child(await build(home), "worker-cpu").environment["LUTHIER_DATA_ROOTS"] == "/data"
