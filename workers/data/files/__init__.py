@@ -8,7 +8,8 @@ from pathlib import PurePosixPath
 
 from workers.data.files import arrow, csv_file, json_file, parquet
 from workers.data.files.json_text import DoubledKeyError, parse_json
-from workers.data.files.record import FileReader, Record, Shard, Unit
+from workers.data.files.record import FileReader, Record, Shard
+from workers.data.problems import Unit
 
 FILES: dict[str, FileReader] = {
     "jsonl": FileReader(json_file.columns, json_file.records, json_file.unit, json_file.shard, json_file.is_cuttable),

@@ -9,8 +9,9 @@ from contextlib import contextmanager
 
 import pyarrow as pa
 
-from workers.data.files.record import Record, Unit
+from workers.data.files.record import Record
 from workers.data.files.tables import BATCH_ROWS, check_columns, records_of
+from workers.data.problems import Unit
 from workers.failures import DataError
 
 _FILE_MAGIC = b"ARROW1"

@@ -13,7 +13,8 @@ from pathlib import PurePath
 from workers.data import problems
 from workers.data.files.blocks import BrokenFileError, blocks
 from workers.data.files.lines import split_lines
-from workers.data.files.record import MAX_RECORD_BYTES, Record, Unit
+from workers.data.files.record import MAX_RECORD_BYTES, Record
+from workers.data.problems import Unit
 from workers.failures import DataError
 
 DELIMITERS = (",", ";", "\t", "|")

@@ -13,7 +13,8 @@ from workers.data import problems
 from workers.data.files import json_list
 from workers.data.files.blocks import BrokenFileError, blocks, is_stored, slice_blocks
 from workers.data.files.lines import split_lines
-from workers.data.files.record import MAX_RECORD_BYTES, Record, Shard, Unit
+from workers.data.files.record import MAX_RECORD_BYTES, Record, Shard
+from workers.data.problems import Unit
 from workers.failures import DataError
 
 _NUM_PROBED = 100

@@ -5,8 +5,9 @@ from collections.abc import Iterator, Sequence
 import pyarrow as pa
 from pyarrow import parquet as pq
 
-from workers.data.files.record import Record, Unit
+from workers.data.files.record import Record
 from workers.data.files.tables import BATCH_ROWS, check_columns, records_of
+from workers.data.problems import Unit
 from workers.failures import DataError
 
 
