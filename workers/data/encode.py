@@ -16,6 +16,7 @@ serving: the ids before the last answer are those of `render_prompt`, to the tok
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import starmap
 
 import numpy as np
 import numpy.typing as npt
@@ -27,7 +28,8 @@ from workers.data.batch_tokenizer import BatchTokenizer, Ids
 from workers.data.problems import RowError
 from workers.data.render import plain_backend
 from workers.data.rendered import Chat, Rendered, join_turns
-from workers.data.row import TARGET, Content, Message, is_segmented
+from workers.data.row import Content, Message, is_segmented
+from workers.data.segment_tokens import stretches, tokenise_apart, tokenise_whole
 from workers.data.targets import Targets
 from workers.data.templates import ChatTemplate
 
@@ -85,7 +87,8 @@ class Encoder:
         encoded = self._encode_rendered(chats) if self.as_text else self._encode_chats(chats)
         results |= zip(kinds["chat"], encoded, strict=True)
         results |= zip(kinds["text"], self._encode_texts([str(rows[index]) for index in kinds["text"]]), strict=True)
-        results |= {index: self._encode_segments(rows[index]) for index in kinds["segments"]}
+        segmented = self._encode_segments([rows[index] for index in kinds["segments"]])
+        results |= zip(kinds["segments"], segmented, strict=True)
         return [results[index] for index in range(len(rows))]
 
     @property
@@ -154,21 +157,12 @@ class Encoder:
         ids = ids if is_ended or not trains else np.concatenate([ids, self._end_of_sequence])
         return Encoded(ids, np.full(len(ids), trains))
 
-    def _encode_segments(self, row: Content) -> Encoded:
-        """The segments end to end, with nothing added; a token counts if all of it is in segments that do."""
-        assert not isinstance(row, str), "segments"
-        text = "".join(segment["content"] for segment in row)
-        encoding = plain_backend(self._tokenizer).encode(text, add_special_tokens=False)
-        ends = np.cumsum([0, *(len(segment["content"]) for segment in row)])
-        counts = np.zeros(len(text), np.bool_)
-        for segment, start, stop in zip(row, ends, ends[1:], strict=True):
-            counts[start:stop] = segment["role"] == TARGET or self._targets == "everything"
-        # How many characters of each token count; all of them must.
-        before = np.cumsum([0, *counts])
-        offsets = np.array(encoding.offsets, np.int64).reshape(-1, 2)
-        lengths = offsets[:, 1] - offsets[:, 0]
-        trainable = (before[offsets[:, 1]] - before[offsets[:, 0]] == lengths) & (lengths > 0)
-        return Encoded(np.array(encoding.ids, np.int32), trainable)
+    def _encode_segments(self, rows: Sequence[Content]) -> Iterator[Encoded]:
+        """Texts whose parts are trained on or not; nothing is added to them."""
+        texts = [stretches(row, everything=self.as_text) for row in rows if not isinstance(row, str)]
+        if self._joins_cleanly:
+            return starmap(Encoded, tokenise_apart(texts, self._batches))
+        return (Encoded(*tokenise_whole(text, plain_backend(self._tokenizer))) for text in texts)
 
     # Conversations
 

@@ -1,9 +1,11 @@
 """Stage kind `preprocess`: the rows named in the job file become a dataset artifact."""
 
-from luthier.spec import DistillationSpec
+from luthier.spec import DistillationSpec, GrpoSpec
+from workers.data.outcome import Outcome
 from workers.data.pipeline import preprocess
 from workers.data.places import Remote
 from workers.data.report import write_report
+from workers.failures import DataError
 from workers.models import load_tokenizer, resolve_base_model, resolve_base_of
 from workers.models.teacher import check_teacher
 from workers.models.vocabulary import shared_vocabulary
@@ -31,6 +33,8 @@ def run(task: Task, report: Report) -> StageResult:
         check(base, teacher, objective.teacher)
     output = task.new_dir("output")
     outcome = preprocess(spec, tokenizer, output, task.check_readable, report, objective, Remote.of(task.settings))
+    if isinstance(objective, GrpoSpec):
+        _check_answers(outcome)
     document = write_report(outcome, spec, tokenizer, output)
     train = outcome.splits["train"]
     return StageResult(
@@ -52,3 +56,17 @@ def run(task: Task, report: Report) -> StageResult:
             "warnings": document["warnings"],
         },
     )
+
+
+def _check_answers(outcome: Outcome) -> None:
+    """Prompts alone are enough to learn from rewards, and not to evaluate what was learned.
+
+    Raises:
+        DataError: there are held-out rows, and none of them has an answer.
+    """
+    held_out = [outcome.splits["test"], outcome.splits["validation"]]
+    if any(split.num_rows for split in held_out) and not any(split.num_trainable_tokens for split in held_out):
+        raise DataError(
+            "no held-out row has an answer, so there is nothing to evaluate the model by; give data.test_path with "
+            "rows of prompt and completion, or say by data.columns which column has the answer: {completion: solution}"
+        )

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 
 from luthier.settings import WorkerSettings
-from luthier.spec import DataSpec, JobSpec, LoraSpec
+from luthier.spec import DataSpec, GrpoSpec, JobSpec, LoraSpec
 from luthier.v1.stage_pb2 import Stage
 from luthier.v1.worker_service_pb2 import StageAssignment
 from workers.data.dataset import load_split
 from workers.data.report import load_report
 from workers.data.stage import run as run_stage
-from workers.failures import ConfigError
+from workers.failures import ConfigError, DataError
 from workers.models import load_tokenizer
 from workers.task import Task
 
@@ -68,6 +68,43 @@ def test_tokens_that_the_job_adds_are_single_ids(
     assert folder is not None
     new = len(load_tokenizer(tiny_model_dir)) + 1
     assert all((example.input_ids == new).sum() == 1 for example in load_split(folder, "train"))
+
+
+def test_the_template_of_the_job_is_what_rows_are_written_in(
+    tmp_path: Path, tiny_model_dir: Path, write_rows: Callable[..., Path], recorder: Any
+) -> None:
+    template = (
+        "{% for m in messages %}{{ m.role }} says {{ m.content }}\n{% endfor %}"
+        "{{ 'assistant says ' if add_generation_prompt }}"
+    )
+    data = DataSpec(path=str(write_rows(ROWS)), chat_template=template)
+    folder = run_stage(_task(tmp_path, tiny_model_dir, data, f"{tmp_path},{tiny_model_dir}"), recorder).folder
+    assert folder is not None
+    example = load_split(folder, "train")[0]
+    text = load_tokenizer(tiny_model_dir).decode(example.input_ids)
+    assert text == f"user says {example.prompt[0]['content']}\nassistant says {example.reference}\n<|im_end|>"
+
+
+@pytest.mark.parametrize("column", ["solution", "completion"])
+def test_prompts_without_answers_cannot_be_evaluated(
+    tmp_path: Path, tiny_model_dir: Path, write_rows: Callable[..., Path], recorder: Any, column: str
+) -> None:
+    path = write_rows([{"prompt": f"hello {i}", column: f"world {i}"} for i in range(20)])
+    objective = GrpoSpec.model_validate({"type": "grpo", "rewards": [{"type": "exact_match"}]})
+    training = {"per_device_train_batch_size": 8, "packing": False}
+    task = _task(
+        tmp_path,
+        tiny_model_dir,
+        DataSpec(path=str(path)),
+        f"{tmp_path},{tiny_model_dir}",
+        objective=objective,
+        training=training,
+    )
+    if column == "completion":
+        assert run_stage(task, recorder).result["num_rows"]["test"] == 2
+        return
+    with pytest.raises(DataError, match=r"no held-out row has an answer.*data\.columns which column has the answer"):
+        run_stage(task, recorder)
 
 
 def test_stage_reads_only_where_the_worker_may(
