@@ -141,6 +141,10 @@ class WorkerSettings(BusSettings):
     custom_rewards: str = ""
     """Functions that rewards of `objective.type: grpo` may name, comma-separated: `module:function`, or names of the
     entry-point group `luthier.rewards`. Empty: none."""
+    writer_endpoints: str = ""
+    """Base URLs of OpenAI-compatible endpoints, comma-separated, that job files may have rows written by. Empty: none."""
+    writer_keys: SecretStr = SecretStr("")
+    """The API keys of `writer_endpoints`, comma-separated, in their order; nothing between two commas: no key."""
     hub_url: str = ""
     """Base URL of the model hub, or a local directory laid out as one; empty: the library's default."""
     triton_url: str = ""
@@ -219,6 +223,8 @@ _RUNNER_FIELDS = (
     "model_cache",
     "custom_methods",
     "custom_rewards",
+    "writer_endpoints",
+    "writer_keys",
     "hub_url",
     "triton_url",
     "triton_unavailable_reason",

@@ -97,7 +97,7 @@ def resolve_paths(spec: JobSpec, folder: Path) -> JobSpec:
     def located(model: str) -> str:
         return (absolute(model) or model) if model.startswith((".", "~", "/")) else model
 
-    select = spec.data.select
+    select, augment = spec.data.select, spec.data.augment
     if select is not None and select.influence is not None:
         model = absolute(select.influence.embedding_model)
         select = select.model_copy(update={"influence": select.influence.model_copy(update={"embedding_model": model})})
@@ -108,6 +108,11 @@ def resolve_paths(spec: JobSpec, folder: Path) -> JobSpec:
     pii = spec.data.pii
     if pii is not None:
         pii = pii.model_copy(update={"names_model": absolute(pii.names_model)})
+    if augment is not None:
+        writer = augment.writer
+        if writer is not None and writer.endpoint is None:
+            writer = writer.model_copy(update={"model": located(writer.model)})
+        augment = augment.model_copy(update={"thesaurus": absolute(augment.thesaurus), "writer": writer})
     objective = spec.objective
     if isinstance(objective, DistillationSpec):
         objective = objective.model_copy(update={"teacher": located(objective.teacher)})
@@ -130,6 +135,7 @@ def resolve_paths(spec: JobSpec, folder: Path) -> JobSpec:
                     "toxicity": toxicity,
                     "pii": pii,
                     "select": select,
+                    "augment": augment,
                 }
             ),
             "merge": merge,

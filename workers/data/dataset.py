@@ -40,13 +40,15 @@ SCHEMA = pa.schema(
         ("label", pa.string()),
         ("tools", pa.string()),
         ("component", pa.string()),
+        ("augmented", pa.string()),
     ],
     metadata={_VERSION_KEY: _VERSION},
 )
 """Columns of every split. Masks have a byte for each token, 0 or 1, so that numpy reads them where they lie. `messages`
 is a JSON list of messages as `workers.data.row` has them, or empty for a row of plain text. `weights` is empty for a
 row whose targets count 1 each, `rejected_*` for one that compares no answers, `label` for one without, `tools` (JSON)
-for one that offers none, `component` where the job has one source without a name."""
+for one that offers none, `component` where the job has one source without a name, `augmented` for one that was read and
+not made of another."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,8 @@ class Example:
     """The functions that the assistant may call, a JSON list of their schemas; None: there are none."""
     component: str = ""
     """Name of the source in `data.sources` that it is from; empty where there is but one, without a name."""
+    augmented: str = ""
+    """What made it of the row that `source` and `row` name; empty: nothing, it is that row."""
 
     @property
     def prompt(self) -> list[dict[str, Any]]:
@@ -165,6 +169,7 @@ class Split(Sequence[Example]):
             label=batch.value("label", row) or None,
             tools=batch.value("tools", row) or None,
             component=batch.value("component", row) or "",
+            augmented=batch.value("augmented", row) or "",
         )
 
 

@@ -9,6 +9,7 @@ import pyarrow as pa
 from pyarrow import compute as pc
 
 from workers.data import problems
+from workers.data.augmentation import Augmentation
 from workers.data.dataset import SPLITS, SplitName
 from workers.data.dedup import REASONS, Decisions
 from workers.data.parts import Part
@@ -52,6 +53,8 @@ class Outcome:
     """By part."""
     strategy: str
     """How the training rows of the parts were put together."""
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    """Of rows that were made, what the tallies do not say."""
     quality: Quality | None = None
     """None: `data.quality.report` is off."""
     clusters: dict[str, Any] | None = None

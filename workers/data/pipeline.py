@@ -14,6 +14,7 @@ from transformers import PreTrainedTokenizerBase
 
 from luthier.spec import DataSpec, ObjectiveSpec, SftSpec
 from workers.data import problems
+from workers.data.augment import NO_WRITERS, Writers, add_rows
 from workers.data.carried import raise_carried
 from workers.data.dataset import SPLITS
 from workers.data.dedup import Benchmark, decide, find_benchmark, write_clusters
@@ -24,7 +25,7 @@ from workers.data.places import Downloads, Remote, download_folder
 from workers.data.quality import assess, check_quality
 from workers.data.render import check_tokenizer
 from workers.data.scan import read_rows
-from workers.data.select import select
+from workers.data.select import balance, select
 from workers.data.shapes import SHAPES
 from workers.data.sources import CheckReadable, find_sources, with_found_splits
 from workers.data.steps import files_of
@@ -47,6 +48,7 @@ _ROWS = pa.schema(
         ("fingerprint", pa.uint64()),
         ("fingerprint_low", pa.uint64()),
         ("language", pa.string()),
+        ("augmented", pa.string()),
         ("signature", pa.binary()),
         ("group", pa.uint64()),
         ("stratum", pa.string()),
@@ -67,6 +69,7 @@ def preprocess(
     report: Report,
     objective: ObjectiveSpec = _DEFAULT_OBJECTIVE,
     remote: Remote = _NOWHERE,
+    writers: Writers = NO_WRITERS,
 ) -> Outcome:
     """Writes the three splits into `output`, an existing folder, and says what became of every row.
 
@@ -78,7 +81,7 @@ def preprocess(
     """
     report.progress(0, 0, "looking at the files")
     with download_folder(output.parent, remote, report) as downloads:
-        return _preprocess(spec, tokenizer, output, check_readable, report, objective, downloads)
+        return _preprocess(spec, tokenizer, output, check_readable, report, objective, downloads, writers)
 
 
 def _preprocess(
@@ -89,6 +92,7 @@ def _preprocess(
     report: Report,
     objective: ObjectiveSpec,
     downloads: Downloads,
+    writers: Writers,
 ) -> Outcome:
     parts = parts_of(spec, objective)
     found = [find_sources(part, check_readable, objective.row_formats, downloads) for part in parts]
@@ -114,13 +118,15 @@ def _preprocess(
         report.progress(outcome.num_rows, 2 * outcome.num_rows, "looking for duplicates")
         decisions = decide(rows, parts, part_of_file, spec)
         decisions = select(rows, decisions, part_of_file, spec, check_readable, report)
+        decisions, copies = balance(rows, decisions, part_of_file, spec)
         if spec.quality.report:
             outcome.quality = assess(rows, decisions, files, outcome.ledger)
             check_quality(outcome.quality, spec.quality)
         note_decisions(decisions, outcome)
         if spec.deduplication.near is not None:
             outcome.clusters = write_clusters(rows, decisions, files, output / "clusters.parquet")
-        write_splits(spec, rows, decisions, tokenizer, output, outcome, report)
+        added = add_rows(rows, decisions, copies, outcome, spec, check_readable, writers, report)
+        write_splits(spec, rows, added, decisions, tokenizer, output, outcome, report)
     _refuse_invalid(spec, outcome)
     if outcome.splits["train"].num_rows == 0:
         raise _nothing_left(outcome)
@@ -151,6 +157,7 @@ def _read(
                 raise DataError(f"{broken}; nothing after this place can be read, so it cannot be left out either")
             good = pa.Table.from_batches([batch]).filter(pc.is_null(batch["reason"]))
             good = good.append_column("split", splits.take(good["file"]))
+            good = good.append_column("augmented", pa.nulls(good.num_rows, pa.string()))
             ordinals = pa.array(range(num_written, num_written + good.num_rows), pa.int64())
             table.write(good.append_column("ordinal", ordinals))
             num_written += good.num_rows

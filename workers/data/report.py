@@ -1,7 +1,7 @@
 """`report.json`, `report.html`, `report.md` and `lengths.svg` of a dataset artifact: what was read, what became of it.
 
-The numbers add up: `num_rows_read` + `num_added_windows` + `num_repeats` = the rows of the three splits + the rows of
-`dropped`, and for each source by itself.
+The numbers add up: `num_rows_read` + `num_augmented` + `num_added_windows` + `num_repeats` = the rows of the three
+splits + the rows of `dropped`, and for each source by itself.
 """
 
 import hashlib
@@ -89,10 +89,12 @@ def _document(outcome: Outcome, spec: DataSpec, tokenizer: PreTrainedTokenizerBa
         "num_rows_read": outcome.num_rows,
         "num_dropped": outcome.ledger.counts.total(),
         "num_truncated": outcome.sum(lambda tally: tally.num_truncated),
+        "num_augmented": outcome.sum(lambda tally: tally.num_augmented.total()),
         "num_added_windows": outcome.sum(lambda tally: tally.num_added_windows),
         "num_repeats": outcome.sum(lambda tally: tally.num_repeats),
         "dropped": outcome.ledger.document(),
         "repaired": outcome.repairs.document(),
+        "augmentation": outcome.augmentation.document() if outcome.augmentation.num_wanted else None,
         "mixture": _mixture(outcome),
         "quality": None if outcome.quality is None else outcome.quality.document(),
         "clusters": outcome.clusters,
@@ -123,6 +125,9 @@ def _warnings(outcome: Outcome, spec: DataSpec) -> list[str]:
         warnings.append("the validation split is empty: no validation loss, no early stopping, no best checkpoint")
     if outcome.splits["test"].num_rows == 0:
         warnings.append("the test split is empty: nothing to evaluate the model on")
+    if (missing := outcome.augmentation.num_wanted - outcome.augmentation.num_added) > 0:
+        refused = outcome.augmentation.refused.summary()
+        warnings.append(f"{missing} training rows fewer were made than data asks for; refused: {refused}")
     if num_truncated := outcome.sum(lambda tally: tally.num_truncated):
         warnings.append(
             f"{num_truncated} rows were cut at {spec.max_length} tokens: they teach answers that do not end"

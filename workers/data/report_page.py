@@ -12,7 +12,8 @@ def page(document: dict[str, Any]) -> str:
         "# Data report",
         *(f"> **Note:** {warning}\n" for warning in document["warnings"]),
         f"{document['num_rows_read']} rows read, {document['num_dropped']} dropped, "
-        f"{document['num_truncated']} truncated{_windows(document['num_added_windows'])}"
+        f"{document['num_truncated']} truncated{_augmented(document['num_augmented'])}"
+        f"{_windows(document['num_added_windows'])}"
         f"{_repeats(document['num_repeats'])}.",
         "## Sources",
         _table(
@@ -23,6 +24,7 @@ def page(document: dict[str, Any]) -> str:
             ],
         ),
         *_mixture(document["mixture"]),
+        *_augmentation(document["augmentation"]),
         "## Splits",
         _table(
             ["split", "rows", "tokens", "trained on", "masked", "p50", "p90", "p99", "longest"],
@@ -37,6 +39,20 @@ def page(document: dict[str, Any]) -> str:
         *(_sample(sample) for sample in document["samples"]),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _augmented(num_augmented: int) -> str:
+    return f", {num_augmented} training rows made of others or repeated" if num_augmented else ""
+
+
+def _augmentation(augmentation: dict[str, Any] | None) -> list[str]:
+    if augmentation is None:
+        return []
+    lines = [f"{augmentation['num_added']} training rows added, {augmentation['num_wanted']} wanted."]
+    if augmentation["writer"] is not None:
+        writer = augmentation["writer"]
+        lines.append(f"A model was asked {writer['num_requests']} times, for {writer['num_tokens']} tokens in all.")
+    return ["## Added rows", " ".join(lines), *(_dropped(entry) for entry in augmentation["refused"])]
 
 
 def _windows(num_added: int) -> str:

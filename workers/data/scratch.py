@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 from pyarrow import parquet as pq
 
-from workers.data.row import Content
+from workers.data.row import Content, Notes
 
 _BATCH_ROWS = 1024
 
@@ -34,6 +34,11 @@ def read_scratch(
                     start += batch.num_rows
 
 
+def scratch_schema(rows: Path) -> pa.Schema:
+    """Of the rows in the sub-folders of `rows`, of which there is at least one."""
+    return pq.read_schema(next(rows.glob("*/*.parquet")))
+
+
 def content_of(messages: str | None, text: str | None) -> Content:
     """The conversation or text of a row that has one of the two columns."""
     if messages is not None:
@@ -41,6 +46,11 @@ def content_of(messages: str | None, text: str | None) -> Content:
         return conversation
     assert text is not None, "a row that stays is a conversation or a text"
     return text
+
+
+def notes_of(notes: str | None) -> Notes:
+    """Those of a row, from its column."""
+    return Notes() if notes is None else Notes(**json.loads(notes))
 
 
 def plain_text(content: Content) -> str:

@@ -1,6 +1,6 @@
 """What became of the rows of one source, to the row.
 
-`num_rows` + `num_added_windows` + `num_repeats` = the rows that it has in the three splits + the rows of its ledger.
+`num_rows` + `num_augmented` + `num_added_windows` + `num_repeats` = the rows that it has in the three splits + the rows of its ledger.
 """
 
 from collections import Counter
@@ -26,6 +26,8 @@ class Tally:
     """Every row that was dropped."""
     repairs: Ledger = field(default_factory=Ledger)
     """Every mended row, once for each kind of repair that it needed."""
+    num_augmented: Counter[str] = field(default_factory=Counter)
+    """Rows that were made of its training rows, by what made them."""
     num_truncated: int = 0
     num_added_windows: int = 0
     """Examples beyond the first one of their row."""
@@ -52,6 +54,7 @@ class Tally:
             "name": self.name,
             "probability": self.probability,
             "num_rows_read": self.num_rows,
+            "num_augmented": dict(self.num_augmented),
             "num_added_windows": self.num_added_windows,
             "num_repeats": self.num_repeats,
             "num_dropped": dict(self.ledger.counts),

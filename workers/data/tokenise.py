@@ -35,7 +35,7 @@ _ENCODED = pa.schema(
 def tokenise(
     rows: Path, start: int, splits: npt.NDArray[np.int8], encoder: Encoder, limit: Limit
 ) -> Iterator[pa.RecordBatch]:
-    """The rows that stay, in order: `split`, `file`, `row`, `messages`, `tools`, `label`, `has_control_text`, `TOKENS`.
+    """The rows that stay, in order: `split`, `file`, `row`, `augmented`, `messages`, `tools`, `label`, `has_control_text`, `TOKENS`.
 
     `rows` is a folder of Parquet files, whose ordinals begin with `start`; `splits` has one entry per ordinal, negative
     for a row that is dropped. One Daft plan per file, because a plan reads ahead as fast as it can, and tokenising is
@@ -65,12 +65,12 @@ def _plan(file: Path, start: int, splits: npt.NDArray[np.int8], encoder: Encoder
         said = [Notes(**json.loads(note)) if note is not None else Notes() for note in notes.to_arrow().to_pylist()]
         return _encode(rows, said, spoken, encoder, limit)
 
-    table = daft.read_parquet(str(file)).select("ordinal", "file", "row", "messages", "text", "notes")
+    table = daft.read_parquet(str(file)).select("ordinal", "file", "row", "messages", "text", "notes", "augmented")
     table = table.with_column("split", split_of(column("ordinal")))
     table = table.where(column("split").between(0, len(SPLITS) - 1))
     table = table.with_column("tokens", encode(column("messages"), column("text"), column("notes")))
     tokens = (column("tokens").get(name).alias(name) for name in _ENCODED.names)
-    return table.select("split", "file", "row", *tokens)
+    return table.select("split", "file", "row", "augmented", *tokens)
 
 
 def _is_spoken(row: Content, encoder: Encoder) -> bool:

@@ -6,8 +6,10 @@ Where several sources are mixed, their training rows wait in a file each until a
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from itertools import chain
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 from pyarrow import compute as pc
 from pyarrow import parquet as pq
@@ -38,16 +40,18 @@ _WAITING = pa.schema([*SCHEMA, ("num_trainable", pa.int32())])
 def write_splits(
     spec: DataSpec,
     rows: Path,
+    added: Path,
     decisions: Decisions,
     tokenizer: PreTrainedTokenizerBase,
     output: Path,
     outcome: Outcome,
     report: Report,
 ) -> None:
-    """Every row that stays into the file of its split."""
+    """Every row that stays into the file of its split; `added` has training rows by part, which all stay."""
     is_mixed = outcome.strategy != "concatenate"
     waiting = [rows / f"{number:04}.parquet" for number in range(len(outcome.parts))]
-    advance = _progress(int((decisions.split >= 0).sum()), outcome.num_rows, report)
+    num_added = outcome.sum(lambda tally: tally.num_augmented.total())
+    advance = _progress(int((decisions.split >= 0).sum()) + num_added, outcome.num_rows, report)
     start = 0
     with ExitStack() as stack:
         tables = {name: stack.enter_context(open_split(output, name)) for name in SPLITS}
@@ -56,7 +60,11 @@ def write_splits(
             encoder, limit = Encoder(tokenizer, part.targets), Limit(part.max_length, part.overlong)
             folder = rows / f"{number:04}"
             with open_table(waiting[number], _WAITING) as hall:
-                for batch in tokenise(folder, start, decisions.split, encoder, limit):
+                made = np.zeros(tally.num_augmented.total(), np.int8)
+                for batch in chain(
+                    tokenise(folder, start, decisions.split, encoder, limit),
+                    tokenise(added / f"{number:04}", 0, made, encoder, limit) if len(made) else (),
+                ):
                     check_stop(report)
                     for name, table in _kept(batch, part, tally, outcome.files):
                         if is_mixed and name == "train":

@@ -164,6 +164,7 @@ def _table(lessons: Sequence[Lesson], tokens: pa.Table) -> pa.Table:
         "row": pa.array([lesson.row.row for lesson in lessons], pa.int64()),
         "source": pa.array([lesson.row.source for lesson in lessons], pa.string()),
         "component": pa.array([lesson.row.component for lesson in lessons], pa.string()),
+        "augmented": pa.array([lesson.row.augmented or None for lesson in lessons], pa.string()),
         "messages": pa.array([json.dumps(lesson.messages, ensure_ascii=False) for lesson in lessons], pa.string()),
         "label": pa.nulls(len(lessons), pa.string()),
         "tools": pa.array([lesson.row.tools for lesson in lessons], pa.string()),

@@ -5,6 +5,8 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from luthier.spec.base import Section
+from luthier.spec.data.augment import AugmentSpec
+from luthier.spec.data.balance import BalanceSpec
 from luthier.spec.data.clean import CleanSpec, RepairSpec
 from luthier.spec.data.decontaminate import DecontaminateSpec
 from luthier.spec.data.deduplicate import DeduplicateSpec
@@ -79,9 +81,13 @@ class DataSpec(Section):
     test_fraction: float = Field(default=0.1, ge=0.0, lt=1.0)
     """Part of `path` used for the evaluation when there is no `test_path`."""
     seed: int = Field(default=0, ge=0)
-    """Of the split, of the rows that are drawn from `sources`, and of what is selected."""
+    """Of the split, of the rows that are drawn from `sources`, and of what is selected and augmented."""
     select: SelectSpec | None = None
     """Which training rows stay. Absent: all."""
+    balance: BalanceSpec | None = None
+    """Classes of about the same size. Absent: as they are."""
+    augment: AugmentSpec | None = None
+    """More training rows where there are few. Absent: none."""
 
     @model_validator(mode="after")
     def _rows_from_somewhere(self) -> Self:
@@ -95,6 +101,12 @@ class DataSpec(Section):
         if self.validation_path or self.test_path:
             raise ValueError("validation_path and test_path belong to path; give them to each of sources instead")
         check_sources(self.sources, self.mixing)
+        return self
+
+    @model_validator(mode="after")
+    def _rows_are_rewritten_by_something(self) -> Self:
+        if self.balance is not None and self.balance.rewrite and self.augment is None:
+            raise ValueError("balance.rewrite needs the methods of augment; give augment, or leave rewrite out")
         return self
 
     @model_validator(mode="after")

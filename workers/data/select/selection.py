@@ -18,8 +18,8 @@ from workers.data import problems
 from workers.data.classes import read_classes
 from workers.data.dataset import SPLITS
 from workers.data.dedup import REASONS, Decisions
+from workers.data.places import CheckReadable
 from workers.data.scratch import read_scratch
-from workers.data.sources import CheckReadable
 from workers.task import Report
 
 _TRAIN = SPLITS.index("train")
