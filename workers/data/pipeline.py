@@ -100,7 +100,7 @@ def _preprocess(
     files = [file for own in found for file in own]
     for key, path in files_of(spec).items():
         check_readable(path, key)
-    benchmark = find_benchmark(spec, check_readable)
+    benchmark = find_benchmark(spec, check_readable, downloads)
     check_tokenizer(tokenizer, for_chat=any(not SHAPES[file.shape].is_text for file in files))
     part_of_file = [number for number, own in enumerate(found) for _ in own]
     tallies = [Tally(part.name) for part in parts]

@@ -20,6 +20,7 @@ from workers.data.dedup.ngrams import Words, batches
 from workers.data.dedup.signature import Signatures, Signing, sign, signing_of
 from workers.data.dedup.words import words
 from workers.data.files import FILES, Record, parse_json
+from workers.data.places import Downloads
 from workers.data.sources import CheckReadable, SourceFile, find_files
 from workers.failures import DataError
 
@@ -58,7 +59,7 @@ class _Gathered:
     signatures: list[Signatures] = field(default_factory=list)
 
 
-def find_benchmark(spec: DataSpec, check_readable: CheckReadable) -> Benchmark | None:
+def find_benchmark(spec: DataSpec, check_readable: CheckReadable, downloads: Downloads) -> Benchmark | None:
     """What the rows of a job must not overlap with; None: nobody asks.
 
     Raises:
@@ -71,7 +72,7 @@ def find_benchmark(spec: DataSpec, check_readable: CheckReadable) -> Benchmark |
     files = [
         file
         for path in wanted.paths
-        for file in find_files(path, "data.decontaminate.paths", "test", "auto", check_readable)
+        for file in find_files(path, "data.decontaminate.paths", "test", "auto", check_readable, downloads)
     ]
     return read_benchmark(files, wanted, signing_of(spec))
 
@@ -84,8 +85,8 @@ def read_benchmark(files: Sequence[SourceFile], spec: DecontaminateSpec, signing
     """
     gathered = _Gathered()
     for number, file in enumerate(files):
-        wanted = spec.columns or FILES[file.file_type].columns(file.uri)
-        records = FILES[file.file_type].records(file.uri, wanted)
+        wanted = spec.columns or FILES[file.file_type].columns(file.path)
+        records = FILES[file.file_type].records(file.path, wanted)
         while batch := list(islice(records, _BATCH_ROWS)):
             texts = [_texts(record, file, wanted) for record in batch]
             _gather(gathered, texts, spec.ngram)
