@@ -142,7 +142,7 @@ class WorkerSettings(BusSettings):
     """Functions that rewards of `objective.type: grpo` may name, comma-separated: `module:function`, or names of the
     entry-point group `luthier.rewards`. Empty: none."""
     writer_endpoints: str = ""
-    """Base URLs of OpenAI-compatible endpoints, comma-separated, that job files may have rows written by. Empty: none."""
+    """Base URLs of OpenAI-compatible endpoints, comma-separated, that may write rows for job files. Empty: none."""
     writer_keys: SecretStr = SecretStr("")
     """The API keys of `writer_endpoints`, comma-separated, in their order; nothing between two commas: no key."""
     hub_url: str = ""

@@ -5,7 +5,7 @@ from luthier.spec.deploy import DeploySpec
 from luthier.spec.evaluation import EvaluationSpec, GateRule
 from luthier.spec.export import ExportSpec, ParitySpec
 from luthier.spec.job import JobSpec
-from luthier.spec.load import canonical_json, json_schema, load_job_file, parse_spec, resolve_paths
+from luthier.spec.load import canonical_json, json_schema, load_job_file, parse_spec
 from luthier.spec.merge import AdapterSource, MergeSpec
 from luthier.spec.method import (
     AdaloraSpec,
@@ -38,6 +38,7 @@ from luthier.spec.objective import (
     SftSpec,
     SimpoSpec,
 )
+from luthier.spec.paths import resolve_paths
 from luthier.spec.resources import ResourcesSpec
 from luthier.spec.training import TrainingSpec
 

@@ -1,6 +1,7 @@
 """What became of the rows of one source, to the row.
 
-`num_rows` + `num_augmented` + `num_added_windows` + `num_repeats` = the rows that it has in the three splits + the rows of its ledger.
+`num_rows` + `num_augmented` + `num_added_windows` + `num_repeats` = the rows that it has in the three splits + the rows
+of its ledger.
 """
 
 from collections import Counter

@@ -35,7 +35,8 @@ _ENCODED = pa.schema(
 def tokenise(
     rows: Path, start: int, splits: npt.NDArray[np.int8], encoder: Encoder, limit: Limit
 ) -> Iterator[pa.RecordBatch]:
-    """The rows that stay, in order: `split`, `file`, `row`, `augmented`, `messages`, `tools`, `label`, `has_control_text`, `TOKENS`.
+    """The rows that stay, in order: `split`, `file`, `row`, `augmented`, `messages`, `tools`, `label`,
+    `has_control_text` and `TOKENS`.
 
     `rows` is a folder of Parquet files, whose ordinals begin with `start`; `splits` has one entry per ordinal, negative
     for a row that is dropped. One Daft plan per file, because a plan reads ahead as fast as it can, and tokenising is
