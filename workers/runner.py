@@ -133,7 +133,7 @@ def _function(kind: str, stages: Mapping[str, str]) -> StageFunction:
 
 def _publish(result: StageResult, assignment: StageAssignment) -> ArtifactRef | None:
     if result.folder is None:
-        return None
+        return result.artifact
     return publish(result.folder, join(assignment.output_uri, "output"))
 
 

@@ -127,6 +127,8 @@ class StageResult:
 
     folder: Path | None = None
     """Local folder that becomes the stage's artifact; None when it writes none."""
+    artifact: ArtifactRef | None = None
+    """An artifact that is in the store already, in place of `folder`."""
     metrics: Mapping[str, float] = field(default_factory=dict)
     """Headline figures."""
     result: Mapping[str, Any] = field(default_factory=dict)

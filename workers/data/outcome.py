@@ -62,6 +62,8 @@ class Outcome:
     splits: dict[SplitName, SplitStatistics] = field(
         default_factory=lambda: {name: SplitStatistics() for name in SPLITS}
     )
+    version: str = ""
+    """Of the dataset, see lineage.py."""
 
     @property
     def num_rows(self) -> int:

@@ -18,16 +18,15 @@ from workers.data.augment import NO_WRITERS, Writers, add_rows
 from workers.data.carried import raise_carried
 from workers.data.dataset import SPLITS
 from workers.data.dedup import Benchmark, decide, find_benchmark, write_clusters
+from workers.data.inputs import Inputs, find_inputs
 from workers.data.mixing import strategy_of
 from workers.data.outcome import Outcome, faults_of, note_decisions, repairs_of
-from workers.data.parts import parts_of
-from workers.data.places import Downloads, Remote, download_folder
+from workers.data.places import CheckReadable, Remote
 from workers.data.quality import assess, check_quality
 from workers.data.render import check_tokenizer
 from workers.data.scan import read_rows
 from workers.data.select import balance, select
 from workers.data.shapes import SHAPES
-from workers.data.sources import CheckReadable, find_sources, with_found_splits
 from workers.data.steps import files_of
 from workers.data.stop import check_stop
 from workers.data.tables import open_parts
@@ -79,32 +78,28 @@ def preprocess(
         DependencyError: a place of rows does not answer.
         PreemptedError: the worker drains; there is nothing to resume from.
     """
-    report.progress(0, 0, "looking at the files")
-    with download_folder(output.parent, remote, report) as downloads:
-        return _preprocess(spec, tokenizer, output, check_readable, report, objective, downloads, writers)
+    with find_inputs(spec, objective, tokenizer, check_readable, remote, output.parent, report) as inputs:
+        return process(spec, inputs, tokenizer, output, check_readable, report, writers)
 
 
-def _preprocess(
+def process(
     spec: DataSpec,
+    inputs: Inputs,
     tokenizer: PreTrainedTokenizerBase,
     output: Path,
     check_readable: CheckReadable,
     report: Report,
-    objective: ObjectiveSpec,
-    downloads: Downloads,
-    writers: Writers,
+    writers: Writers = NO_WRITERS,
 ) -> Outcome:
-    parts = parts_of(spec, objective)
-    found = [find_sources(part, check_readable, objective.row_formats, downloads) for part in parts]
-    parts = [with_found_splits(part, own) for part, own in zip(parts, found, strict=True)]
-    files = [file for own in found for file in own]
+    """What `preprocess` does once the files are found. Raises as it does."""
+    parts, found, files = inputs.parts, inputs.found, inputs.files
     for key, path in files_of(spec).items():
         check_readable(path, key)
     benchmark = find_benchmark(spec, check_readable, downloads)
     check_tokenizer(tokenizer, for_chat=any(not SHAPES[file.shape].is_text for file in files))
     part_of_file = [number for number, own in enumerate(found) for _ in own]
     tallies = [Tally(part.name) for part in parts]
-    outcome = Outcome(parts, files, part_of_file, [0] * len(files), tallies, strategy_of(spec))
+    outcome = Outcome(parts, files, part_of_file, [0] * len(files), tallies, strategy_of(spec), version=inputs.version)
     with tempfile.TemporaryDirectory(dir=output.parent, prefix="rows-") as scratch:
         rows = Path(scratch) / "rows"
         rows.mkdir()

@@ -67,6 +67,7 @@ def _document(outcome: Outcome, spec: DataSpec, tokenizer: PreTrainedTokenizerBa
     template = str(tokenizer.chat_template or "")
     return {
         "version": _VERSION,
+        "dataset_version": outcome.version,
         "sources": [
             {
                 "split": file.split,

@@ -1,10 +1,16 @@
-"""Stage kind `preprocess`: the rows named in the job file become a dataset artifact."""
+"""Stage kind `preprocess`: the rows named in the job file become a dataset artifact, or are found to be one already."""
 
-from luthier.spec import DistillationSpec, GrpoSpec
-from workers.data.outcome import Outcome
-from workers.data.pipeline import preprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from luthier.artifacts import ArtifactRef
+from luthier.spec import DistillationSpec, GrpoSpec, ObjectiveSpec
+from workers.data.inputs import find_inputs
+from workers.data.pipeline import process
 from workers.data.places import Remote
-from workers.data.report import write_report
+from workers.data.report import load_report, write_report
+from workers.data.versions import DatasetStore
 from workers.failures import DataError
 from workers.models import load_tokenizer, resolve_base_model, resolve_base_of
 from workers.models.teacher import check_teacher
@@ -14,6 +20,8 @@ from workers.task import Report, StageResult, Task
 
 def run(task: Task, report: Report) -> StageResult:
     """Reads, checks, deduplicates, splits and tokenises; writes the splits and the report.
+
+    A dataset of the same version that the project has already is used as it is.
 
     Raises:
         ConfigError: a path or the base model is not to be used, the tokenizer does not fit the rows, or a teacher has
@@ -31,41 +39,66 @@ def run(task: Task, report: Report) -> StageResult:
         teacher = resolve_base_model(objective.teacher, task.settings)
         check = check_teacher if objective.level == "sequence" else shared_vocabulary
         check(base, teacher, objective.teacher)
-    output = task.new_dir("output")
-    outcome = preprocess(spec, tokenizer, output, task.check_readable, report, objective, Remote.of(task.settings))
-    if isinstance(objective, GrpoSpec):
-        _check_answers(outcome)
+    store = DatasetStore.of(task)
+    remote = Remote.of(task.settings)
+    with find_inputs(spec, objective, tokenizer, task.check_readable, remote, task.work_dir, report) as inputs:
+        stored = None if store is None else store.find(inputs.version)
+        if stored is not None:
+            report.progress(1, 1, f"reused dataset {inputs.version}: nothing that it is made of has changed")
+            return _result(load_report(stored.folder), objective, artifact=stored.ref, is_reused=True)
+        output = task.new_dir("output")
+        outcome = process(spec, inputs, tokenizer, output, task.check_readable, report)
     document = write_report(outcome, spec, tokenizer, output)
-    train = outcome.splits["train"]
+    if store is None:
+        return _result(document, objective, folder=output)
+    return _result(document, objective, artifact=store.keep(output, outcome.version))
+
+
+def _result(
+    document: Mapping[str, Any],
+    objective: ObjectiveSpec,
+    *,
+    folder: Path | None = None,
+    artifact: ArtifactRef | None = None,
+    is_reused: bool = False,
+) -> StageResult:
+    """What report.json says of a dataset in `folder`, or of one in the store."""
+    splits = document["splits"]
+    if isinstance(objective, GrpoSpec):
+        _check_answers(splits)
+    num_trainable_tokens = splits["train"]["num_trainable_tokens"]
     return StageResult(
-        folder=output,
+        folder=folder,
+        artifact=artifact,
         metrics={
-            "num_train_rows": train.num_rows,
-            "num_trainable_tokens": train.num_trainable_tokens,
+            "num_train_rows": splits["train"]["num_rows"],
+            "num_trainable_tokens": num_trainable_tokens,
             "num_dropped_rows": document["num_dropped"],
         },
         result={
-            "num_rows": {name: statistics.num_rows for name, statistics in outcome.splits.items()},
-            "num_trainable_tokens": train.num_trainable_tokens,
-            "num_tokens": int(train.lengths.sum()),
-            "num_rows_read": outcome.num_rows,
+            "dataset_version": document["dataset_version"],
+            "is_reused": is_reused,
+            "num_rows": {name: split["num_rows"] for name, split in splits.items()},
+            "num_trainable_tokens": num_trainable_tokens,
+            "num_tokens": splits["train"]["num_tokens"],
+            "num_rows_read": document["num_rows_read"],
             "num_dropped": {entry["reason"]: entry["count"] for entry in document["dropped"]},
             "num_truncated": document["num_truncated"],
             "mixture": document["mixture"],
-            "sources": {file.uri: f"sha256:{file.sha256}" for file in outcome.files},
+            "sources": {source["path"]: f"sha256:{source['sha256']}" for source in document["sources"]},
             "warnings": document["warnings"],
         },
     )
 
 
-def _check_answers(outcome: Outcome) -> None:
+def _check_answers(splits: Mapping[str, Mapping[str, Any]]) -> None:
     """Prompts alone are enough to learn from rewards, and not to evaluate what was learned.
 
     Raises:
         DataError: there are held-out rows, and none of them has an answer.
     """
-    held_out = [outcome.splits["test"], outcome.splits["validation"]]
-    if any(split.num_rows for split in held_out) and not any(split.num_trainable_tokens for split in held_out):
+    held_out = [splits["test"], splits["validation"]]
+    if any(split["num_rows"] for split in held_out) and not any(split["num_trainable_tokens"] for split in held_out):
         raise DataError(
             "no held-out row has an answer, so there is nothing to evaluate the model by; give data.test_path with "
             "rows of prompt and completion, or say by data.columns which column has the answer: {completion: solution}"
