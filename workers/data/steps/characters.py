@@ -37,7 +37,11 @@ _INVISIBLE = re.compile(
 _DIRECTIONS = re.compile("[\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 _RIGHT_TO_LEFT = re.compile("[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufeff]")
 
-SUSPECT_ENCODING = r"[^\x00-\x7f]"
+# A character of UTF-8 that was read as single bytes is two characters or more of old encodings; the last one may have
+# become a space.
+_OLD = r"\x{80}-\x{17f}\x{192}\x{2c6}-\x{2dd}\x{384}-\x{3ce}\x{401}-\x{491}\x{2010}-\x{25ff}\x{f8ff}-\x{fb02}"
+SUSPECT_MOJIBAKE = rf"[{_OLD}][{_OLD}]|[\x{{c2}}-\x{{df}}\x{{102}}] |[\x{{80}}-\x{{9f}}]"
+SUSPECT_FORM = r"[^\x00-\x7f]"
 SUSPECT_CONTROL = (
     r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x{9f}\x{ad}\x{180e}\x{200b}-\x{200f}\x{202a}-\x{202e}\x{2060}-\x{206f}"
     r"\x{feff}\x{fff9}-\x{fffb}\x{e0000}-\x{e007f}]"

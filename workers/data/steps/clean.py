@@ -14,7 +14,14 @@ from luthier.spec import DataSpec
 from workers.data import problems
 from workers.data.problems import RowError
 from workers.data.row import Row, is_segmented
-from workers.data.steps.characters import SUSPECT_CONTROL, SUSPECT_ENCODING, compose, fix_mojibake, remove_controls
+from workers.data.steps.characters import (
+    SUSPECT_CONTROL,
+    SUSPECT_FORM,
+    SUSPECT_MOJIBAKE,
+    compose,
+    fix_mojibake,
+    remove_controls,
+)
 from workers.data.steps.markup import SUSPECT_MARKUP, strip_markup
 from workers.data.steps.prose import is_json
 from workers.data.steps.white_space import SUSPECT_WHITE_SPACE, tidy_white_space
@@ -40,9 +47,9 @@ class _Part:
 
 
 _PARTS = (
-    _Part("encoding", "mojibake", SUSPECT_ENCODING, lambda text, _: fix_mojibake(text)),
+    _Part("encoding", "mojibake", SUSPECT_MOJIBAKE, lambda text, _: fix_mojibake(text)),
     _Part("control", "control characters", SUSPECT_CONTROL, lambda text, _: remove_controls(text)),
-    _Part("encoding", "Unicode normal form", SUSPECT_ENCODING, lambda text, _: compose(text)),
+    _Part("encoding", "Unicode normal form", SUSPECT_FORM, lambda text, _: compose(text)),
     _Part("markup", "markup", SUSPECT_MARKUP, lambda text, alone: strip_markup(text, may_be_page=alone), True),
     _Part("white_space", "white space", SUSPECT_WHITE_SPACE, lambda text, _: tidy_white_space(text), True),
 )
@@ -86,12 +93,11 @@ def build(spec: DataSpec) -> Callable[[Sequence[Row]], None] | None:
     if spec.clean is None:
         return None
     parts = [part for part in _PARTS if getattr(spec.clean, part.switch)]
-    suspect = "|".join(dict.fromkeys(part.suspect for part in parts))
 
     def clean(rows: Sequence[Row]) -> None:
         slots = [slot for row in rows for slot in _slots(row)]
-        for index in _matching([slot.text for slot in slots], suspect):
-            _mend(slots[index], parts)
+        for index, needed in _suspects([slot.text for slot in slots], parts):
+            _mend(slots[index], parts, needed)
 
     return clean
 
@@ -108,22 +114,27 @@ def _slots(row: Row) -> Iterator[_Slot]:
         yield _Slot(row, row.notes.rejected, None, "rejected")
 
 
-def _matching(texts: Sequence[str], pattern: str) -> list[int]:
-    """Indices of the texts that may need something."""
+def _suspects(texts: Sequence[str], parts: Sequence[_Part]) -> Iterator[tuple[int, Sequence[bool]]]:
+    """Indices of the texts that may need something, and which of the parts each needs."""
     try:
         array = pa.array(texts, pa.large_string())
     except UnicodeEncodeError:
         # Half of a surrogate pair is in one of them.
-        return list(range(len(texts)))
-    found: list[int] = pc.indices_nonzero(pc.match_substring_regex(array, pattern)).to_pylist()
-    return found
+        yield from ((index, [True] * len(parts)) for index in range(len(texts)))
+        return
+    any_part = "|".join(dict.fromkeys(part.suspect for part in parts))
+    indices = pc.indices_nonzero(pc.match_substring_regex(array, any_part))
+    chosen = array.take(indices)
+    hits = [pc.match_substring_regex(chosen, part.suspect).to_pylist() for part in parts]
+    yield from zip(indices.to_pylist(), zip(*hits, strict=True), strict=True)
 
 
-def _mend(slot: _Slot, parts: Sequence[_Part]) -> None:
+def _mend(slot: _Slot, parts: Sequence[_Part], needed: Sequence[bool]) -> None:
     text = slot.text
     must_parse = is_json(text)
-    for part in parts:
-        if part.is_layout and slot.is_piece:
+    for part, is_needed in zip(parts, needed, strict=True):
+        # What one part changes, the parts after it have to see.
+        if not (is_needed or text is not slot.text) or (part.is_layout and slot.is_piece):
             continue
         mended = part.mend(text, slot.is_alone)
         if mended != text and (not must_parse or is_json(mended)):

@@ -15,16 +15,18 @@ FENCE = re.compile(
 
 _NUM_LINES = 200
 _MIN_SHARE = 0.4
-_CODE_LINE = re.compile(
+_ENDS = (";", "{", "}")
+_START = re.compile(
     r"""
-    [;{}]\s*$                                                     # a statement or a block
-    | ^\s*(?:def|class|import|return|function|const|let|var|public|private|static|package|func|fn|impl|struct)\s+[\w(*{]
-    | ^\s*from\s+\S+\s+import\s | ^\s*(?:if|for|while|elif|switch)\b.*[:{]\s*$ | ^\s*(?:else|try|do|finally)\s*[:{]
-    | ^\s*(?:\#include|\#!|<\?php|//|/\*|\*/|@\w+\s*$|\$\s)         # directives and comments
-    | ^\s*(?:SELECT|INSERT|UPDATE|DELETE|CREATE|FROM|WHERE|JOIN)\s  # SQL
-    | ^\s*[\w.\[\]"']+\s*(?::=|[-+*/]?=)\s*\S                        # an assignment
-    | ^\s*[\w.]+\(.*\)\s*$                                        # a call
-    | ^\s*</?[\w-]+[^<>]*>\s*$                                    # a tag of its own
+    \s*(?:
+        (?:def|class|import|return|function|const|let|var|public|private|static|package|func|fn|impl|struct)\s+[\w(*{]
+        | from\s+\S+\s+import\s | (?:if|for|while|elif|switch)\b.*[:{]\s*$ | (?:else|try|do|finally)\s*[:{]
+        | \#include | \#! | <\?php | // | /\* | \*/ | @\w+\s*$ | \$\s    # directives and comments
+        | (?:SELECT|INSERT|UPDATE|DELETE|CREATE|FROM|WHERE|JOIN)\s       # SQL
+        | [\w.\[\]"']+\s*(?::=|[-+*/]?=)\s*\S                           # an assignment
+        | [\w.]+\(.*\)\s*$                                             # a call
+        | </?[\w-]+[^<>]*>\s*$                                         # a tag of its own
+    )
     """,
     re.VERBOSE,
 )
@@ -57,4 +59,8 @@ def is_code(text: str) -> bool:
         return True
     outside = FENCE.sub("", text) if "```" in text or "~~~" in text else text
     lines = [line for line in outside.splitlines()[:_NUM_LINES] if line.strip()]
-    return bool(lines) and sum(bool(_CODE_LINE.search(line)) for line in lines) >= _MIN_SHARE * len(lines)
+    return bool(lines) and sum(map(_is_code_line, lines)) >= _MIN_SHARE * len(lines)
+
+
+def _is_code_line(line: str) -> bool:
+    return line.rstrip().endswith(_ENDS) or bool(_START.match(line))

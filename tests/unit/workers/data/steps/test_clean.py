@@ -1,6 +1,7 @@
 """What cleaning mends, what it leaves alone, and how it is counted."""
 
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from luthier.spec.data import CleanSpec
 from workers.data import problems
 from workers.data.dataset import load_split
 from workers.data.row import Content, Message, Notes, Row
+from workers.data.steps.characters import compose, fix_mojibake
 from workers.data.steps.clean import build
 
 ALL = {"encoding": True, "control": True, "white_space": True, "markup": True}
@@ -169,3 +171,45 @@ def test_the_report_counts_mended_rows_and_the_tokens_are_of_the_clean_text(
     folder, outcome = run(write_rows(rows), validation_fraction=0.0, test_fraction=0.0, clean=CleanSpec())
     assert outcome.repairs.counts == {"mojibake": 2, "white space": 2}
     assert [row.reference for row in load_split(folder, "train")] == ["öne", "world", "öne", "world"]
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "cp1252", "cp1251", "cp1250", "cp1253", "cp437", "mac_roman"])
+def test_the_quick_look_misses_no_mojibake(encoding: str) -> None:
+    """Of sentences in 24 languages, read wrongly, everything that ftfy mends is found without reading it closely."""
+    sample = (Path(__file__).parent / "multilingual.jsonl").read_text("utf-8").splitlines()
+    for line in sample:
+        broken = json.loads(line)["text"].encode("utf-8").decode(encoding, "replace")
+        assert cleaned(f"{broken}.", encoding=True) == compose(fix_mojibake(f"{broken}."))
+
+
+def test_rows_that_are_clean_cost_no_more_than_a_few_times_their_json() -> None:
+    """Compared in one run, whatever the machine; the best of five."""
+    words = [
+        "the",
+        "quick",
+        "answer",
+        "to",
+        "this",
+        "question",
+        "is",
+        "that",
+        "nobody",
+        "knows",
+        "it",
+        "for",
+        "certain",
+    ]
+    chats = [exchange(" ".join(words * 3), "\n\n".join([" ".join(words * 5)] * 2)) for _ in range(1000)]
+    lines = [json.dumps(chat) for chat in chats]
+    step = build(DataSpec(path="x", clean=CleanSpec(**ALL)))
+    assert step is not None
+    parsed, looked = [], []
+    for _ in range(5):
+        start = time.perf_counter()
+        rows = [Row(json.loads(line), Notes()) for line in lines]
+        middle = time.perf_counter()
+        step(rows)
+        parsed.append(middle - start)
+        looked.append(time.perf_counter() - middle)
+    assert [row.repairs for row in rows] == [[]] * len(rows)
+    assert min(looked) < 4 * min(parsed)
