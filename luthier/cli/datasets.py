@@ -7,11 +7,13 @@ import typer
 
 from luthier.artifacts import ArtifactError, fetch, join, local_path
 from luthier.cli.data_look import DEFAULT_MODEL, has_packages, look
+from luthier.cli.import_datasets import import_
 from luthier.cli.output import Output, OutputOption, make_table, plain, print_json, printable, stderr, stdout
 from luthier.cli.session import connect
 from luthier.errors import ConflictError, InvalidRequestError
 
 app = typer.Typer(help="Look at datasets.", no_args_is_help=True)
+app.command("import")(import_)
 
 
 @app.callback()

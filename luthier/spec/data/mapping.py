@@ -51,8 +51,8 @@ Role = Literal["system", "user", "assistant", "tool", "function_call"]
 _Name = Annotated[str, Field(min_length=1)]
 
 
-def _one_each(names: Mapping[str, str]) -> Mapping[str, str]:
-    given = list(names.values())
+def _one_each(names: Mapping[str, str | None]) -> Mapping[str, str | None]:
+    given = [name for name in names.values() if name is not None]
     doubled = next((name for name in given if given.count(name) > 1), None)
     if doubled is not None:
         both = " and ".join(ours for ours, theirs in names.items() if theirs == doubled)
@@ -65,6 +65,6 @@ def _one_role_each(roles: Mapping[str, Sequence[str]]) -> Mapping[str, Sequence[
     return roles
 
 
-Columns = Annotated[dict[Column, _Name], AfterValidator(_one_each)]
+Columns = Annotated[dict[Column, _Name | None], AfterValidator(_one_each)]
 MessageKeys = Annotated[dict[MessageKey, _Name], AfterValidator(_one_each)]
 Roles = Annotated[dict[Role, Annotated[list[_Name], Field(min_length=1)]], AfterValidator(_one_role_each)]

@@ -23,7 +23,8 @@ _MESSAGE_COLUMNS = (
 class Names:
     """From our names to those of a file; what is not there is called as here."""
 
-    columns: Mapping[str, str] = field(default_factory=dict)
+    columns: Mapping[str, str | None] = field(default_factory=dict)
+    """None: the file has no such column, whatever it calls its own."""
     message_keys: Mapping[str, str] = field(default_factory=dict)
     roles: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
@@ -34,7 +35,8 @@ class Names:
 
     def theirs(self, columns: Sequence[str]) -> list[str]:
         """What columns are called in the file."""
-        return [self.columns.get(name, name) for name in columns]
+        given = [self.columns.get(name, name) for name in columns]
+        return [name for name in given if name is not None]
 
     def record(self, record: Any) -> Any:
         """A record of the file under our names; anything but an object as it is."""

@@ -356,6 +356,12 @@ def test_columns_keys_and_roles_may_have_other_names(write_rows: Write, run: Run
         run(path, **settings, format="text", **WHOLE)
 
 
+def test_a_column_may_be_left_out(write_rows: Write, run: Run) -> None:
+    rows = [{"instruction": f"hello {number}", "input": "noise", "output": "world"} for number in range(2)]
+    folder, _ = run(write_rows(rows), columns={"input": None}, **WHOLE)
+    assert [example.prompt[0]["content"] for example in load_split(folder, "train")] == ["hello 0", "hello 1"]
+
+
 def test_a_source_may_have_names_of_its_own(tmp_path: Path, write_rows: Write, run: Run) -> None:
     from luthier.spec import DataSpec
     from workers.data.parts import parts_of
