@@ -53,7 +53,8 @@ datasets:
             },
         ),
         (
-            "datasets:\n- {path: ./a, type: sharegpt}\n- {path: a, data_files: b.jsonl, ds_type: json, type: input_output}",
+            "datasets:\n- {path: ./a, type: sharegpt}\n"
+            "- {path: a, data_files: b.jsonl, ds_type: json, type: input_output}",
             {
                 "sources": [
                     {"name": "a-1", "path": "./a", "format": "sharegpt"},
@@ -70,7 +71,8 @@ datasets:
             {"path": "s3://bucket/rows/", "format": "text", "columns": {"text": "body"}, "overlong": "split"},
         ),
         (
-            "rl: dpo\ndatasets:\n- {path: o/n, data_files: x.parquet, type: chat_template.default, field_chosen: better}",
+            "rl: dpo\ndatasets:\n"
+            "- {path: o/n, data_files: x.parquet, type: chat_template.default, field_chosen: better}",
             {
                 "path": "hf://datasets/o/n/x.parquet",
                 "format": "preference",
