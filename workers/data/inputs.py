@@ -12,6 +12,7 @@ from transformers import PreTrainedTokenizerBase
 
 from luthier.artifacts import local_path
 from luthier.spec import DataSpec, ObjectiveSpec
+from workers.data.dedup import benchmark_files
 from workers.data.lineage import code_digest, digest_of, files_digest, tokenizer_digest
 from workers.data.parts import Part, parts_of
 from workers.data.places import CheckReadable, Remote, download_folder
@@ -19,7 +20,7 @@ from workers.data.sources import SourceFile, find_sources, with_found_splits
 from workers.task import Report
 
 _NAMES_FILES = re.compile(r"(?:^|_)(?:paths?|models?|files?|folders?|thesaurus|words)$")
-_OF_ROWS = ("path", "validation_path", "test_path", "sources")
+_OF_ROWS = ("path", "validation_path", "test_path", "sources", "decontaminate")
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,8 @@ class Inputs:
     parts: list[Part]
     found: list[list[SourceFile]]
     """Of each part, in reading order."""
+    benchmark: list[SourceFile]
+    """What the rows must not overlap with."""
     version: str
     """Of the dataset that will come of them, see lineage.py."""
 
@@ -69,21 +72,23 @@ def find_inputs(
         found = [find_sources(part, check_readable, objective.row_formats, downloads) for part in parts]
         parts = [with_found_splits(part, own) for part, own in zip(parts, found, strict=True)]
         files = [file for own in found for file in own]
+        benchmark = benchmark_files(spec, check_readable, downloads)
         version = digest_of(
             {
                 "data": spec.model_dump(mode="json", exclude={"engine"}),
                 "files": [[file.split, file.uri, file.sha256, file.file_type, file.shape] for file in files],
+                "benchmark": [[file.uri, files_digest([Path(file.path)])] for file in benchmark],
                 "others": _others(spec, check_readable),
                 "targets": [part.targets for part in parts],
                 "tokenizer": tokenizer_digest(tokenizer),
                 "code": code_digest(),
             }
         )
-        yield Inputs(parts, found, version)
+        yield Inputs(parts, found, benchmark, version)
 
 
 def _others(spec: DataSpec, check_readable: CheckReadable) -> dict[str, str]:
-    """Digests of what `data` names beside the rows, such as benchmarks and the models of steps, by their paths."""
+    """Digests of what `data` names beside rows, such as the models of steps, by their paths."""
     named = spec.model_dump(mode="json", exclude=set(_OF_ROWS))
     found = {}
     for key, path in _named(named, "data"):

@@ -95,7 +95,7 @@ def process(
     parts, found, files = inputs.parts, inputs.found, inputs.files
     for key, path in files_of(spec).items():
         check_readable(path, key)
-    benchmark = find_benchmark(spec, check_readable, downloads)
+    benchmark = find_benchmark(spec, inputs.benchmark)
     check_tokenizer(tokenizer, for_chat=any(not SHAPES[file.shape].is_text for file in files))
     part_of_file = [number for number, own in enumerate(found) for _ in own]
     tallies = [Tally(part.name) for part in parts]

@@ -59,22 +59,26 @@ class _Gathered:
     signatures: list[Signatures] = field(default_factory=list)
 
 
-def find_benchmark(spec: DataSpec, check_readable: CheckReadable, downloads: Downloads) -> Benchmark | None:
-    """What the rows of a job must not overlap with; None: nobody asks.
+def benchmark_files(spec: DataSpec, check_readable: CheckReadable, downloads: Downloads) -> list[SourceFile]:
+    """The files with what the rows of a job must not overlap with, on this machine; none where nobody asks.
 
     Raises:
         ConfigError: a path may not be read.
-        DataError: a file is missing or cannot be read, or has nothing to look for.
+        DataError: a file is missing.
+        DependencyError: a place of files does not answer.
     """
-    wanted = spec.decontaminate
-    if wanted is None:
-        return None
-    files = [
-        file
-        for path in wanted.paths
-        for file in find_files(path, "data.decontaminate.paths", "test", "auto", check_readable, downloads)
-    ]
-    return read_benchmark(files, wanted, signing_of(spec))
+    paths = [] if spec.decontaminate is None else spec.decontaminate.paths
+    key = "data.decontaminate.paths"
+    return [file for path in paths for file in find_files(path, key, "test", "auto", check_readable, downloads)]
+
+
+def find_benchmark(spec: DataSpec, files: Sequence[SourceFile]) -> Benchmark | None:
+    """What the rows of a job must not overlap with, by `benchmark_files`; None: nobody asks.
+
+    Raises:
+        DataError: a file cannot be read, or none has anything to look for.
+    """
+    return None if spec.decontaminate is None else read_benchmark(files, spec.decontaminate, signing_of(spec))
 
 
 def read_benchmark(files: Sequence[SourceFile], spec: DecontaminateSpec, signing: Signing | None) -> Benchmark:
