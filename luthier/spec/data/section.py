@@ -41,7 +41,7 @@ class DataSpec(Section):
     """Shape of a row, see docs/data/shapes.md. `auto` goes by the columns, among the shapes that the objective learns
     from."""
     columns: Columns = Field(default={})
-    """What the file calls the columns, by their names here: `{messages: dialog}`."""
+    """What the file calls the columns, by their names here: `{messages: dialog}`. `{input: null}`: it has none."""
     message_keys: MessageKeys = Field(default={})
     """What it calls the keys of a message: `{role: speaker, content: text}`."""
     roles: Roles = Field(default={})
