@@ -5,13 +5,14 @@ import json
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from luthier.artifacts import local_path
 from luthier.errors import LuthierError
-from luthier.spec import DataSpec
+from luthier.spec import DataSpec, SourceSpec
 
 _JOB_FILES = frozenset({".yaml", ".yml"})
 DEFAULT_MODEL = "smollm2-135m-instruct"
@@ -71,7 +72,7 @@ def look(path: Path, base_model: str = "", timeout: float | None = None) -> Look
 
 def local_bytes(spec: DataSpec) -> int | None:
     """Size of all files of a job's data; None when some of them are not files or folders of this machine."""
-    sections = spec.sources or [spec]
+    sections: Sequence[DataSpec | SourceSpec] = spec.sources or [spec]
     named = [path for one in sections for path in (one.path, one.validation_path, one.test_path) if path]
     places = [local_path(path) for path in named]
     found = [place for place in places if place is not None and place.exists()]
