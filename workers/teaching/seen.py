@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from workers.data import problems
-from workers.data.fingerprint import fingerprint
 from workers.data.dataset import Example, SplitName
+from workers.data.fingerprint import fingerprint
 from workers.data.problems import Fault
 from workers.data.row import Message
 

@@ -38,7 +38,7 @@ def steps_of(spec: DataSpec) -> list[RowStep]:
 def files_of(spec: DataSpec) -> dict[str, str]:
     """What steps read beside the rows, by where the job file names it."""
     found = {
-        "data.pii.names_model": spec.pii and spec.pii.names_model,
-        "data.toxicity.classifier.path": spec.toxicity and spec.toxicity.path,
+        "data.pii.names_model": None if spec.pii is None else spec.pii.names_model,
+        "data.toxicity.classifier.path": None if spec.toxicity is None else spec.toxicity.path,
     }
     return {key: path for key, path in found.items() if path is not None}
