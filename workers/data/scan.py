@@ -1,11 +1,13 @@
-"""Source files as a lazy Daft table of canonical rows, one scan task per file, in order.
+"""Source files as a lazy Daft table of canonical rows, in order.
 
 A task reads, parses, checks and mends in one go, so that a fault is known with its place and nothing has to be read
-again to find it, and so that the scan is the slowest part of its plan: Daft does not hold back a source that is faster
-than what follows, and would take the whole file into memory.
+again to find it. There is one task: Daft starts all that there are, whichever comes first, and keeps what they make
+until its turn has come, which would be the whole of the data. For the same reason the task lets the others go on after
+every batch: reading that never waits is not held back by anything.
 """
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -21,10 +23,12 @@ from workers.data.parts import Part
 from workers.data.shapes import SHAPES
 from workers.data.sources import SourceFile
 from workers.data.split_keys import key_columns
-from workers.data.steps import steps_of
+from workers.data.steps import RowStep, steps_of
 from workers.failures import StageError
 
 _BATCH_ROWS = 1000
+_PAUSE_SECONDS = 0.001
+"""A fraction of what a batch takes; none at all would leave the loop's order to chance."""
 
 
 def read_rows(files: Sequence[SourceFile], first: int, part: Part, spec: DataSpec, benchmark: Benchmark | None) -> Any:
@@ -35,15 +39,16 @@ def read_rows(files: Sequence[SourceFile], first: int, part: Part, spec: DataSpe
         first: their first index among all sources.
         benchmark: what no row may overlap with.
     """
-    return _Scan([_ScanFile(index, file, part, spec, benchmark) for index, file in enumerate(files, first)]).read()
+    return _Scan(_ScanFiles(dict(enumerate(files, first)), part, spec, benchmark)).read()
 
 
-class _ScanFile(daft.io.source.DataSourceTask):
-    """Reads one file."""
+class _ScanFiles(daft.io.source.DataSourceTask):
+    """Reads files, one after the other."""
 
-    def __init__(self, index: int, file: SourceFile, part: Part, spec: DataSpec, benchmark: Benchmark | None) -> None:
-        self._index = index
-        self._file = file
+    def __init__(
+        self, files: Mapping[int, SourceFile], part: Part, spec: DataSpec, benchmark: Benchmark | None
+    ) -> None:
+        self._files = files
         self._part = part
         self._spec = spec
         self._benchmark = benchmark
@@ -55,31 +60,32 @@ class _ScanFile(daft.io.source.DataSourceTask):
     async def read(self) -> AsyncIterator[Any]:
         for batch in self._batches_or_failure():
             yield daft.recordbatch.RecordBatch.from_arrow_record_batches([batch], CANONICAL)
+            await asyncio.sleep(_PAUSE_SECONDS)
 
     def _batches_or_failure(self) -> Iterator[pa.RecordBatch]:
+        index = next(iter(self._files))
         try:
-            yield from self._batches()
+            steps = [*steps_of(self._spec), *duplicate_steps(self._spec, self._benchmark)]
+            for index, file in self._files.items():
+                yield from self._batches(index, file, steps)
         except StageError as error:
-            yield carry(error, self._index, CANONICAL)
+            yield carry(error, index, CANONICAL)
 
-    def _batches(self) -> Iterator[pa.RecordBatch]:
-        shape = SHAPES[self._file.shape]
-        steps = [*steps_of(self._spec), *duplicate_steps(self._spec, self._benchmark)]
-        split = self._spec.split if self._file.split == "train" else None
+    def _batches(self, index: int, file: SourceFile, steps: Sequence[RowStep]) -> Iterator[pa.RecordBatch]:
+        shape = SHAPES[file.shape]
+        split = self._spec.split if file.split == "train" else None
         seed = self._spec.seed.to_bytes(16, "little")
-        records = FILES[self._file.file_type].records(
-            self._file.path, [*self._part.names.theirs(shape.columns), *key_columns(self._spec)]
-        )
+        prompt, names = self._part.system_prompt, self._part.names
+        records = FILES[file.file_type].records(file.path, [*names.theirs(shape.columns), *key_columns(self._spec)])
         while batch := list(islice(records, _BATCH_ROWS)):
-            prompt, names = self._part.system_prompt, self._part.names
-            yield canonical(batch, self._index, shape, prompt, names, seed, steps, split, self._spec.repair)
+            yield canonical(batch, index, shape, prompt, names, seed, steps, split, self._spec.repair)
 
 
 class _Scan(daft.io.source.DataSource):
     """Daft's view of the source files."""
 
-    def __init__(self, tasks: Sequence[_ScanFile]) -> None:
-        self._tasks = tasks
+    def __init__(self, task: _ScanFiles) -> None:
+        self._task = task
 
     @property
     def name(self) -> str:
@@ -89,6 +95,5 @@ class _Scan(daft.io.source.DataSource):
     def schema(self) -> Any:
         return daft.Schema.from_pyarrow_schema(CANONICAL)
 
-    async def get_tasks(self, pushdowns: Any) -> AsyncIterator[_ScanFile]:
-        for task in self._tasks:
-            yield task
+    async def get_tasks(self, pushdowns: Any) -> AsyncIterator[_ScanFiles]:
+        yield self._task
