@@ -13,6 +13,9 @@ from workers.data.quality.labels import LabelQuality
 from workers.data.quality.lengths import Lengths
 from workers.data.quality.vocabulary import Vocabulary
 
+_LEAST = 0.01
+"""What a part counts at the least: a minor one that is 0 does not make the score 0."""
+
 
 @dataclass(frozen=True)
 class Quality:
@@ -57,9 +60,7 @@ class Quality:
     @property
     def score(self) -> float:
         """From 0 to 100."""
-        parts = self.parts
-        if not all(parts.values()):
-            return 0.0
+        parts = {name: max(value, _LEAST) for name, value in self.parts.items()}
         total = sum(PARTS[name].weight for name in parts)
         return 100.0 * math.exp(sum(PARTS[name].weight * math.log(value) for name, value in parts.items()) / total)
 

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-_WORD = re.compile(r"\S+")
+# What joins words in lists, tables, JSON and code is not part of them.
+_WORD = re.compile(r"[^\s|{}()\[\]<>\"',:;=]+")
 _EDGES = ".,;:!?\"'()[]{}<>*_`\u2026\u201c\u201d\u2018\u2019\u00ab\u00bb"
 _MAX_LENGTH = 40
 _PLACE = re.compile(r"://|/|\\|@|[=&]|^[\w.-]+\.\w+$")

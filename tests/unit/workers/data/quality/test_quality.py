@@ -84,6 +84,14 @@ def test_the_score_is_the_weighted_geometric_mean_of_the_parts(write_rows: Write
     assert quality.parts["uniqueness"] == 0.5
 
 
+def test_a_minor_part_that_is_ruined_does_not_ruin_the_score(write_rows: Write, run: Run) -> None:
+    odd = "x" * 60
+    rows = [good(i) | {"completion": f"{good(i)['completion']} {odd}"} for i in range(20)]
+    _, outcome = run(write_rows(rows), **WHOLE)
+    assert outcome.quality.parts["vocabulary"] == 0.0
+    assert 60 < outcome.quality.score < 80
+
+
 def test_languages_are_shares_and_two_are_no_disaster(write_rows: Write, run: Run) -> None:
     german = [
         {"prompt": f"Frage {i}?", "completion": f"Der Zug an die Küste fährt jede Stunde von Gleis {i} ab, sagt man."}

@@ -21,6 +21,8 @@ def test_words_are_counted_without_case_and_punctuation() -> None:
         ("привет", False),
         ("我怎样才能重置账户的密码" * 5, False),
         ("plain words", False),
+        ('{"category":"delivery","priority":"high","action":"refund"}', False),
+        ("delivery|damage|billing|technical|account|sales", False),
     ],
 )
 def test_odd_words(text: str, is_odd: bool) -> None:
