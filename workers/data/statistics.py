@@ -66,7 +66,7 @@ class SplitStatistics:
         }
         if len(lengths):
             p50, p90, p99 = np.percentile(lengths, [50, 90, 99], method="inverted_cdf").tolist()
-            edges = np.unique(np.linspace(0, int(lengths.max()) + 1, _NUM_BINS + 1).astype(int))
+            edges = np.unique(np.linspace(int(lengths.min()), int(lengths.max()) + 1, _NUM_BINS + 1).astype(int))
             counts, _ = np.histogram(lengths, edges)
             document["lengths"] = {
                 "min": int(lengths.min()),
