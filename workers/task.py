@@ -93,7 +93,10 @@ def check_readable(path: str, what: str, data_roots: str) -> None:
         below = [root.rstrip("/") + "/" for root in roots if "://" in root]
         allowed = ".." not in path.split("/") and any(f"{path}/".startswith(root) for root in below)
     else:
-        real = Path(path).resolve()
+        try:
+            real = Path(path).resolve()
+        except (OSError, RuntimeError) as error:
+            raise ConfigError(f"{what} {path!r} leads nowhere: {error}; give a plain file or folder") from error
         allowed = any(real.is_relative_to(Path(root).resolve()) for root in roots if "://" not in root)
     if not allowed:
         raise ConfigError(

@@ -22,6 +22,10 @@ def render_prompt(
     return token_ids(tokenizer, render_texts(tokenizer, [messages], add_generation_prompt=True, tools=[tools]))[0]
 
 
+RENDERING_FAULTS = (TypeError, ValueError, ArithmeticError, LookupError)
+"""What a template raises beside Jinja's own errors: `1 + "a"`, a loop over more than the sandbox allows."""
+
+
 def render_texts(
     tokenizer: PreTrainedTokenizerBase,
     conversations: Sequence[Sequence[dict[str, Any]]],
@@ -48,7 +52,7 @@ def render_texts(
                 tokenize=False,
                 add_generation_prompt=add_generation_prompt,
             )
-        except TypeError as error:
+        except RENDERING_FAULTS as error:
             raise TemplateError(f"it cannot work with this row: {error}") from error
         for place, text in zip(own, rendered, strict=True):
             texts[place] = str(text)

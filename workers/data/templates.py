@@ -14,7 +14,7 @@ from jinja2 import Template, TemplateError
 from transformers import PreTrainedTokenizerBase
 from transformers.utils.chat_template_utils import _compile_jinja_template
 
-from workers.data.render import render_texts
+from workers.data.render import RENDERING_FAULTS, render_texts
 from workers.data.row import Message
 from workers.data.spot_check import SpotCheck
 from workers.data.tracing import Guard, Place, Trace, UntraceableError, transformed
@@ -124,7 +124,7 @@ class ChatTemplate:
             recipe = self._tracer.trace(roles, add_generation_prompt)
             odd = [_odd_conversation(roles, start) for start in range(len(_ODD_CONTENTS))]
             expected = render_texts(self._tokenizer, odd, add_generation_prompt=add_generation_prompt)
-        except (UntraceableError, TemplateError):
+        except (UntraceableError, TemplateError, *RENDERING_FAULTS):
             return None
         found = [recipe.render(conversation) for conversation in odd]
         agrees = all(mine in (None, theirs) for mine, theirs in zip(found, expected, strict=True))
