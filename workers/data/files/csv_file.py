@@ -1,7 +1,7 @@
 """Tables of text with a header (RFC 4180): CSV and TSV. Double quotes, line ends inside quotes; every cell is text.
 
 The delimiter is a tab in a file whose name says TSV, else the one of `DELIMITERS` that gives the header most columns.
-A cell of the column `messages` holds JSON. A row's number is the line on which it starts.
+A list, as of messages, is JSON text in its cell. A row's number is the line on which it starts.
 """
 
 import csv
@@ -74,13 +74,7 @@ def _record(row: int, header: list[str], cells: list[str], wanted: Sequence[str]
     broken = [name for name, cell in chosen.items() if _is_broken(cell)]
     if broken:
         return Record(row, None, problems.NOT_UTF8, f"column {broken[0]} holds bytes that are not UTF-8 text")
-    if "messages" not in chosen:
-        return Record(row, json.dumps(chosen, ensure_ascii=False))
-    try:
-        messages = json.loads(chosen["messages"])
-    except (ValueError, RecursionError) as error:
-        return Record(row, None, problems.BROKEN_JSON, f"column messages: {error}; expected a JSON list of messages")
-    return Record(row, json.dumps({**chosen, "messages": messages}))
+    return Record(row, json.dumps(chosen, ensure_ascii=False))
 
 
 def _rows(path: str) -> Reader:

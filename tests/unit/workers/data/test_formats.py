@@ -27,6 +27,10 @@ CHATS = [
 LINES = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in CHATS).encode()
 
 
+def _cell(row: dict[str, Any]) -> str:
+    return '"' + json.dumps(row["messages"]).replace('"', '""') + '"\n'
+
+
 def _write_arrow(path: Path) -> None:
     table = pa.Table.from_pylist(CHATS)
     with pa.ipc.new_file(path, table.schema) as writer:
@@ -39,6 +43,7 @@ WAYS: dict[str, Callable[[Path], object]] = {
     "rows.jsonl.zst": lambda path: path.write_bytes(pa.compress(LINES, codec="zstd", asbytes=True)),
     "rows.json": lambda path: path.write_text(json.dumps(CHATS, indent=1)),
     "object.json": lambda path: path.write_text(json.dumps({"version": 2, "data": CHATS})),
+    "rows.tsv": lambda path: path.write_text("messages\n" + "".join(map(_cell, CHATS))),
     "rows.parquet": lambda path: pq.write_table(pa.Table.from_pylist(CHATS), path),
     "rows.arrow": _write_arrow,
     "saved": lambda path: datasets.Dataset.from_list(CHATS).save_to_disk(path),

@@ -73,14 +73,6 @@ def test_csv_with_an_unclosed_quote_ends_there(tmp_path: Path) -> None:
     assert (good.row, bad.row, bad.reason) == (2, 3, "broken file")
 
 
-def test_csv_reads_messages_as_json(tmp_path: Path) -> None:
-    path = tmp_path / "a.csv"
-    path.write_text('messages\n"[{""role"": ""user""}]"\nnonsense\n')
-    good, bad = _read(path, "csv")
-    assert json.loads(str(good.json_text)) == {"messages": [{"role": "user"}]}
-    assert (bad.row, bad.reason) == (3, "broken JSON")
-
-
 @pytest.mark.parametrize("header", [b"a,a\n1,2\n", b"a,\xff\n1,2\n", b'a,"b"c\n1,2\n'])
 def test_csv_with_a_bad_header_is_refused(tmp_path: Path, header: bytes) -> None:
     path = tmp_path / "a.csv"
