@@ -6,7 +6,7 @@ from workers.data import problems
 from workers.data.dataset import Example, SplitName
 from workers.data.fingerprint import fingerprint
 from workers.data.problems import Fault
-from workers.data.row import Message
+from workers.data.row import Message, Notes
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Seen:
         A row that a mixture repeats has it every time.
         """
         own = _Owner(split, row.source, row.row, sample)
-        owner = self._owners.setdefault(fingerprint(messages), own)
+        owner = self._owners.setdefault(fingerprint(messages, notes=Notes(tools=row.tools)), own)
         detail = f"same text as {owner.source} row {owner.row}"
         if owner.split != split:
             return Fault(row.source, row.row, problems.IN_OTHER_SPLIT, detail)

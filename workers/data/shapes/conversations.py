@@ -24,6 +24,9 @@ def sharegpt(record: Mapping[str, Any]) -> tuple[Content, Notes]:
 
 def prompt_completion(record: Mapping[str, Any]) -> tuple[Content, Notes]:
     """A question and its answer, as text or as messages. Answers that the prompt has are context. Raises RowError."""
+    if isinstance(record["prompt"], str) and isinstance(record["completion"], str):
+        messages = exchange(read_text(record, "prompt"), read_text(record, "completion"))
+        return messages, Notes(tools=read_tools(record))
     prompt, completion = read_part(record, "prompt", "user"), read_part(record, "completion", "assistant")
     weights = completion.weights
     num_before = _num_answers(prompt.messages)

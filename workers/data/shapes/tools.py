@@ -7,6 +7,7 @@ every one.
 
 import json
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from workers.data import problems
@@ -52,9 +53,10 @@ def parse_calls(text: str, where: str) -> list[dict[str, Any]]:
         raise RowError(problems.BROKEN_JSON, f"{where}{error}; {expected}") from error
 
 
-def names_of(tools: str) -> list[str]:
-    """What the functions of `Notes.tools` are called."""
-    return [tool["function"]["name"] for tool in json.loads(tools)]
+@lru_cache(maxsize=1024)
+def names_of(tools: str) -> tuple[str, ...]:
+    """What the functions of `Notes.tools` are called. Many rows offer the same ones."""
+    return tuple(tool["function"]["name"] for tool in json.loads(tools))
 
 
 def _tool(number: int, tool: object, column: str) -> dict[str, Any]:

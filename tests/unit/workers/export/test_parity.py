@@ -1,15 +1,19 @@
 """What counts as agreement, on observations made by hand."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import trl
 
 from luthier.spec import ParitySpec
 from workers.data.dataset import Example
-from workers.export.parity import Observation, compare_sides, observe, plain_side, refusal
+from workers.export.parity import Observation, chat_side, compare_sides, observe, plain_side, refusal
+from workers.export.triton_backend import generation
 from workers.models import load_model, load_tokenizer
+from workers.models.template import with_chat_template
 
 EXAMPLES = [Example(row, "f.jsonl", np.array([1], np.int32), np.array([True]), None) for row in (1, 2)]
 
@@ -53,6 +57,27 @@ def test_a_model_that_follows_its_own_answers_agrees_with_itself(tiny_model_dir:
     assert [len(choices) for choices in other.choices] == [3, 1]
     assert [choices[0] for choices in other.choices] == [answer[0] for answer in own.answers]
     assert torch.allclose(own.logits, other.logits, atol=1e-4)
+
+
+@pytest.mark.parametrize("template", ["qwen2_5", "deepseekv3"])
+def test_tools_are_rendered_alike_by_both_sides(tiny_model_dir: Path, tmp_path: Path, template: str) -> None:
+    text = (Path(trl.__file__).parent / "chat_templates" / f"{template}.jinja").read_text()
+    folder = with_chat_template(tiny_model_dir, text, tmp_path / "models")
+    (tmp_path / "generation.py").write_bytes(Path(generation.__file__).read_bytes())
+    (tmp_path / "weights").symlink_to(folder)
+    call = {"type": "function", "function": {"name": "get_weather", "arguments": '{"city": "Paris"}'}}
+    messages = [
+        {"role": "user", "content": "weather?"},
+        {"role": "assistant", "content": "", "tool_calls": [call]},
+        {"role": "tool", "content": "sunny"},
+        {"role": "assistant", "content": "It is sunny."},
+    ]
+    tools = json.dumps([{"type": "function", "function": {"name": "get_weather", "parameters": {}}}])
+    example = Example(1, "f.jsonl", np.array([1], np.int32), np.array([True]), messages, tools=tools)
+    ours = plain_side(load_model(folder, torch.float32), load_tokenizer(folder), 4).render(example)
+    theirs = chat_side(tmp_path, torch.device("cpu"), 4).render(example)
+    assert ours == theirs
+    assert "Paris" in load_tokenizer(folder).decode(ours)
 
 
 def test_the_largest_logit_difference_is_found() -> None:
