@@ -49,7 +49,7 @@ _THRESHOLDS: dict[str, _Threshold] = {
     "max_class_imbalance": _Threshold(
         lambda q: None if q.labels is None else q.labels.imbalance,
         "rows of the largest class for one of the smallest",
-        "add rows of small classes, or see data.balance",
+        "add rows of small classes; or set data.balance, which evens out what is trained on, and raise this",
     ),
     "max_label_noise": _Threshold(
         lambda q: None if q.labels is None else q.labels.noise,
@@ -79,7 +79,9 @@ def check_quality(quality: Quality, spec: QualitySpec) -> None:
             failed.append(f"{name} is {bound:g}, {threshold.what}: {_shown(value)}; {threshold.remedy}")
     if failed:
         lines = "".join(f"\n  {line}" for line in [*failed, *_examples(quality)])
-        raise DataError(f"the rows are not what data.quality asks for, or change it:{lines}{_parts(quality)}")
+        raise DataError(
+            f"the rows are not what data.quality asks for; mend them, or change it:{lines}{_parts(quality)}"
+        )
 
 
 def _shown(value: float) -> str:

@@ -8,12 +8,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+_MAX_WORDS = 100_000
 _STOP_WORDS = frozenset(["the", "be", "to", "of", "and", "that", "have", "with"])
 _BULLETS = ("-", "*", "•", "‣", "◦", "▪", "●", "\u2013")
 _ELLIPSES = ("...", "…")
 _LETTER = re.compile(r"[^\W\d_]")
 _PARAGRAPHS = re.compile(r"\n{2,}")
-_SENTENCE_END = re.compile(r"[.!?]+[\"')\]]*(?=\s|$)|[\u3002\uff01\uff1f]+")
+_SENTENCE_END = re.compile(r"(?<![.!?])[.!?]++[\"')\]]*+(?=\s|$)|[\u3002\uff01\uff1f]+")
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,11 @@ class Text:
         """Between white space."""
         return self.whole.split()
 
+    @property
+    def first_words(self) -> list[str]:
+        """The first 100,000: so many of a row are looked at for runs of words that come again."""
+        return self.words[:_MAX_WORDS]
+
     @cached_property
     def lines(self) -> list[str]:
         """Those that are not blank."""
@@ -42,7 +48,7 @@ class Text:
     @cached_property
     def has_repeats(self) -> bool:
         """Whether any five words in a row are there twice; without them there are no longer repeats either."""
-        grams = list(_grams(self.words, 5))
+        grams = list(_grams(self.first_words, 5))
         return len(set(grams)) < len(grams)
 
 
@@ -76,14 +82,14 @@ def _top_gram(size: int) -> Callable[[Text], float]:
     """Characters of the most frequent run of `size` words, in all its places, among those of all words."""
 
     def measure(text: Text) -> float:
-        counts = Counter(_grams(text.words, size))
+        counts = Counter(_grams(text.first_words, size))
         if not counts:
             return 0.0
         most = max(counts.values())
         if most == 1:
             return 0.0
         longest = max(sum(map(len, gram)) for gram, count in counts.items() if count == most)
-        return _share(longest * most, sum(map(len, text.words)))
+        return _share(longest * most, sum(map(len, text.first_words)))
 
     return measure
 
@@ -94,7 +100,7 @@ def _repeated_grams(size: int) -> Callable[[Text], float]:
     def measure(text: Text) -> float:
         if not text.has_repeats:
             return 0.0
-        words, seen, again, done = text.words, set(), 0, 0
+        words, seen, again, done = text.first_words, set(), 0, 0
         for start, gram in enumerate(_grams(words, size)):
             if gram in seen:
                 first = max(start, done)

@@ -25,7 +25,9 @@ _PAGE = (
     "svg|path|canvas|iframe|video|audio|source|object"
 )
 _NAMES = f"{_PROSE}|{_PAGE}"
-_TAG = re.compile(rf"</?(?:{_NAMES})\s*/?>|<(?:{_NAMES})\s[^<>]*=[^<>]*>|<!--.*?-->", re.IGNORECASE | re.DOTALL)
+_TAG = re.compile(
+    rf"</?(?:{_NAMES})\s*/?>|<(?:{_NAMES})\s(?=[^<>]*=)[^<>]*+>|<!--(?:(?!<!--).)*?-->", re.IGNORECASE | re.DOTALL
+)
 _IS_PAGE = re.compile(rf"<!doctype|<\?xml|<(?:{_PAGE})(?:\s[^<>]*)?/?>", re.IGNORECASE)
 _ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[a-zA-Z][a-zA-Z0-9]{1,31});")
 _KEPT = re.compile(rf"{FENCE.pattern}|`[^`\n]+`|^(?:\t| {{4}})[^\n]*$", FENCE.flags)
@@ -97,5 +99,5 @@ def _without_tags(prose: str) -> str:
 def _tidy(text: str) -> str:
     """The blank lines that blocks leave behind, outside what was kept and outside the code of this page."""
     pieces = re.split(r"(\n```\n.*?\n```\n)", text, flags=re.DOTALL)
-    pieces[::2] = [re.sub(r"[ \t]*\n(?:[ \t]*\n)+", "\n\n", piece) for piece in pieces[::2]]
+    pieces[::2] = [re.sub(r"(?<![ \t])[ \t]*\n(?:[ \t]*\n)+", "\n\n", piece) for piece in pieces[::2]]
     return "".join(pieces).strip("\n")

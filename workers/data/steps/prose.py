@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable
 
 FENCE = re.compile(
-    r"^[ \t]*(?P<mark>`{3,}|~{3,})[^\n]*\n.*?(?:^[ \t]*(?P=mark)[`~]*[ \t\r]*$|\Z)", re.MULTILINE | re.DOTALL
+    r"^[ \t]*(?P<mark>`{3,}+|~{3,}+)[^\n]*+\n.*?(?:^[ \t]*(?P=mark)[`~]*[ \t\r]*$|\Z)", re.MULTILINE | re.DOTALL
 )
 """A block between fences, or from a fence to the end of the text."""
 
@@ -18,14 +18,14 @@ _MIN_SHARE = 0.4
 _ENDS = (";", "{", "}")
 _START = re.compile(
     r"""
-    \s*(?:
+    \s*+(?:
         (?:def|class|import|return|function|const|let|var|public|private|static|package|func|fn|impl|struct)\s+[\w(*{]
         | from\s+\S+\s+import\s | (?:if|for|while|elif|switch)\b.*[:{]\s*$ | (?:else|try|do|finally)\s*[:{]
         | \#include | \#! | <\?php | // | /\* | \*/ | @\w+\s*$ | \$\s    # directives and comments
         | (?:SELECT|INSERT|UPDATE|DELETE|CREATE|FROM|WHERE|JOIN)\s       # SQL
         | [\w.\[\]"']+\s*(?::=|[-+*/]?=)\s*\S                           # an assignment
         | [\w.]+\(.*\)\s*$                                             # a call
-        | </?[\w-]+[^<>]*>\s*$                                         # a tag of its own
+        | </?[\w-]++[^<>]*+>\s*$                                        # a tag of its own
     )
     """,
     re.VERBOSE,

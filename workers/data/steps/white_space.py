@@ -8,7 +8,7 @@ SUSPECT_WHITE_SPACE = r"\r|[ \t]\n|\n\n\n|[ \t\n]\z|\A\n|[\x{85}\x{2028}\x{2029}
 """What to look for (RE2): without it the text stays as it is."""
 
 _LINE_ENDS = re.compile("\r\n?|[\x85\u2028\u2029]")
-_TRAILING = re.compile(r"[ \t]+(?=\n)")
+_TRAILING = re.compile(r"(?<![ \t])[ \t]+(?=\n)")
 _BLANK_LINES = re.compile(r"\n{3,}")
 _LEADING = re.compile(r"\A(?:[ \t]*\n)+")
 

@@ -213,3 +213,34 @@ def test_rows_that_are_clean_cost_no_more_than_a_few_times_their_json() -> None:
         looked.append(time.perf_counter() - middle)
     assert [row.repairs for row in rows] == [[]] * len(rows)
     assert min(looked) < 4 * min(parsed)
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(
+    "piece",
+    [
+        " ",
+        "\t \n",
+        "`",
+        "```\n",
+        "~~~ ",
+        "<",
+        "<p ",
+        "<p =",
+        "<!--",
+        "<a href=",
+        "&amp",
+        "&#",
+        "\x1b]",
+        "(",
+        "x(",
+        "a.",
+        "=",
+        "Ã",
+        "\n",
+    ],
+)
+def test_no_long_text_makes_cleaning_slow(piece: str) -> None:
+    for text in (piece * (300_000 // len(piece)), "<b>x</b> \n" + piece * (300_000 // len(piece)) + "x"):
+        clean(exchange("a", text))
+        clean(text)

@@ -134,3 +134,16 @@ def test_the_report_counts_dropped_rows_by_rule(write_rows: Callable[..., Path],
     assert outcome.ledger.counts == {"filters.languages": 1, "filters.max_words": 1}
     assert outcome.splits["train"].num_rows == 3
     assert outcome.ledger.first["filters.max_words"][0].row == 5
+
+
+def test_rules_are_the_same_after_the_job_file_has_been_written_out() -> None:
+    spec = FiltersSpec(preset="gopher", min_words=5, no_curly_braces=True)
+    assert FiltersSpec.model_validate_json(spec.model_dump_json()).rules == spec.rules
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("piece", ["x ", ".", ".x", "#", "\n", "- \n", "a\n\n", "{", "a b c d e f g h i j "])
+def test_no_long_text_makes_a_measure_slow(piece: str) -> None:
+    text = Text(piece * (300_000 // len(piece)), 1)
+    for measure in MEASURES.values():
+        measure(text)
