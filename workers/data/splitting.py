@@ -24,23 +24,41 @@ class Drawable:
     fingerprints: npt.NDArray[np.uint64]
     """Of the texts."""
     keys: npt.NDArray[np.uint64]
-    """Of the units: the lowest fingerprint in each."""
+    """Of the units: the lowest fingerprint in each. The same array, where every text is a unit of its own."""
     strata: npt.NDArray[np.int32] | None = None
     """Every split gets the same mix of these. None: whatever it comes to."""
     times: npt.NDArray[np.float64] | None = None
     """The latest rows go to test. None: they are drawn by their keys."""
 
+    def take(self, rows: npt.NDArray[np.int64]) -> "Drawable":
+        """Some of the rows."""
+        fingerprints = self.fingerprints[rows]
+        return Drawable(
+            fingerprints=fingerprints,
+            keys=fingerprints if self.keys is self.fingerprints else self.keys[rows],
+            strata=None if self.strata is None else self.strata[rows],
+            times=None if self.times is None else self.times[rows],
+        )
+
 
 @dataclass(frozen=True)
 class _Units:
-    """In the order in which they are drawn; each array is of shape (units,)."""
+    """Each array is of shape (units,)."""
 
     keys: npt.NDArray[np.uint64]
+    """In order."""
     weights: npt.NDArray[np.int64]
     """Different texts in each."""
-    strata: npt.NDArray[np.int32]
-    in_time: bool
-    """Whether the order is to be kept: a unit that does not fit ends the draw."""
+    strata: npt.NDArray[np.int32] | None
+    order: npt.NDArray[np.int64] | None
+    """In which they are drawn, none passed over; None: that of the keys."""
+
+    def left(self, side: npt.NDArray[np.int8]) -> npt.NDArray[np.int64]:
+        """Those that are in training still, in the order in which they are drawn."""
+        if self.order is None:
+            return np.flatnonzero(side == _TRAIN)
+        left: npt.NDArray[np.int64] = self.order[side[self.order] == _TRAIN]
+        return left
 
 
 def draw(rows: Drawable, fractions: Mapping[SplitName, float]) -> npt.NDArray[np.int8]:
@@ -56,33 +74,37 @@ def draw(rows: Drawable, fractions: Mapping[SplitName, float]) -> npt.NDArray[np
     side = np.full(len(units.keys), _TRAIN, np.int8)
     wanted = [name for name, fraction in fractions.items() if fraction > 0]
     for number, name in enumerate(wanted, start=1):
-        (left,) = np.nonzero(side == _TRAIN)
+        left = units.left(side)
         # One unit stays for training, and then one for the split that comes next.
         spare = len(left) - 1
         spare -= min(len(wanted) - number, max(0, spare - 1))
         size = max(1, round(fractions[name] * int(units.weights.sum())))
         side[_choose(left, units, size, spare)] = SPLITS.index(name)
-    order = np.argsort(units.keys)
-    return side[order[np.searchsorted(units.keys, rows.keys, sorter=order)]]
+    return side[np.searchsorted(units.keys, rows.keys)]
 
 
 def _units(rows: Drawable) -> _Units:
-    _, texts = np.unique(rows.fingerprints, return_index=True)
-    keys, weights = np.unique(rows.keys[texts], return_counts=True)
-    strata = np.zeros(len(keys), np.int32)
-    if rows.strata is not None:
+    if rows.keys is rows.fingerprints:
+        # np.unique would hash, and take five times as much memory.
+        keys = np.sort(rows.keys)
+        keys = keys[np.append(True, keys[1:] != keys[:-1])[: len(keys)]]
+        weights = np.broadcast_to(np.int64(1), len(keys))
+    else:
+        _, texts = np.unique(rows.fingerprints, return_index=True)
+        keys, weights = np.unique(rows.keys[texts], return_counts=True)
+    strata = order = None
+    if rows.strata is not None and len(keys):
         strata = _most_common(np.searchsorted(keys, rows.keys), rows.strata, len(keys))
         if len(keys) > 1 and len(np.unique(strata)) == len(keys):
             raise DataError(
                 "data.split.stratify_by has another value in every row, so no split can have the mix of the others; "
                 "name a column of few values"
             )
-    if rows.times is None:
-        return _Units(keys, weights, strata, in_time=False)
-    latest = np.full(len(keys), -np.inf)
-    np.maximum.at(latest, np.searchsorted(keys, rows.keys), rows.times)
-    order = np.lexsort((keys, -latest))
-    return _Units(keys[order], weights[order], strata[order], in_time=True)
+    if rows.times is not None:
+        latest = np.full(len(keys), -np.inf)
+        np.maximum.at(latest, np.searchsorted(keys, rows.keys), rows.times)
+        order = np.lexsort((keys, -latest))
+    return _Units(keys, weights, strata, order)
 
 
 def _most_common(units: npt.NDArray[np.int64], strata: npt.NDArray[np.int32], num_units: int) -> npt.NDArray[np.int32]:
@@ -100,17 +122,16 @@ def _choose(left: npt.NDArray[np.int64], units: _Units, size: int, spare: int) -
     """Some of the units `left`, at most `spare`, which together have `size` texts."""
     if spare <= 0:
         return left[:0]
-    strata = np.unique(units.strata[left])
-    if len(strata) == 1:
+    if units.strata is None:
         chosen = _fill(left, units, size, spare)
     else:
-        members = [left[units.strata[left] == stratum] for stratum in strata]
+        members = [left[units.strata[left] == stratum] for stratum in np.unique(units.strata[left])]
         shares = _shares(size, [int(units.weights[own].sum()) for own in members])
         parts = [_fill(own, units, share, len(own) - 1) for own, share in zip(members, shares, strict=True)]
         chosen = np.concatenate(parts)[:spare]
     if len(chosen):
         return chosen
-    return left[:1] if units.in_time else left[[np.argmin(units.weights[left])]]
+    return left[:1] if units.order is not None else left[[np.argmin(units.weights[left])]]
 
 
 def _shares(size: int, weights: list[int]) -> list[int]:
@@ -122,18 +143,18 @@ def _shares(size: int, weights: list[int]) -> list[int]:
     return [int(share) for share in shares]
 
 
-def _fill(units: npt.NDArray[np.int64], every: _Units, size: int, spare: int) -> npt.NDArray[np.int64]:
+def _fill(left: npt.NDArray[np.int64], units: _Units, size: int, spare: int) -> npt.NDArray[np.int64]:
     """The first units that together have at most `size` texts; one that is too large is passed over."""
-    chosen = [units[:0]]
+    chosen = [left[:0]]
     while size > 0 and spare > 0:
-        if not every.in_time:
-            units = units[every.weights[units] <= size]
-        sums = np.cumsum(every.weights[units])
+        if units.order is None and units.weights.max(initial=0) > size:
+            left = left[units.weights[left] <= size]
+        sums = np.cumsum(units.weights[left[:size]])
         num_fitting = min(int(np.searchsorted(sums, size, side="right")), spare)
         if not num_fitting:
             break
-        chosen.append(units[:num_fitting])
+        chosen.append(left[:num_fitting])
         size -= int(sums[num_fitting - 1])
         spare -= num_fitting
-        units = units[num_fitting:]
+        left = left[num_fitting:]
     return np.concatenate(chosen)

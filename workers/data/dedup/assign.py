@@ -38,31 +38,26 @@ def assign_splits(
     """
     split = spec.split or SplitSpec()
     rows = np.flatnonzero(decisions.split == SPLITS.index("train"))
-    keys = _keys(fingerprints, decisions.cluster)[rows]
+    texts = fingerprints[rows]
+    keys = texts if decisions.cluster is None else _keys(fingerprints, decisions.cluster)[rows]
     if split.group_by is not None:
         keys = _join_groups(keys, read_column(files, "group", np.uint64)[rows])
     strata = None if split.stratify_by is None else _strata(files, split.stratify_by)[rows]
     times = None if split.time_by is None else read_column(files, "time", np.float64)[rows]
-    owner = part[rows]
-    if len(parts) > 1:
-        # What several parts have belongs to the first of them: it must not be drawn twice.
-        _, first, unit = np.unique(keys, return_index=True, return_inverse=True)
-        owner = owner[first][unit]
+    drawable = Drawable(texts, keys, strata, times)
+    if len(parts) == 1:
+        decisions.split[rows] = draw(drawable, parts[0].fractions)
+        return
+    # What several parts have belongs to the first of them: it must not be drawn twice.
+    _, first, unit = np.unique(keys, return_index=True, return_inverse=True)
+    owner = part[rows[first]][unit]
     for number, one in enumerate(parts):
-        own = owner == number
-        drawable = Drawable(
-            fingerprints=fingerprints[rows[own]],
-            keys=keys[own],
-            strata=None if strata is None else strata[own],
-            times=None if times is None else times[own],
-        )
-        decisions.split[rows[own]] = draw(drawable, one.fractions)
+        own = np.flatnonzero(owner == number)
+        decisions.split[rows[own]] = draw(drawable.take(own), one.fractions)
 
 
-def _keys(fingerprints: npt.NDArray[np.uint64], cluster: npt.NDArray[np.int32] | None) -> npt.NDArray[np.uint64]:
+def _keys(fingerprints: npt.NDArray[np.uint64], cluster: npt.NDArray[np.int32]) -> npt.NDArray[np.uint64]:
     """For each row the lowest fingerprint of those that are like it."""
-    if cluster is None:
-        return fingerprints
     keys = fingerprints.copy()
     members = np.flatnonzero(cluster >= 0)
     keys[members] = _lowest(fingerprints[members], cluster[members])

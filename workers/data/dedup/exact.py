@@ -18,8 +18,10 @@ def owners(
     for half in (high, low):
         ordered = half[order]
         is_same &= ordered[1:] == ordered[:-1]
+        del ordered
     is_first = np.ones(len(order), np.bool_)
     is_first[1:] = ~is_same
     owner = np.empty(len(order), np.int64)
-    owner[order] = order[is_first][np.cumsum(is_first) - 1]
+    (starts,) = np.nonzero(is_first)
+    owner[order] = np.repeat(order[starts], np.diff(starts, append=len(order)))
     return owner

@@ -107,6 +107,16 @@ class _Sketches:
         return np.concatenate(found)
 
 
+def _sharing(keys: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
+    """Rows whose key another row has, too."""
+    order = np.argsort(keys)
+    keys = keys[order]
+    is_first = np.ones(len(keys) + 1, np.bool_)
+    is_first[1:-1] = keys[1:] != keys[:-1]
+    rows: npt.NDArray[np.int64] = order[~(is_first[1:] & is_first[:-1])]
+    return rows
+
+
 def _similar(
     keys: npt.NDArray[np.uint64],
     fingerprints: npt.NDArray[np.uint64],
@@ -119,11 +129,9 @@ def _similar(
     The first row of each group leads; those like it leave with it, and the first of the others leads next. So a group
     of millions takes no more than `_MAX_LEADERS` comparisons per row. Groups are in the order of their fingerprints.
     """
-    order = np.lexsort((fingerprints, keys))
-    is_first = np.append(True, keys[order][1:] != keys[order][:-1])
-    group = np.cumsum(is_first, dtype=np.int32) - 1
-    is_shared = np.bincount(group)[group] > 1
-    rows, group = order[is_shared], group[is_shared]
+    rows = _sharing(keys)
+    rows = rows[np.lexsort((fingerprints[rows], keys[rows]))]
+    group = keys[rows]
     for _ in range(_MAX_LEADERS):
         is_first = np.append(True, group[1:] != group[:-1]) if len(group) else np.zeros(0, np.bool_)
         leaders = rows[is_first][np.cumsum(is_first) - 1]
