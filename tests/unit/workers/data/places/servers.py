@@ -18,6 +18,8 @@ class Server:
     port: int
     answers: dict[str, Answer] = field(default_factory=dict)
     """By path without the query."""
+    otherwise: Answer | None = None
+    """For every other path; None: 404."""
     asked: list[tuple[str, Mapping[str, str]]] = field(default_factory=list)
     """Path and headers of each request."""
 
@@ -28,7 +30,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.server_state.asked.append((self.path, dict(self.headers)))
-        answer = self.server_state.answers.get(self.path.split("?")[0])
+        answer = self.server_state.answers.get(self.path.split("?")[0], self.server_state.otherwise)
         if answer is None:
             self.send(404)
         else:
