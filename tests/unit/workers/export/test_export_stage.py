@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,22 @@ def _ask(model: object, tokenizer: object, question: str) -> str:
     prompt = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_tensors="pt")
     answer = model.generate(**prompt, max_new_tokens=24, do_sample=False)[0, prompt["input_ids"].shape[1] :]
     return tokenizer.decode(answer, skip_special_tokens=True)
+
+
+def test_the_chat_template_of_the_job_is_exported_and_served(
+    tuned_task: Callable[..., Task], quiet_report, tmp_path: Path
+) -> None:
+    template = (
+        "{% for m in messages %}<|im_start|>{{ m.role | upper }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+        "{{ '<|im_start|>ASSISTANT\n' if add_generation_prompt }}"
+    )
+    data = {"path": "/data.jsonl", "chat_template": template}
+    task = tuned_task("export", test=("red",), outputs=OUTPUTS, data=data)
+    folder = run(
+        replace(task, settings=task.settings.model_copy(update={"model_cache": tmp_path})), quiet_report
+    ).folder
+    for saved in ("peft", "merged", next((folder / "triton").iterdir()).relative_to(folder) / "1" / "weights"):
+        assert AutoTokenizer.from_pretrained(folder / saved).chat_template == template
 
 
 def test_every_format_loads_by_its_own_library_and_knows_the_answers(

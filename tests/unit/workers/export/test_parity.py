@@ -10,6 +10,7 @@ import trl
 
 from luthier.spec import ParitySpec
 from workers.data.dataset import Example
+from workers.data.row import Message
 from workers.export.parity import Observation, chat_side, compare_sides, observe, plain_side, refusal
 from workers.export.triton_backend import generation
 from workers.models import load_model, load_tokenizer
@@ -66,7 +67,7 @@ def test_tools_are_rendered_alike_by_both_sides(tiny_model_dir: Path, tmp_path: 
     (tmp_path / "generation.py").write_bytes(Path(generation.__file__).read_bytes())
     (tmp_path / "weights").symlink_to(folder)
     call = {"type": "function", "function": {"name": "get_weather", "arguments": '{"city": "Paris"}'}}
-    messages = [
+    messages: list[Message] = [
         {"role": "user", "content": "weather?"},
         {"role": "assistant", "content": "", "tool_calls": [call]},
         {"role": "tool", "content": "sunny"},
