@@ -18,6 +18,7 @@ from workers.data.histogram import length_histogram
 from workers.data.outcome import Outcome
 from workers.data.page import html_page
 from workers.data.report_page import page
+from workers.data.splitting import uneven_splits
 from workers.data.statistics import Sample
 from workers.failures import DataError
 
@@ -126,6 +127,9 @@ def _warnings(outcome: Outcome, spec: DataSpec) -> list[str]:
         warnings.append("the validation split is empty: no validation loss, no early stopping, no best checkpoint")
     if outcome.splits["test"].num_rows == 0:
         warnings.append("the test split is empty: nothing to evaluate the model on")
+    if spec.split is not None and len(outcome.parts) == 1:
+        num_rows = {name: split.num_rows for name, split in outcome.splits.items()}
+        warnings += uneven_splits(outcome.parts[0].fractions, num_rows)
     if (missing := outcome.augmentation.num_wanted - outcome.augmentation.num_added) > 0:
         refused = outcome.augmentation.refused.summary()
         warnings.append(f"{missing} training rows fewer were made than data asks for; refused: {refused}")

@@ -83,6 +83,18 @@ def draw(rows: Drawable, fractions: Mapping[SplitName, float]) -> npt.NDArray[np
     return side[np.searchsorted(units.keys, rows.keys)]
 
 
+def uneven_splits(fractions: Mapping[SplitName, float], num_rows: Mapping[SplitName, int]) -> list[str]:
+    """What to tell of splits that have less than half or more than twice the rows that were asked for."""
+    total = max(1, sum(num_rows.values()))
+    shares = {name: (num_rows[name] / total, fraction) for name, fraction in fractions.items() if num_rows[name]}
+    return [
+        f"the {name} split has {share:.0%} of the rows, not {fraction:.0%}: data.split does not cut "
+        "what belongs together"
+        for name, (share, fraction) in shares.items()
+        if fraction and not fraction / 2 <= share <= 2 * fraction
+    ]
+
+
 def _units(rows: Drawable) -> _Units:
     if rows.keys is rows.fingerprints:
         # np.unique would hash, and take five times as much memory.

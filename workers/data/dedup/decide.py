@@ -29,7 +29,6 @@ def decide(rows: Path, parts: Sequence[Part], part_of_file: Sequence[int], spec:
     """Decides on every row of the Parquet files in the sub-folders of `rows`, whose `ordinal` counts from 0.
 
     Raises:
-        ConfigError: the split asks for something that no step finds out.
         DataError: the rows cannot be split as `data.split` says.
     """
     files = files_of(rows)

@@ -16,8 +16,9 @@ from pydantic import ValidationError
 from luthier.spec import ClassificationSpec, DataSpec
 from luthier.spec.data import SplitSpec
 from workers.data.dataset import SPLITS, SplitName, load_split
+from workers.data.report import write_report
 from workers.data.splitting import Drawable, draw
-from workers.failures import ConfigError, DataError
+from workers.failures import DataError
 
 Run = Callable[..., Any]
 Write = Callable[..., Path]
@@ -236,9 +237,31 @@ def test_rows_of_files_for_validation_and_test_need_no_key(write_rows: Write, ru
     assert [len(load_split(folder, name)) for name in SPLITS] == [18, 2, 10]
 
 
-def test_languages_must_be_known(write_rows: Write, run: Run) -> None:
-    with pytest.raises(ConfigError, match="no step of data looks at languages"):
-        run(write_rows(_rows(10)), split={"stratify_by": "language"})
+def test_languages_have_their_share_too(write_rows: Write, run: Run) -> None:
+    texts = {
+        "en": "The answer to question number {} is written down on the second page of the manual.",
+        "de": "Die Antwort auf die Frage Nummer {} steht auf der zweiten Seite des Handbuchs geschrieben.",
+    }
+    languages = ["en"] * 60 + ["de"] * 20
+    rows = [{"text": texts[language].format(i), "language": language} for i, language in enumerate(languages)]
+    folder, _ = run(write_rows(rows), split={"stratify_by": "language", **APART})
+    assert _sides(folder, rows, "language")["test"] == {"en": 6, "de": 2}
+
+
+@pytest.mark.parametrize(("num_groups", "is_told"), [(2, True), (40, False)])
+def test_a_split_far_from_its_size_is_told(
+    write_rows: Write, run: Run, tokenizer: Any, num_groups: int, is_told: bool
+) -> None:
+    path = write_rows(_rows(80, customer=lambda i: i % num_groups))
+    settings: dict[str, Any] = {"split": {"group_by": "customer", **APART}}
+    folder, outcome = run(path, **settings)
+    spec = DataSpec.model_validate({"path": str(path), **settings})
+    told = [
+        warning for warning in write_report(outcome, spec, tokenizer, folder)["warnings"] if "data.split" in warning
+    ]
+    assert (
+        told == ["the test split has 50% of the rows, not 10%: data.split does not cut what belongs together"] * is_told
+    )
 
 
 @pytest.mark.parametrize("split", [{}, APART, {"group_by": "customer", **APART}, {"stratify_by": "product", **APART}])
