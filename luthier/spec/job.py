@@ -62,6 +62,16 @@ class JobSpec(Section):
         """Whether the tokenizer is not that of the base model."""
         return bool(self.added_tokens or self.data.chat_template)
 
+    @field_validator("data")
+    @classmethod
+    def _base_writes_for_itself(cls, data: DataSpec, info: ValidationInfo) -> DataSpec:
+        writer = None if data.augment is None else data.augment.writer
+        own = info.data.get("base_model")
+        if data.augment is None or writer is None or writer.endpoint or writer.model != "base" or own is None:
+            return data
+        writer = writer.model_copy(update={"model": own})
+        return data.model_copy(update={"augment": data.augment.model_copy(update={"writer": writer})})
+
     @field_validator("training")
     @classmethod
     def _what_suits_the_other_sections(cls, training: TrainingSpec, info: ValidationInfo) -> TrainingSpec:

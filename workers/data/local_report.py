@@ -2,12 +2,14 @@
 
 import logging
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from luthier.artifacts import ArtifactRef
 from luthier.settings import WorkerSettings
 from luthier.spec import DataSpec, ObjectiveSpec, SftSpec, load_job_file
+from workers.data.augment import Writers, open_writer
 from workers.data.pipeline import preprocess
 from workers.data.places import Remote
 from workers.data.report import write_report
@@ -60,8 +62,9 @@ def local_report(path: Path, base_model: str, output: Path, settings: WorkerSett
         raise ConfigError("name the base model whose tokenizer is to be used (--base-model)")
     readable = settings.model_copy(update={"data_roots": "/"})
     tokenizer = load_tokenizer(resolve_base_model(base_model, readable, added_tokens, data.chat_template))
+    writers = Writers(partial(open_writer, settings=readable))
     output.mkdir(parents=True)
-    outcome = preprocess(data, tokenizer, output, _anything, LogReport(), objective, Remote.of(settings))
+    outcome = preprocess(data, tokenizer, output, _anything, LogReport(), objective, Remote.of(settings), writers)
     return write_report(outcome, data, tokenizer, output)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from luthier.artifacts import ArtifactRef
 from luthier.spec import DistillationSpec, GrpoSpec, ObjectiveSpec
+from workers.data.augment import writers_of
 from workers.data.inputs import find_inputs
 from workers.data.pipeline import process
 from workers.data.places import Remote
@@ -47,7 +48,7 @@ def run(task: Task, report: Report) -> StageResult:
             report.progress(1, 1, f"reused dataset {inputs.version}: nothing that it is made of has changed")
             return _result(load_report(stored.folder), objective, artifact=stored.ref, is_reused=True)
         output = task.new_dir("output")
-        outcome = process(spec, inputs, tokenizer, output, task.check_readable, report)
+        outcome = process(spec, inputs, tokenizer, output, task.check_readable, report, writers_of(task, report))
     document = write_report(outcome, spec, tokenizer, output)
     if store is None:
         return _result(document, objective, folder=output)

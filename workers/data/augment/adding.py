@@ -12,7 +12,7 @@ from luthier.spec.data.augment import AugmentSpec
 from workers.data.augment.added import AddedRows
 from workers.data.augment.making import Making
 from workers.data.augment.methods import Tools, methods_of
-from workers.data.augment.remembering import RememberingWriter, Replies
+from workers.data.augment.remembering import REPLIES_FILE, RememberingWriter, Replies
 from workers.data.augment.writer import Writers
 from workers.data.dataset import SPLITS
 from workers.data.dedup import Decisions
@@ -65,7 +65,7 @@ def add_rows(
             _repeat(rows, copies, added, spec.balance.method, report)
             outcome.augmentation.num_added += int(copies.sum())
         if spec.augment is not None and (num_missing or rewrites):
-            file = writers.replies or rows.parent / "replies.sqlite"
+            file = writers.replies or rows.parent / REPLIES_FILE
             with _writer(spec.augment, writers, file, report) as writer:
                 methods = methods_of(spec.augment, Tools(check_readable, writer))
                 making = Making(rows, decisions, outcome, spec, methods, added, report)

@@ -9,6 +9,7 @@ import json
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
@@ -20,11 +21,20 @@ from workers.data.augmentation import Usage
 from workers.data.stop import check_stop
 from workers.task import Report
 
+REPLIES_FILE = "replies.sqlite"
 OVER_BUDGET = "over the budget of data.augment.writer"
 
 _KEEP_SECONDS = 60.0
 _BATCH = 16
 """Requests between two looks at the budget. A model answers them together, so it is the same for all jobs."""
+
+
+def count_replies(path: Path) -> int:
+    """Answers in a file of `Replies`, which need not be there."""
+    if not path.exists():
+        return 0
+    with closing(sqlite3.connect(path)) as database:
+        return int(database.execute("SELECT count(*) FROM replies").fetchone()[0])
 
 
 class Replies:
