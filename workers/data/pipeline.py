@@ -27,6 +27,7 @@ from workers.data.render import check_tokenizer
 from workers.data.scan import read_rows
 from workers.data.select import balance, select
 from workers.data.shapes import SHAPES
+from workers.data.sources import check_unchanged
 from workers.data.steps import files_of
 from workers.data.stop import check_stop
 from workers.data.tables import open_parts
@@ -157,6 +158,7 @@ def _read(
             table.write(good.append_column("ordinal", ordinals))
             num_written += good.num_rows
             report.progress(outcome.num_rows, 0, "reading and checking rows")
+    check_unchanged(own)
 
 
 def _refuse_invalid(spec: DataSpec, outcome: Outcome) -> None:

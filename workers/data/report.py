@@ -14,6 +14,7 @@ import numpy.typing as npt
 from transformers import PreTrainedTokenizerBase
 
 from luthier.spec import DataSpec
+from luthier.spec.data.location import without_query
 from workers.data.histogram import length_histogram
 from workers.data.outcome import Outcome
 from workers.data.page import html_page
@@ -83,7 +84,7 @@ def _document(outcome: Outcome, spec: DataSpec, tokenizer: PreTrainedTokenizerBa
             }
             for file, num_rows in zip(outcome.files, outcome.rows_per_file, strict=True)
         ],
-        "data": spec.model_dump(mode="json"),
+        "data": _section(spec),
         "tokenizer": {
             "vocabulary": len(tokenizer),
             "chat_template_sha256": hashlib.sha256(template.encode()).hexdigest() if template else None,
@@ -112,6 +113,15 @@ def _document(outcome: Outcome, spec: DataSpec, tokenizer: PreTrainedTokenizerBa
         ],
         "warnings": _warnings(outcome, spec),
     }
+
+
+def _section(spec: DataSpec) -> dict[str, Any]:
+    """`data` with what it left out filled in, without what may be secret in its paths."""
+    section = spec.model_dump(mode="json")
+    for one in (section, *(section["sources"] or ())):
+        for key in ("path", "validation_path", "test_path"):
+            one[key] = one[key] and without_query(one[key])
+    return section
 
 
 def _mixture(outcome: Outcome) -> dict[str, Any] | None:

@@ -16,7 +16,15 @@ from workers.data.places import CheckReadable, Downloads, Listed, Listing, Remot
 from workers.data.shapes import SHAPES, Names, detect
 from workers.failures import DataError, DependencyError
 
-__all__ = ["CheckReadable", "SourceFile", "describe", "find_files", "find_sources", "with_found_splits"]
+__all__ = [
+    "CheckReadable",
+    "SourceFile",
+    "check_unchanged",
+    "describe",
+    "find_files",
+    "find_sources",
+    "with_found_splits",
+]
 
 _KEYS: dict[SplitName, str] = {"train": "path", "validation": "validation_path", "test": "test_path"}
 _AS_THEY_ARE = Names()
@@ -38,6 +46,8 @@ class SourceFile:
     num_bytes: int
     path: str = ""
     """Where its bytes are on this machine."""
+    modified_ns: int = 0
+    """When those were last written to."""
     sha256: str = ""
     """Hex digest of the bytes."""
     columns: tuple[str, ...] = ()
@@ -140,6 +150,19 @@ def describe(
     return replace(file, sha256=found.sha256, columns=columns, shape=shape, unit=unit, shards=shards)
 
 
+def check_unchanged(files: Sequence[SourceFile]) -> None:
+    """
+    Raises:
+        DataError: a file was written to since it was found, so its rows are not those of its digest.
+    """
+    for file in files:
+        status = Path(file.path).stat()
+        if (status.st_size, status.st_mtime_ns) != (file.num_bytes, file.modified_ns):
+            raise DataError(
+                f"{file.uri} changed while it was read; wait until it is complete, and submit the job again"
+            )
+
+
 def _of_one_type(listing: Listing, path: str, key: str, file_type: str) -> list[tuple[Listed, str]]:
     """Those of the files that are data, with their type."""
     means_all = listing.chosen_by == "name" or (listing.chosen_by == "pattern" and file_type != "auto")
@@ -178,10 +201,12 @@ def _of_split(
 
 def _fetched(file: Listed, kind: str, split: SplitName, key: str, downloads: Downloads) -> SourceFile:
     path = file.fetch(downloads)
-    num_bytes = path.stat().st_size
-    if num_bytes == 0:
+    status = path.stat()
+    if status.st_size == 0:
         raise DataError(f"{key}: {file.uri} is empty; expected rows")
-    return SourceFile(split, file.uri, file.name, kind, num_bytes, str(path), file.sha256 or "")
+    return SourceFile(
+        split, file.uri, file.name, kind, status.st_size, str(path), status.st_mtime_ns, file.sha256 or ""
+    )
 
 
 def _suffixes(file_type: str) -> str:

@@ -57,6 +57,11 @@ def parse_hub(uri: str) -> HubLocation:
     )
 
 
+def without_query(path: str) -> str:
+    """A path as reports show it: what follows the `?` of a web address may be a signature, and is for nobody."""
+    return path.split("?", 1)[0] if path.startswith(("https://", "http://")) else path
+
+
 def _check(path: str) -> str:
     if not path.isprintable():
         raise ValueError("holds control characters; give a plain path or URI")

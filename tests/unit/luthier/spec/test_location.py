@@ -2,7 +2,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from luthier.errors import InvalidSpecError
-from luthier.spec.data.location import DataPath, HubLocation, parse_hub
+from luthier.spec.data.location import DataPath, HubLocation, parse_hub, without_query
 from luthier.spec.load import parse_spec
 
 
@@ -64,3 +64,9 @@ def test_credentials_in_a_job_file_are_refused_and_not_shown(key: str) -> None:
     with pytest.raises(InvalidSpecError, match=f"data.{key}: names a user or password") as caught:
         parse_spec(f"name: a\nbase_model: b/c\ndata: {{{data}{key}: 's3://AKIA:hidden@bucket/rows.jsonl'}}\n")
     assert "hidden" not in str(caught.value)
+
+
+def test_reports_show_no_query_of_a_web_address() -> None:
+    assert without_query("https://host/rows.jsonl?signature=hidden") == "https://host/rows.jsonl"
+    assert without_query("hf://datasets/o/n?split=test") == "hf://datasets/o/n?split=test"
+    assert without_query("/data/what?.jsonl") == "/data/what?.jsonl"

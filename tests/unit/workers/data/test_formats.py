@@ -16,6 +16,7 @@ from tests.unit.workers.data.places.servers import http_server
 from workers.data.dataset import SPLITS, load_split
 from workers.data.pipeline import Outcome, preprocess
 from workers.data.places import Remote
+from workers.data.report import write_report
 from workers.failures import DataError
 
 Run = Callable[..., tuple[Path, Outcome]]
@@ -89,6 +90,9 @@ def test_pattern_and_url_give_the_same_examples(
     assert _examples(tmp_path / "work" / "output") == expected
     assert [path.name for path in (tmp_path / "work").iterdir()] == ["output"]
     assert outcome.files[0].uri == f"http://{host}/rows.jsonl.gz"
+    document = write_report(outcome, spec, tokenizer, tmp_path / "work" / "output")
+    assert document["data"]["path"] == f"http://{host}/rows.jsonl.gz"
+    assert "hidden" not in (tmp_path / "work" / "output" / "report.json").read_text()
 
 
 def _anything(path: str, key: str) -> None: ...
@@ -142,3 +146,19 @@ def test_rows_that_are_left_out_are_counted(tmp_path: Path, run: Run) -> None:
     _, outcome = run(tmp_path / "a.jsonl", on_invalid_row="drop")
     assert outcome.ledger.counts == {"broken JSON": 1, "too large": 1, "not UTF-8": 1}
     assert outcome.num_rows == 23 == sum(one.num_rows for one in outcome.splits.values()) + 3
+
+
+def test_file_that_is_written_to_while_it_is_read_is_refused(tmp_path: Path, run: Run, recorder: Any) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(LINES)
+    told = recorder.progress
+
+    def write_meanwhile(step: int, num_steps: int, message: str, eta_seconds: float | None = None) -> None:
+        told(step, num_steps, message, eta_seconds)
+        if message == "reading and checking rows":
+            with path.open("ab") as stream:
+                stream.write(LINES)
+
+    recorder.progress = write_meanwhile
+    with pytest.raises(DataError, match=r"a\.jsonl changed while it was read; wait until it is complete"):
+        run(path)
