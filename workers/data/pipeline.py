@@ -28,7 +28,6 @@ from workers.data.scan import read_rows
 from workers.data.select import balance, select
 from workers.data.shapes import SHAPES
 from workers.data.sources import check_unchanged
-from workers.data.steps import files_of
 from workers.data.stop import check_stop
 from workers.data.tables import open_parts
 from workers.data.tally import Tally
@@ -94,8 +93,6 @@ def process(
 ) -> Outcome:
     """What `preprocess` does once the files are found. Raises as it does."""
     parts, found, files = inputs.parts, inputs.found, inputs.files
-    for key, path in files_of(spec).items():
-        check_readable(path, key)
     benchmark = find_benchmark(spec, inputs.benchmark)
     check_tokenizer(tokenizer, for_chat=any(not SHAPES[file.shape].is_text for file in files))
     part_of_file = [number for number, own in enumerate(found) for _ in own]

@@ -33,12 +33,3 @@ def steps_of(spec: DataSpec) -> list[RowStep]:
     """The steps that a job asks for. Built where the rows are read, because models do not travel."""
     steps = (build(spec) for build in STEPS.values())
     return [step for step in steps if step is not None]
-
-
-def files_of(spec: DataSpec) -> dict[str, str]:
-    """What steps read beside the rows, by where the job file names it."""
-    found = {
-        "data.pii.names_model": None if spec.pii is None else spec.pii.names_model,
-        "data.toxicity.classifier.path": None if spec.toxicity is None else spec.toxicity.path,
-    }
-    return {key: path for key, path in found.items() if path is not None}

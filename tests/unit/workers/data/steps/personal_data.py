@@ -155,8 +155,18 @@ WITHOUT = (
 """Nothing in them is personal."""
 
 
+_HARD: tuple[Labelled, ...] = (
+    ("Reach me at jane.doe (at) example.com tonight.", [("email", "jane.doe (at) example.com")]),
+    ("ring 2025550143 tonight", [("phone", "2025550143")]),
+    ("from abroad dial 0044 20 7946 0958", [("phone", "0044 20 7946 0958")]),
+    ("NI number QQ123456C", [("national_id", "QQ123456C")]),
+    ("password: hunter2", [("secret", "hunter2")]),
+)
+"""Nothing but their meaning tells them from other text."""
+
+
 def labelled_texts() -> list[Labelled]:
-    """Every value in one or two texts of its kind, and the texts without any."""
+    """Every value in two texts of its kind, some that are hard to tell, and the texts without any."""
     values = {
         "email": _EMAILS,
         "phone": _PHONES,
@@ -174,7 +184,7 @@ def labelled_texts() -> list[Labelled]:
         for number, value in enumerate(own):
             for template in (templates[number % len(templates)], templates[(number + 1) % len(templates)]):
                 texts.append((template.replace("{}", value), [(kind, value)]))
-    return [*texts, *((text, []) for text in WITHOUT)]
+    return [*texts, *_HARD, *((text, []) for text in WITHOUT)]
 
 
 def drawn_secrets(random: Random) -> list[str]:

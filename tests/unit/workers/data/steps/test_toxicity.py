@@ -11,11 +11,13 @@ from typing import Any
 
 import pytest
 from pydantic import ValidationError
+from transformers import PreTrainedTokenizerBase
 
 from luthier.spec import DataSpec
 from luthier.spec.objective import DpoSpec
 from tests.unit.workers.data.steps.tiny_classifiers import make_judge, make_tagger
 from workers.data.dataset import load_split
+from workers.data.pipeline import preprocess
 from workers.failures import ConfigError, DependencyError
 
 Run = Callable[..., Any]
@@ -200,6 +202,21 @@ def test_what_cannot_judge_is_refused(write_rows: Write, run: Run, judge_folder:
     ):
         with pytest.raises(ConfigError, match=message):
             run(path, toxicity={"classifier": classifier}, **WHOLE)
+
+
+def test_what_the_worker_may_not_read_is_not_read(
+    write_rows: Write, words: Path, tokenizer: PreTrainedTokenizerBase, recorder: Any, tmp_path: Path
+) -> None:
+    path = write_rows(ROWS)
+    (tmp_path / "out").mkdir()
+
+    def readable(path: str, key: str) -> None:
+        if path.endswith("words.txt"):
+            raise ConfigError(f"{key} {path} is outside")
+
+    spec = DataSpec(path=str(path), toxicity={"classifier": {"type": "words", "path": str(words)}})
+    with pytest.raises(ConfigError, match=r"data\.toxicity\.classifier\.path .*words\.txt is outside"):
+        preprocess(spec, tokenizer, tmp_path / "out", readable, recorder)
 
 
 @pytest.mark.parametrize(
