@@ -303,6 +303,8 @@ _KEPT_BACK = frozenset(
     {"LUTHIER_API_KEY", "LUTHIER_INTERNAL_TOKEN", "LUTHIER_CHECKPOINT_KEY", "LUTHIER_DATABASE_URL"}
     | {"LUTHIER_NATS_URL", "LUTHIER_TRITON_URL", "LUTHIER_ARTIFACTS", "LUTHIER_GATEWAY", "LUTHIER_COORDINATOR"}
 )
+# Keys of endpoints that workers alone talk to.
+_WORKER_SECRETS = frozenset({"LUTHIER_WRITER_KEYS", "LUTHIER_MODERATION_KEY"})
 
 
 def system_environment() -> dict[str, str]:
@@ -316,6 +318,11 @@ def service_environment() -> dict[str, str]:
     passed = {
         name: value
         for name, value in os.environ.items()
-        if (name in _SERVICE_NAMES or name.startswith(_SERVICE_PREFIXES)) and name not in _KEPT_BACK
+        if (name in _SERVICE_NAMES or name.startswith(_SERVICE_PREFIXES)) and name not in _KEPT_BACK | _WORKER_SECRETS
     }
     return system_environment() | passed
+
+
+def worker_secrets() -> dict[str, str]:
+    """What a worker gets from `luthier up` beside that."""
+    return {name: value for name, value in os.environ.items() if name in _WORKER_SECRETS}

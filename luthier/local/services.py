@@ -16,7 +16,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from luthier.local.child import ChildSpec
 from luthier.local.home import Home
-from luthier.settings import service_environment
+from luthier.settings import service_environment, worker_secrets
 from luthier.transport import CLIENT_OPTIONS
 from luthier.v1.admin_service_pb2 import ListWorkersRequest
 from luthier.v1.admin_service_pb2_grpc import AdminServiceStub
@@ -83,7 +83,7 @@ def worker_child(home: Home, wiring: Wiring, worker_class: str, worker_id: str) 
         "LUTHIER_TRITON_REPOSITORY": str(wiring.triton_repository),
     }
     # Whoever submits jobs here started this worker and owns its files: what the job may read, that person may read.
-    environment = {"LUTHIER_DATA_ROOTS": "/,hf://datasets", **_common(home), **own}
+    environment = {"LUTHIER_DATA_ROOTS": "/,hf://datasets", **_common(home), **worker_secrets(), **own}
 
     async def answers() -> bool:
         return await _is_registered(wiring.coordinator, secrets.internal_token, worker_id)

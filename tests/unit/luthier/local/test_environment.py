@@ -2,7 +2,7 @@
 
 import pytest
 
-from luthier.settings import service_environment, system_environment
+from luthier.settings import service_environment, system_environment, worker_secrets
 
 
 def test_secrets_and_unknown_variables_stay_with_the_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -19,3 +19,11 @@ def test_services_get_their_knobs_and_other_programs_do_not(monkeypatch: pytest.
     assert knobs.items() <= service_environment().items()
     assert not set(knobs) & set(system_environment())
     assert system_environment().items() <= service_environment().items()
+
+
+def test_keys_of_endpoints_are_for_workers_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LUTHIER_WRITER_KEYS", "one,two")
+    monkeypatch.setenv("LUTHIER_WRITER_ENDPOINTS", "http://a/v1,http://b/v1")
+    assert "LUTHIER_WRITER_KEYS" not in service_environment()
+    assert service_environment()["LUTHIER_WRITER_ENDPOINTS"] == "http://a/v1,http://b/v1"
+    assert worker_secrets()["LUTHIER_WRITER_KEYS"] == "one,two"
