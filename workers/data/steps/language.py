@@ -1,11 +1,12 @@
 """Step `language`: which language a row teaches, told from the first characters of its answers.
 
-By eldc, whose model of 60 languages comes with it: a microsecond or two per row, no download. Text that is too short or
-too mixed to be sure of has no language.
+By eldc, whose model of 60 languages comes with it: no download, and about the cost of parsing the row. Text that is too
+short or too mixed to be sure of has no language.
 """
 
 from collections.abc import Callable, Sequence
 from functools import cache
+from threading import Lock
 
 import eldc
 
@@ -13,12 +14,18 @@ from luthier.spec import DataSpec
 from workers.data.row import Content, Row
 
 _NUM_CHARACTERS = 400
+_STARTING = Lock()
 
 
 @cache
 def languages() -> frozenset[str]:
     """ISO 639-1 codes of all languages that can be told."""
-    eldc.init()
+    # Files are read by several threads, and the library may be started but once.
+    with _STARTING:
+        try:
+            eldc.detect("")
+        except RuntimeError:
+            eldc.init()
     return frozenset(eldc.LANGUAGES)
 
 

@@ -38,14 +38,18 @@ def test_the_answers_decide() -> None:
     assert "de" in languages()
 
 
-def test_it_costs_less_than_reading_the_row() -> None:
-    """Compared in one run with parsing the row's JSON twenty times over, whatever the machine."""
-    texts = [row["text"] * 5 for row in SAMPLE]
-    lines = [json.dumps({"messages": exchange("x", text)}) for text in texts]
-    start = time.perf_counter()
-    for text in texts:
-        identify(text)
-    identified = time.perf_counter()
-    for line in lines * 20:
-        json.loads(line)
-    assert identified - start < time.perf_counter() - identified
+def test_it_costs_about_as_much_as_parsing_the_row() -> None:
+    """Compared in one run, whatever the machine; the best of five."""
+    texts = [row["text"] * 5 for row in SAMPLE] * 10
+    lines = [json.dumps({"messages": exchange("x", text)}, ensure_ascii=False) for text in texts]
+    parsed, identified = [], []
+    for _ in range(5):
+        start = time.perf_counter()
+        for line in lines:
+            json.loads(line)
+        middle = time.perf_counter()
+        for text in texts:
+            identify(text)
+        parsed.append(middle - start)
+        identified.append(time.perf_counter() - middle)
+    assert min(identified) < 4 * min(parsed)
