@@ -3,14 +3,15 @@
 from pydantic import Field
 
 from luthier.spec.base import Section
+from luthier.spec.data.location import DataPath
 
 
 class DecontaminateSpec(Section):
     """Rows that overlap with a benchmark are dropped (Brown et al., 2020, arXiv:2005.14165, appendix C)."""
 
-    paths: list[str] = Field(min_length=1)
-    """Files or folders of the benchmarks, of any file type that is read. A relative path is relative to the job file.
-    Every text in their rows counts, whatever their columns are called."""
+    paths: list[DataPath] = Field(min_length=1)
+    """Where the benchmarks are, as `data.path`, in files of any type that is read. Every text in their rows counts,
+    whatever their columns are called."""
     columns: list[str] | None = Field(default=None, min_length=1)
     """Columns of the benchmarks that count. Absent: all."""
     ngram: int = Field(default=13, ge=8, le=64)

@@ -92,7 +92,7 @@ def read_benchmark(files: Sequence[SourceFile], spec: DecontaminateSpec, signing
         wanted = spec.columns or FILES[file.file_type].columns(file.path)
         records = FILES[file.file_type].records(file.path, wanted)
         while batch := list(islice(records, _BATCH_ROWS)):
-            texts = [_texts(record, file, wanted) for record in batch]
+            texts = [_texts(record, file, spec.columns) for record in batch]
             _gather(gathered, texts, spec.ngram)
             gathered.places += [(number, record.row) for record in batch]
             if signing is not None and spec.near is not None:
@@ -152,8 +152,8 @@ def _table(hashes: npt.NDArray[np.uint64], rows: npt.NDArray[np.int32], max_shar
     return HashTable(hashes[is_rare], rows[is_rare])
 
 
-def _texts(record: Record, file: SourceFile, wanted: Sequence[str]) -> list[str]:
-    """The words of every text in a record."""
+def _texts(record: Record, file: SourceFile, columns: Sequence[str] | None) -> list[str]:
+    """The words of every text in a record, or in some of its columns."""
     if record.json_text is None:
         raise _refused(file, record.row, f"{record.reason}: {record.detail}")
     try:
@@ -162,7 +162,9 @@ def _texts(record: Record, file: SourceFile, wanted: Sequence[str]) -> list[str]
         raise _refused(file, record.row, str(error)) from error
     if not isinstance(value, dict):
         raise _refused(file, record.row, "expected a JSON object")
-    return [words(text) for text in _strings({name: value.get(name) for name in wanted})]
+    if columns is not None:
+        value = {name: value.get(name) for name in columns}
+    return [words(text) for text in _strings(value)]
 
 
 def _strings(value: Any) -> Iterator[str]:

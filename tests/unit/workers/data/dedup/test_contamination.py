@@ -65,7 +65,8 @@ def test_every_text_of_a_row_is_looked_at(write_rows: Write, run: Run, sentence:
     ]
     rows = [{"messages": [*chat, {"role": "assistant", "content": "fine"}]} for chat in chats]
     rows.append({"messages": [{"role": "user", "content": "d"}, {"role": "assistant", "content": "fine"}]})
-    benchmark = write_rows([{"any": {"thing": ["x", {"deep": _text(secret)}]}}], "bench.jsonl")
+    others = [{"id": str(number)} for number in range(200)]
+    benchmark = write_rows([*others, {"any": {"thing": ["x", {"deep": _text(secret)}]}}], "bench.jsonl")
     _, outcome = run(write_rows(rows), **WHOLE, decontaminate={"paths": [str(benchmark)]})
     assert outcome.ledger.counts == {"in a benchmark": 3}
 
