@@ -162,6 +162,9 @@ class WorkerSettings(BusSettings):
     """Its key, sent as bearer token; may be empty."""
     pseudonym_key: SecretStr = SecretStr("")
     """Key of the pseudonyms that `data.pii` writes, 16 to 64 bytes; empty: jobs that ask for them are refused."""
+    ray_address: str = ""
+    """`HOST:PORT` of the Ray cluster for jobs with `data.engine: ray`; the worker's machine is one of its nodes. Empty:
+    none. Keep it in a network that only its nodes reach: whoever reaches it can run code there."""
     gang_host: str = "127.0.0.1"
     """IPv4 address of this machine for the other workers of a gang. Keep it in a network that only workers reach: what
     ranks say to each other is neither encrypted nor signed."""
@@ -233,6 +236,7 @@ _RUNNER_FIELDS = (
     "moderation_url",
     "moderation_key",
     "pseudonym_key",
+    "ray_address",
     "drain_grace",
     "gang_host",
 )

@@ -62,9 +62,14 @@ class Encoder:
         self._end_of_sequence = np.array([] if (end := tokenizer.eos_token_id) is None else [end], np.int32)
         self._joins_cleanly = _joins_cleanly(tokenizer, self._batches)
 
+    @property
+    def made_of(self) -> tuple[PreTrainedTokenizerBase, Targets]:
+        """The arguments that it was made with."""
+        return self._tokenizer, self._targets
+
     def __reduce__(self) -> tuple[type["Encoder"], tuple[PreTrainedTokenizerBase, Targets]]:
         """What is quick about it is made again where it is unpickled."""
-        return Encoder, (self._tokenizer, self._targets)
+        return Encoder, self.made_of
 
     def encode(
         self,

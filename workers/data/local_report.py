@@ -10,6 +10,7 @@ from luthier.artifacts import ArtifactRef
 from luthier.settings import WorkerSettings
 from luthier.spec import DataSpec, ObjectiveSpec, SftSpec, load_job_file
 from workers.data.augment import Writers, open_writer
+from workers.data.engine import use_engine
 from workers.data.pipeline import preprocess
 from workers.data.places import Remote
 from workers.data.report import write_report
@@ -64,6 +65,7 @@ def local_report(path: Path, base_model: str, output: Path, settings: WorkerSett
     tokenizer = load_tokenizer(resolve_base_model(base_model, readable, added_tokens, data.chat_template))
     writers = Writers(partial(open_writer, settings=readable))
     output.mkdir(parents=True)
+    use_engine(data.engine, settings.ray_address, output.parent.absolute())
     outcome = preprocess(data, tokenizer, output, _anything, LogReport(), objective, Remote.of(settings), writers)
     return write_report(outcome, data, tokenizer, output)
 

@@ -7,6 +7,7 @@ from typing import Any
 from luthier.artifacts import ArtifactRef
 from luthier.spec import DistillationSpec, GrpoSpec, ObjectiveSpec
 from workers.data.augment import writers_of
+from workers.data.engine import use_engine
 from workers.data.inputs import find_inputs
 from workers.data.pipeline import process
 from workers.data.places import Remote
@@ -47,6 +48,7 @@ def run(task: Task, report: Report) -> StageResult:
         if stored is not None:
             report.progress(1, 1, f"reused dataset {inputs.version}: nothing that it is made of has changed")
             return _result(load_report(stored.folder), objective, artifact=stored.ref, is_reused=True)
+        use_engine(spec.engine, task.settings.ray_address, task.work_dir)
         output = task.new_dir("output")
         outcome = process(spec, inputs, tokenizer, output, task.check_readable, report, writers_of(task, report))
     document = write_report(outcome, spec, tokenizer, output)

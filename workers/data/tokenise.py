@@ -4,7 +4,7 @@ Rows that are to be split come whole: see windows.py.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,8 @@ from pyarrow import parquet as pq
 
 from workers.data.dataset import SPLITS
 from workers.data.encode import Encoder
-from workers.data.engine import daft
+from workers.data.encoder_at_hand import encoder_at_hand
+from workers.data.engine import daft, num_side_by_side
 from workers.data.fit import TOKENS, Limit, columns, fit, fit_pair
 from workers.data.row import Content, Notes, is_segmented
 
@@ -39,16 +40,22 @@ def tokenise(
     `has_control_text` and `TOKENS`.
 
     `rows` is a folder of Parquet files, whose ordinals begin with `start`; `splits` has one entry per ordinal, negative
-    for a row that is dropped. One Daft plan per file, because a plan reads ahead as fast as it can, and tokenising is
-    slow.
+    for a row that is dropped. A Daft plan has but a few files, because it reads ahead as fast as it can, and tokenising
+    is slow.
     """
-    for file in sorted(rows.iterdir()):
-        stop = start + pq.read_metadata(file).num_rows
-        yield from _plan(file, start, splits[start:stop], encoder, limit).to_arrow_iter()
-        start = stop
+    files = sorted(rows.iterdir())
+    width = num_side_by_side()
+    with encoder_at_hand(encoder, rows) as at_hand:
+        for first in range(0, len(files), width):
+            some = files[first : first + width]
+            stop = start + sum(pq.read_metadata(file).num_rows for file in some)
+            yield from _plan(some, start, splits[start:stop], at_hand, limit).to_arrow_iter()
+            start = stop
 
 
-def _plan(file: Path, start: int, splits: npt.NDArray[np.int8], encoder: Encoder, limit: Limit) -> Any:
+def _plan(
+    files: Sequence[Path], start: int, splits: npt.NDArray[np.int8], at_hand: Callable[[], Encoder], limit: Limit
+) -> Any:
     column = daft.col
 
     @daft.func.batch(return_dtype=daft.DataType.int8(), use_process=False)
@@ -60,13 +67,16 @@ def _plan(file: Path, start: int, splits: npt.NDArray[np.int8], encoder: Encoder
     # In this process, because the tokenizer has threads of its own and gives up the interpreter lock.
     @daft.func.batch(return_dtype=dtype, use_process=False, batch_size=_BATCH_ROWS)
     def encode(messages: Any, text: Any, notes: Any) -> pa.StructArray:
+        encoder = at_hand()
         chats, texts = messages.to_arrow().to_pylist(), text.to_arrow().to_pylist()
         rows = [json.loads(chat) if chat is not None else plain for chat, plain in zip(chats, texts, strict=True)]
         spoken = [chat if _is_spoken(row, encoder) else "" for chat, row in zip(chats, rows, strict=True)]
         said = [Notes(**json.loads(note)) if note is not None else Notes() for note in notes.to_arrow().to_pylist()]
         return _encode(rows, said, spoken, encoder, limit)
 
-    table = daft.read_parquet(str(file)).select("ordinal", "file", "row", "messages", "text", "notes", "augmented")
+    table = daft.read_parquet([str(file) for file in files]).select(
+        "ordinal", "file", "row", "messages", "text", "notes", "augmented"
+    )
     table = table.with_column("split", split_of(column("ordinal")))
     table = table.where(column("split").between(0, len(SPLITS) - 1))
     table = table.with_column("tokens", encode(column("messages"), column("text"), column("notes")))

@@ -3,6 +3,7 @@
 from luthier.spec.data.clean import CleanSpec, RepairSpec
 from luthier.spec.data.decontaminate import DecontaminateSpec
 from luthier.spec.data.deduplicate import DeduplicateSpec, NearSpec
+from luthier.spec.data.engine import Engine
 from luthier.spec.data.filters import FiltersSpec
 from luthier.spec.data.mapping import RowFormat
 from luthier.spec.data.mixture import FileType, MixingSpec, Overlong, SourceSpec
@@ -15,6 +16,7 @@ __all__ = [
     "DataSpec",
     "DecontaminateSpec",
     "DeduplicateSpec",
+    "Engine",
     "FileType",
     "FiltersSpec",
     "MixingSpec",

@@ -10,6 +10,7 @@ from luthier.spec.data.balance import BalanceSpec
 from luthier.spec.data.clean import CleanSpec, RepairSpec
 from luthier.spec.data.decontaminate import DecontaminateSpec
 from luthier.spec.data.deduplicate import DeduplicateSpec
+from luthier.spec.data.engine import Engine
 from luthier.spec.data.filters import FiltersSpec
 from luthier.spec.data.location import DataPath
 from luthier.spec.data.mapping import Columns, MessageKeys, Roles, RowFormat
@@ -88,6 +89,10 @@ class DataSpec(Section):
     """Classes of about the same size. Absent: as they are."""
     augment: AugmentSpec | None = None
     """More training rows where there are few. Absent: none."""
+
+    engine: Engine = "local"
+    """Where rows are read and tokenised: in the worker's own process, or on the Ray cluster at its LUTHIER_RAY_ADDRESS.
+    The dataset is the same, byte for byte."""
 
     @model_validator(mode="after")
     def _rows_from_somewhere(self) -> Self:
