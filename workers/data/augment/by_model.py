@@ -129,9 +129,9 @@ class Synthetic:
 
 def _asked(origin: Origin) -> str | Refusal:
     """The text that a model may say otherwise."""
+    if origin.learns_all:
+        return Refusal(ANSWERS_ARE_KEPT, "all of it is learned; a model does not rewrite that")
     if isinstance(origin.content, str):
-        if origin.learns_text:
-            return Refusal(ANSWERS_ARE_KEPT, "the text is what is learned; a model does not rewrite that")
         return origin.content
     texts = [str(message["content"]) for message in origin.content if message["role"] in ASKED]
     return texts[-1] if texts and texts[-1].strip() else Refusal(NO_SEED, "nothing is asked in it")

@@ -1,8 +1,8 @@
 """Training rows made into others, in passes over the scratch folder.
 
-Rows are read a few hundred at a time. In a pass each row that is wanted is tried once, by one method; rows take turns
-with the methods, so that each makes its share, and a row that is refused is tried by the next one in a later pass. The
-order of the draw decides which rows are wanted first: the same job makes the same rows.
+Rows are read a few hundred at a time. Each time that a row is wanted, it is tried by one method; rows take turns with
+the methods, so that each makes its share, and a row that is refused is tried by the next one in a later pass. The order
+of the draw decides which rows are wanted first: the same job makes the same rows.
 """
 
 import json
@@ -62,7 +62,7 @@ class Making:
 
     def balance(self, copies: npt.NDArray[np.int32]) -> int:
         """Tries to make as many rows of each row as [rows] `copies` says. Returns how many came about."""
-        return sum(self._pass(copies > number) for number in range(int(copies.max(initial=0))))
+        return self._pass(copies)
 
     def fill(self, num_missing: int, max_copies: int) -> int:
         """Makes rows until as many came about, or each row was tried `max_copies` times. Returns how many did."""
@@ -73,21 +73,22 @@ class Making:
             if not len(eligible):
                 break
             order = np.lexsort((self._rank[eligible], self._num_tries[eligible]))
-            wanted = np.zeros(len(limit), np.bool_)
-            wanted[eligible[order][: num_missing - num_made]] = True
+            wanted = np.zeros(len(limit), np.int32)
+            wanted[eligible[order][: num_missing - num_made]] = 1
             num_made += self._pass(wanted)
         return num_made
 
-    def _pass(self, wanted: npt.NDArray[np.bool_]) -> int:
-        """Tries to make a row of each row that is wanted. Returns how many came about."""
+    def _pass(self, wanted: npt.NDArray[np.int32]) -> int:
+        """Tries to make [rows] `wanted` rows of each row. Returns how many came about."""
         num_made = 0
         for start, batch in read_scratch(self._rows, batch_rows=_POOL_ROWS):
-            stop = start + batch.num_rows
-            if wanted[start:stop].any():
+            own = wanted[start : start + batch.num_rows]
+            for number in range(int(own.max(initial=0))):
                 check_stop(self._report)
                 pool = list(self._origins(start, batch))
-                num_made += self._make([one for one in pool if wanted[one.ordinal]], pool, start, batch)
-                self._num_tries[start:stop] += wanted[start:stop]
+                chosen = [one for one in pool if own[one.ordinal - start] > number]
+                num_made += self._make(chosen, pool, start, batch)
+                self._num_tries[start : start + batch.num_rows] += own > number
                 self._tell()
         return num_made
 
@@ -121,8 +122,8 @@ class Making:
         for ordinal, (messages, text, notes, digest) in enumerate(zip(*columns, strict=True), start):
             if self._is_train[ordinal]:
                 copy = int(self._num_tries[ordinal])
-                learns_text = part.targets != "nothing"
-                yield Origin(ordinal, content_of(messages, text), notes_of(notes), digest, learns_text, copy)
+                learns_all = part.targets == "everything" or (text is not None and part.targets != "nothing")
+                yield Origin(ordinal, content_of(messages, text), notes_of(notes), digest, learns_all, copy)
 
     def _refuse(self, origin: Origin, method: str, refusal: Refusal) -> None:
         file = self._outcome.files[self._decisions.file[origin.ordinal]]

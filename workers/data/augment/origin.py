@@ -18,8 +18,8 @@ class Origin:
     notes: Notes
     fingerprint: int
     """Seeded by `data.seed`."""
-    learns_text: bool
-    """Whether plain text is what is learned, and not what something is said of."""
+    learns_all: bool
+    """Whether all of it is learned, and there is no question beside the answer."""
     copy: int = 0
     """Which try this is to make a row of it, counted from 0."""
 
@@ -56,9 +56,9 @@ ASKED, LEARNED = frozenset(("user", CONTEXT)), frozenset(("assistant", TARGET))
 def rewritten(origin: Origin, change: Callable[[str], str], *, answers: bool) -> Content | Refusal:
     """The row with `change` made to what is asked, and to what is learned where `answers` says so."""
     content = origin.content
+    if origin.learns_all and not answers:
+        return Refusal(ANSWERS_ARE_KEPT, "all of it is learned; data.augment.answers: true changes it")
     if isinstance(content, str):
-        if origin.learns_text and not answers:
-            return Refusal(ANSWERS_ARE_KEPT, "the text is what is learned; data.augment.answers: true changes it")
         changed: Content = change(content)
     else:
         roles = ASKED | LEARNED if answers else ASKED

@@ -108,6 +108,12 @@ def test_what_is_learned_stays_unless_asked(write_rows: Write, run: Run, tokeniz
     assert outcome.augmentation.refused.counts == {"only answers, which are kept": 12 * 4}
     folder, _ = run(path, pretrain, augment={"min_samples": 20, "methods": ["typos"], "answers": True}, **WHOLE)
     assert Counter(row.augmented for row in load_split(folder, "train")) == {"": 12, "typos": 8}
+    chats, settings = (
+        write_rows(_chats(12), "chats.jsonl"),
+        {"augment": {"min_samples": 20, "methods": ["typos"]}, **WHOLE},
+    )
+    _, outcome = run(chats, pretrain, **settings)
+    assert outcome.augmentation.num_added == 0, "of such a chat questions are learned as well"
     labelled = write_rows([{**row, "label": "ab"[i % 2]} for i, row in enumerate(texts)], "labelled.jsonl")
     folder, _ = run(
         labelled,
