@@ -1,7 +1,7 @@
-"""Tool calls as a chat template wants them: some print the arguments as JSON themselves, some want them as text.
+"""What a chat template does with tools: whether it writes them, and calls of them, and in which form it wants a call's
+arguments, which a row has as JSON text. Some templates print them as JSON themselves, some want the text.
 
-A row has them as JSON text. Which of the two a template wants is found by asking it once: given an object it either
-writes JSON, or fails, or writes Python.
+All of that is found by asking a template once. Given an object, it writes JSON, or fails, or writes Python.
 """
 
 import json
@@ -13,12 +13,13 @@ from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 from transformers.utils.chat_template_utils import render_jinja_template
 
-_KEY, _VALUE = "luthier_key", "luthier value"
+_NAME, _KEY, _VALUE = "luthier_probe", "luthier_key", "luthier value"
+_QUESTION: dict[str, Any] = {"role": "user", "content": "luthier question"}
 _AS_OBJECT = {_KEY: _VALUE}
 _TOOL = {
     "type": "function",
     "function": {
-        "name": "luthier_probe",
+        "name": _NAME,
         "description": "Nothing.",
         "parameters": {"type": "object", "properties": {_KEY: {"type": "string"}}},
     },
@@ -46,15 +47,30 @@ def wants_text(template: str) -> bool:
     return not _is_json(_probe(template, _AS_OBJECT)) and _is_json(_probe(template, json.dumps(_AS_OBJECT)))
 
 
+def lacking(tokenizer: PreTrainedTokenizerBase) -> frozenset[str]:
+    """What the tokenizer's template never writes, of `tools` and `calls`. What it refuses is not among that."""
+    return _lacking(tokenizer.get_chat_template(tools=[_TOOL]))
+
+
+@lru_cache(maxsize=16)
+def _lacking(template: str) -> frozenset[str]:
+    texts = {
+        "tools": _render(template, [_QUESTION], [_TOOL]),
+        "calls": _probe(template, _AS_OBJECT) or _probe(template, json.dumps(_AS_OBJECT)),
+    }
+    wanted = {"tools": _NAME, "calls": _VALUE}
+    return frozenset(what for what, text in texts.items() if text and wanted[what] not in text)
+
+
 def _probe(template: str, arguments: object) -> str:
     """What the template makes of a call with these arguments; empty if it fails."""
-    call = {"type": "function", "id": "call00001", "function": {"name": "luthier_probe", "arguments": arguments}}
-    messages: list[dict[str, Any]] = [
-        {"role": "user", "content": "luthier question"},
-        {"role": "assistant", "content": "", "tool_calls": [call]},
-    ]
+    call = {"type": "function", "id": "call00001", "function": {"name": _NAME, "arguments": arguments}}
+    return _render(template, [_QUESTION, {"role": "assistant", "content": "", "tool_calls": [call]}], [_TOOL])
+
+
+def _render(template: str, messages: list[dict[str, Any]], tools: list[Any]) -> str:
     try:
-        rendered: Any = render_jinja_template([messages], tools=[_TOOL], chat_template=template, **_NO_TOKENS)
+        rendered: Any = render_jinja_template([messages], tools=tools, chat_template=template, **_NO_TOKENS)
     except (TemplateError, TypeError):
         return ""
     return str(rendered[0][0])

@@ -16,6 +16,7 @@ serving: the ids before the last answer are those of `render_prompt`, to the tok
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import starmap
 
 import numpy as np
@@ -24,6 +25,7 @@ from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
 from workers.data import problems
+from workers.data.arguments import lacking
 from workers.data.batch_tokenizer import BatchTokenizer, Ids
 from workers.data.problems import RowError
 from workers.data.render import plain_backend
@@ -53,6 +55,7 @@ class Encoder:
         self._targets = targets
         self._template = ChatTemplate(tokenizer)
         self._batches = BatchTokenizer(tokenizer)
+        self._lacking = partial(lacking, tokenizer)
         added = tokenizer.added_tokens_decoder
         control_ids = {index for index, token in added.items() if token.special} | set(tokenizer.all_special_ids)
         self._is_control = np.zeros(len(tokenizer), np.bool_)
@@ -192,7 +195,9 @@ class Encoder:
                 yield from self._render([chat])
             return
         for chat in chats:
-            yield join_turns(chat, [(next(prompts), next(ends)) for _ in chat.rendered_at], self._control_texts)
+            yield join_turns(
+                chat, [(next(prompts), next(ends)) for _ in chat.rendered_at], self._control_texts, self._lacking
+            )
 
     def _texts(
         self, conversations: Sequence[tuple[Sequence[Message], str | None]], *, add_generation_prompt: bool

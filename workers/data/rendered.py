@@ -1,7 +1,7 @@
 """Conversations as the chat template writes them, and whether it wrote all that is to be learned from them."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from workers.data import problems
@@ -47,13 +47,16 @@ class Rendered:
     """Where in `prompt` earlier answers that count are, in characters, with what ends them; and what each counts."""
 
 
-def join_turns(chat: Chat, turns: Sequence[tuple[str, str]], control_texts: Sequence[str]) -> Rendered | RowError:
+def join_turns(
+    chat: Chat, turns: Sequence[tuple[str, str]], control_texts: Sequence[str], lacking: Callable[[], frozenset[str]]
+) -> Rendered | RowError:
     """Checks that the renderings `(prompt, prompt with answer)` of the turns are prefixes of one another, and complete.
 
     Args:
         chat: the conversation.
         turns: one for each of `chat.rendered_at`.
         control_texts: of the tokenizer; an answer of nothing else is none.
+        lacking: what the template never writes, see `workers.data.arguments`.
     """
     last = ""
     spans: list[tuple[int, int, float]] = []
@@ -72,7 +75,7 @@ def join_turns(chat: Chat, turns: Sequence[tuple[str, str]], control_texts: Sequ
         spans.append((len(prompt), len(whole), chat.counts.get(place, 0.0)))
         last = whole
     prompt, whole = turns[-1]
-    lost = _lost_of_prompt(chat, prompt)
+    lost = _lost_of_prompt(chat, prompt, lacking)
     if lost:
         return RowError(problems.REFUSED_BY_TEMPLATE, f"it leaves out {lost}; {_REMEDY}")
     return Rendered(prompt, last[len(prompt) :], spans[-1][2], spans[:-1])
@@ -93,15 +96,17 @@ def _lost_of_answer(message: Message, text: str, control_texts: Sequence[str]) -
     return "" if text.strip() else "the words"
 
 
-def _lost_of_prompt(chat: Chat, text: str) -> str:
-    """What the template left out of the tools and their results; empty if nothing."""
-    missing = [name for name in names_of(chat.tools) if name not in text] if chat.tools else []
-    if missing:
-        return f"the tool {missing[0]}"
-    before = chat.messages[: chat.rendered_at[-1]]
-    for number, message in enumerate(before, start=1):
-        content = message["content"].strip()
-        if message["role"] == "tool" and content not in text and _escaped(content) not in text:
+def _lost_of_prompt(chat: Chat, text: str, lacking: Callable[[], frozenset[str]]) -> str:
+    """What the template left out of the tools, their calls and their results; empty if nothing."""
+    if chat.tools:
+        missing = [name for name in names_of(chat.tools) if name not in text or "tools" in lacking()]
+        if missing:
+            return f"the tool {missing[0]}"
+    for number, message in enumerate(chat.messages[: chat.rendered_at[-1]], start=1):
+        if "tool_calls" in message and "calls" in lacking():
+            return f"the calls of message {number}"
+        content = message["content"].strip() if message["role"] == "tool" else ""
+        if content not in text and _escaped(content) not in text:
             return f"the result of a tool, message {number}"
     return ""
 

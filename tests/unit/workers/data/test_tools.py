@@ -171,11 +171,13 @@ def test_arguments_are_what_the_template_wants(name: str, as_text: bool) -> None
 def test_a_call_is_trained_on_as_the_template_writes_it(tokenizer: PreTrainedTokenizerBase, name: str) -> None:
     tokenizer.chat_template = template(name)
     row = chat(USER, CALLS, RESULT, ANSWER)
-    (encoded,) = Encoder(tokenizer, "last_answer").encode([row], tools=[TOOLS])
-    prompt = render_prompt(tokenizer, row[:-1], TOOLS)
+    tools = None if name == "deepseekv3" else TOOLS  # it writes calls, and leaves out what may be called
+    (encoded,) = Encoder(tokenizer, "last_answer").encode([row], tools=[tools])
+    prompt = render_prompt(tokenizer, row[:-1], tools)
     assert isinstance(encoded, Encoded), encoded
     assert encoded.input_ids[: len(prompt)].tolist() == prompt
-    whole = tokenizer.apply_chat_template(for_template(tokenizer, row), tools=json.loads(TOOLS), tokenize=False)
+    offered = None if tools is None else json.loads(tools)
+    whole = tokenizer.apply_chat_template(for_template(tokenizer, row), tools=offered, tokenize=False)
     assert str(tokenizer.decode(encoded.input_ids)).startswith(str(whole))
     assert "get_weather" in str(whole)
     assert '"Paris"' in str(whole) or "Paris</arg_value>" in str(whole)
@@ -226,6 +228,19 @@ def test_what_a_template_cannot_say_is_refused(
     assert isinstance(refused, RowError)
     assert (refused.reason, lost in refused.detail) == ("refused by the chat template", True), refused.detail
     assert "data.chat_template" in refused.detail
+
+
+@pytest.mark.parametrize(
+    ("name", "tools", "lost"),
+    [("deepseekv3", TOOLS, "the tool get_weather"), ("lfm2", TOOLS, "the calls of message 2")],
+)
+def test_a_name_that_stands_elsewhere_does_not_hide_what_is_lost(
+    tokenizer: PreTrainedTokenizerBase, name: str, tools: str, lost: str
+) -> None:
+    tokenizer.chat_template = template(name)
+    (refused,) = Encoder(tokenizer, "last_answer").encode([chat(USER, CALLS, RESULT, ANSWER)], tools=[tools])
+    assert isinstance(refused, RowError)
+    assert f"leaves out {lost}" in refused.detail
 
 
 def test_a_template_that_leaves_out_an_answer_is_refused(tokenizer: PreTrainedTokenizerBase) -> None:
