@@ -34,11 +34,26 @@ def page(document: dict[str, Any]) -> str:
         *_quality(document["quality"]),
         "## Dropped rows",
         *([_dropped(entry) for entry in document["dropped"]] or ["None."]),
+        *_clusters(document["clusters"]),
         "## What is trained on",
         "The first training rows as the model reads them; the loss counts what stands between ⟦ and ⟧.",
         *(_sample(sample) for sample in document["samples"]),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _clusters(clusters: dict[str, Any] | None) -> list[str]:
+    """The largest clusters of near duplicates, with their first rows."""
+    if clusters is None:
+        return []
+    rows = [
+        [cluster["cluster"], cluster["size"], row["source"], row["row"], "yes" if row["kept"] else "no", row["excerpt"]]
+        for cluster in clusters["first"]
+        for row in cluster["rows"]
+    ]
+    found = f"{clusters['num_rows']} rows in {clusters['num_clusters']} clusters; all of them are in clusters.parquet."
+    head = ["cluster", "its rows", "file", "row", "kept", "text"]
+    return ["## Near duplicates", found, *([_table(head, rows)] if rows else [])]
 
 
 def _augmented(num_augmented: int) -> str:

@@ -8,7 +8,10 @@ from typing import Any
 import pytest
 from pyarrow import parquet as pq
 
+from luthier.spec import DataSpec, KtoSpec
 from workers.data.dataset import SPLITS, load_split
+from workers.data.pipeline import preprocess
+from workers.data.report import write_report
 
 WHOLE = {"validation_fraction": 0.0, "test_fraction": 0.0}
 NEAR: dict[str, Any] = {"deduplicate": {"near": {}}}
@@ -68,8 +71,6 @@ def test_near_duplicates_of_different_labels_both_stay_on_one_side(
         for label in (True, False, False):
             words = edited(text, 0.03)
             rows.append({"prompt": " ".join(words[:20]), "completion": " ".join(words[20:]), "label": label})
-    from luthier.spec import KtoSpec
-
     folder, outcome = run(write_rows(rows), objective=KtoSpec(type="kto"), **NEAR)
     assert outcome.ledger.counts == {"near duplicate": 20}
     sides: dict[int, set[str]] = {}
@@ -131,7 +132,7 @@ def test_clusters_and_splits_do_not_depend_on_the_order_of_the_rows(
     assert first == again
 
 
-def test_clusters_can_be_looked_at(write_rows: Write, run: Run, sentence: Words, edited: Edit) -> None:
+def test_clusters_can_be_looked_at(write_rows: Write, run: Run, sentence: Words, edited: Edit, tokenizer: Any) -> None:
     rows = _families(sentence, edited, 3, 3) + _families(sentence, edited, 4, 1)
     folder, outcome = run(write_rows(rows), **WHOLE, **NEAR)
     table = pq.read_table(folder / "clusters.parquet").to_pylist()
@@ -143,3 +144,45 @@ def test_clusters_can_be_looked_at(write_rows: Write, run: Run, sentence: Words,
     assert outcome.clusters is not None
     assert (outcome.clusters["num_clusters"], outcome.clusters["num_rows"]) == (3, 9)
     assert [row["row"] for row in outcome.clusters["first"][0]["rows"]] == [1, 2, 3]
+    spec = DataSpec.model_validate({"path": "rows.jsonl", **WHOLE, **NEAR})
+    write_report(outcome, spec, tokenizer, folder)
+    page = (folder / "report.md").read_text()
+    assert "9 rows in 3 clusters; all of them are in clusters.parquet." in page
+    assert f"| 0 | 3 | rows.jsonl | 1 | yes | {table[0]['excerpt']} |" in page
+
+
+def test_rows_that_are_all_different_make_no_clusters(
+    write_rows: Write, run: Run, sentence: Words, edited: Edit
+) -> None:
+    folder, outcome = run(write_rows(_families(sentence, edited, 4, 1)), **WHOLE, **NEAR)
+    assert pq.read_table(folder / "clusters.parquet").num_rows == 0
+    assert outcome.clusters == {"num_clusters": 0, "num_rows": 0, "first": []}
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_near_duplicates_in_several_sources_stay_on_one_side(
+    tmp_path: Path,
+    write_rows: Write,
+    sentence: Words,
+    edited: Edit,
+    tokenizer: Any,
+    recorder: Any,
+    seed: int,
+) -> None:
+    rows = _families(sentence, edited, 16, 4)
+    sources = [
+        {"name": name, "path": str(write_rows(rows[start::2], f"{name}.jsonl"))} for start, name in enumerate("ab")
+    ]
+    output = tmp_path / "output"
+    output.mkdir()
+    spec = DataSpec.model_validate(
+        {"sources": sources, "deduplicate": False, "split": {}, "seed": seed, "test_fraction": 0.2}
+    )
+    preprocess(spec, tokenizer, output, lambda path, key: None, recorder)
+    sides: dict[str, set[str]] = {}
+    for name in SPLITS:
+        for example in load_split(output, name):
+            row = rows[2 * (example.row - 1) + (example.component == "b")]
+            sides.setdefault(row["family"], set()).add(name)
+    assert len(sides) == 16
+    assert {len(names) for names in sides.values()} == {1}
