@@ -80,6 +80,7 @@ def find_inputs(
                 "benchmark": [[file.uri, files_digest([Path(file.path)])] for file in benchmark],
                 "others": _others(spec, check_readable),
                 "targets": [part.targets for part in parts],
+                "classes": [list(part.classes) for part in parts],
                 "tokenizer": tokenizer_digest(tokenizer),
                 "code": code_digest(),
             }

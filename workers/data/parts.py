@@ -4,10 +4,10 @@ A job with one `data.path` has one part, without a name. Everything below works 
 two ways to name its rows a job file took.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from luthier.spec import DataSpec, ObjectiveSpec, PretrainSpec, SftSpec, SourceSpec
+from luthier.spec import ClassificationSpec, DataSpec, ObjectiveSpec, PretrainSpec, SftSpec, SourceSpec
 from luthier.spec.data import Overlong
 from workers.data.dataset import SplitName
 from workers.data.shapes import Names
@@ -38,6 +38,8 @@ class Part:
     overlong: Overlong
     max_samples: int | None
     weight: float
+    classes: Sequence[str] = ()
+    """What a label may be, where the job names its classes; empty: anything."""
 
 
 def parts_of(spec: DataSpec, objective: ObjectiveSpec) -> list[Part]:
@@ -59,6 +61,7 @@ def parts_of(spec: DataSpec, objective: ObjectiveSpec) -> list[Part]:
             overlong=spec.overlong,
             max_samples=None,
             weight=1.0,
+            classes=_classes(objective),
         )
     ]
 
@@ -79,7 +82,12 @@ def _part(source: SourceSpec, spec: DataSpec, objective: ObjectiveSpec) -> Part:
         overlong=source.overlong or spec.overlong,
         max_samples=source.max_samples,
         weight=1.0 if source.weight is None else source.weight,
+        classes=_classes(objective),
     )
+
+
+def _classes(objective: ObjectiveSpec) -> Sequence[str]:
+    return objective.labels or () if isinstance(objective, ClassificationSpec) else ()
 
 
 def _names(section: DataSpec | SourceSpec, spec: DataSpec) -> Names:

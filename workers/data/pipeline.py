@@ -19,6 +19,7 @@ from workers.data.carried import raise_carried
 from workers.data.dataset import SPLITS
 from workers.data.dedup import Benchmark, decide, find_benchmark, write_clusters
 from workers.data.inputs import Inputs, find_inputs
+from workers.data.known_classes import check_classes
 from workers.data.mixing import strategy_of
 from workers.data.outcome import Outcome, faults_of, note_decisions, repairs_of
 from workers.data.places import CheckReadable, Remote
@@ -112,6 +113,8 @@ def process(
         decisions = decide(rows, parts, part_of_file, spec)
         decisions = select(rows, decisions, part_of_file, spec, check_readable, report)
         decisions, copies = balance(rows, decisions, part_of_file, spec)
+        if all(part.targets == "nothing" for part in parts):
+            check_classes(rows, decisions.split)
         if spec.quality.report:
             outcome.quality = assess(rows, decisions, files, outcome.ledger)
             check_quality(outcome.quality, spec.quality)

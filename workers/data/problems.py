@@ -13,6 +13,7 @@ WRONG_COLUMNS = "wrong columns"
 WRONG_TYPE = "wrong type"
 EMPTY = "empty"
 WRONG_ROLES = "wrong roles"
+UNKNOWN_LABEL = "unknown label"
 REFUSED_BY_TEMPLATE = "refused by the chat template"
 
 PERSONAL_DATA = "personal data"
@@ -36,7 +37,8 @@ BEYOND_MAX_ROWS = "beyond select.max_rows"
 UNDERSAMPLED = "left out to balance the classes"
 
 INVALID = frozenset(
-    {NOT_UTF8, BROKEN_JSON, BROKEN_FILE, TOO_LARGE, WRONG_COLUMNS, WRONG_TYPE, EMPTY, WRONG_ROLES, REFUSED_BY_TEMPLATE}
+    {NOT_UTF8, BROKEN_JSON, BROKEN_FILE, TOO_LARGE, WRONG_COLUMNS, WRONG_TYPE, EMPTY, WRONG_ROLES, UNKNOWN_LABEL}
+    | {REFUSED_BY_TEMPLATE}
 )
 """Faults of a row itself: `data.on_invalid_row` decides whether they fail the job."""
 

@@ -19,6 +19,7 @@ from workers.data.carried import carry
 from workers.data.dedup import Benchmark, duplicate_steps
 from workers.data.engine import daft
 from workers.data.files import FILES
+from workers.data.known_classes import KnownClasses
 from workers.data.parts import Part
 from workers.data.shapes import SHAPES
 from workers.data.sources import SourceFile
@@ -65,7 +66,8 @@ class _ScanFiles(daft.io.source.DataSourceTask):
     def _batches_or_failure(self) -> Iterator[pa.RecordBatch]:
         index = next(iter(self._files))
         try:
-            steps = [*steps_of(self._spec), *duplicate_steps(self._spec, self._benchmark)]
+            known = KnownClasses(self._part.classes)
+            steps = [known, *steps_of(self._spec), *duplicate_steps(self._spec, self._benchmark)]
             for index, file in self._files.items():
                 yield from self._batches(index, file, steps)
         except StageError as error:

@@ -42,9 +42,9 @@ class Case:
     remote: Remote = _NOWHERE
 
 
-def bad_row(name: str, make: Make, reason: str, says: str, objective: ObjectiveSpec = _SFT) -> Case:
-    """The second of two rows, which may be left out."""
-    return Case(name, make, f"line 2: {reason}: {says}", dropped={reason: 1}, kept=1, objective=objective)
+def bad_row(name: str, make: Make, reason: str, says: str, objective: ObjectiveSpec = _SFT, *, kept: int = 1) -> Case:
+    """The second row, which may be left out, and then `kept` are left."""
+    return Case(name, make, f"line 2: {reason}: {says}", dropped={reason: 1}, kept=kept, objective=objective)
 
 
 def content(raw: bytes, name: str = "rows.jsonl") -> Make:

@@ -1,6 +1,6 @@
-"""Rows that are JSON and mean nothing, alone or together; and tokenizers that cannot be used."""
+"""Rows that are JSON and mean nothing, alone or together, or can be mended; and tokenizers that cannot be used."""
 
-from luthier.spec.objective import DpoSpec, KtoSpec, RewardSpec
+from luthier.spec.objective import ClassificationSpec, DpoSpec, KtoSpec, RewardSpec
 from tests.unit.workers.data.bad_input.case import ANSWER, PAIR, USER, Case, bad_row, chat, rows
 from workers.failures import ConfigError
 
@@ -10,6 +10,9 @@ _BROKEN_CALL = {"role": "assistant", "content": "", "tool_calls": [{"function": 
 _PICTURE = {"role": "user", "content": [{"type": "image_url", "image_url": "x"}]}
 _SYSTEM = {"role": "system", "content": "be brief"}
 _DPO, _KTO, _REWARD = DpoSpec(type="dpo"), KtoSpec(type="kto"), RewardSpec(type="reward")
+_CLASSES = ClassificationSpec(type="classification", labels=["x", "y"])
+_ANY_CLASSES = ClassificationSpec(type="classification")
+_X, _Y, _Z = ({"text": f"about {label}", "label": label} for label in "xyz")
 _COMPARED = {"prompt": "a", "chosen": "b", "rejected": "c"}
 _SAME = {**_COMPARED, "rejected": "b"}
 _TWO_QUESTIONS = {"chosen": [USER, ANSWER], "rejected": [{**USER, "content": "other"}, ANSWER]}
@@ -68,6 +71,18 @@ LABELS = [
         "label is 'maybe'; expected true or false",
         _KTO,
     ),
+    bad_row(
+        "a label outside the set", rows(_X, _Z, _Y), "unknown label", "'z' is none of x, y; mend it", _CLASSES, kept=2
+    ),
+    bad_row(
+        "a label that is null", rows(_X, {**_Z, "label": None}, _Y), "wrong type", "label is null", _CLASSES, kept=2
+    ),
+    Case(
+        "one class only",
+        rows(*({"text": f"text {n}", "label": "x"} for n in range(9))),
+        r"every training row has the label 'x', so there is nothing to tell apart; give rows of another class",
+        objective=_ANY_CLASSES,
+    ),
     Case("nothing to prefer", rows(_SAME, _COMPARED), dropped={"nothing to train on": 1}, kept=1, objective=_DPO),
     Case(
         "answers to two questions",
@@ -93,6 +108,43 @@ TOGETHER = [
     ),
     Case(
         "only context", rows({"messages": [USER, {**ANSWER, "weight": 0}]}), r"no row is left .*1 nothing to train on"
+    ),
+]
+
+_CLEAN, _REPAIR = {"clean": {}}, {"repair": {}}
+
+MENDED = [
+    Case(
+        "UTF-8 that was read as Latin-1",
+        rows({**PAIR, "completion": "cafÃ© au lait"}),
+        dropped={},
+        kept=1,
+        repaired={"mojibake": 1},
+        settings=_CLEAN,
+    ),
+    Case(
+        "NUL, an escape of a terminal and a space of no width",
+        rows({**PAIR, "completion": "a\0b \x1b[31mred\x1b[0m c\u200bd"}),
+        dropped={},
+        kept=1,
+        repaired={"control characters": 1},
+        settings=_CLEAN,
+    ),
+    Case(
+        "spaces at the ends of lines",
+        rows({**PAIR, "completion": "a  \r\nb \t"}),
+        dropped={},
+        kept=1,
+        repaired={"white space": 1},
+        settings=_CLEAN,
+    ),
+    Case(
+        "roles that can be mended",
+        rows({"messages": [ANSWER, USER, {**USER, "content": "and"}, ANSWER, USER]}),
+        dropped={},
+        kept=1,
+        repaired={"leading answer": 1, "merged turns": 1, "trailing question": 1},
+        settings=_REPAIR,
     ),
 ]
 

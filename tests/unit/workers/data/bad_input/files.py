@@ -121,7 +121,11 @@ TABLES = [
     bad_row(
         "Latin-1 in a cell", _csv(b"prompt,completion\na,\xe9\nc,d\n"), "not UTF-8", "column completion holds bytes"
     ),
-    Case("messages that are no JSON", _csv(b"messages\nhello\n"), r"line 2: wrong type: messages is text; expected a list"),
+    Case(
+        "messages that are no JSON",
+        _csv(b"messages\nhello\n"),
+        r"line 2: wrong type: messages is text; expected a list",
+    ),
     bad_row("an empty cell", _csv(b"prompt,completion\na,\nc,d\n"), "empty", "completion is empty; expected text"),
     Case("JSON in a file named CSV", _csv(GOODS), r"rows\.csv: columns found: .*; expected one of"),
     Case("Parquet without its footer", _parquet(_TABLE, lambda raw: raw[: len(raw) // 2]), _NO_PARQUET),
