@@ -6,6 +6,7 @@ tell without reading it; that is why such rows are marked.
 """
 
 import json
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -27,6 +28,7 @@ _SPARE_CHARACTERS = 80
 """A short text may grow by so many, whatever the ratio."""
 _NUM_EXAMPLES = 3
 _EXAMPLE_CHARACTERS = 200
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 _REPHRASE = (
     "Rewrite the text between the lines so that it says the same in other words. Keep its language. Keep names, "
@@ -157,7 +159,14 @@ def _text_of(reply: Reply | Refusal) -> str | Refusal:
         return Refusal(CUT_OFF, "data.augment.writer.max_new_tokens was reached")
     lines = [line for line in reply.text.strip().split("\n") if line.strip() != "---"]
     text = "\n".join(lines).strip()
-    return text or Refusal(SILENT, "nothing but white space")
+    if not text:
+        return Refusal(SILENT, "nothing but white space")
+    return text if _is_text(text) else Refusal(WRONG_SHAPE, "holds half of a surrogate pair")
+
+
+def _is_text(value: object) -> bool:
+    """Whether it is text that says something and can be written down: JSON can spell half of a surrogate pair."""
+    return isinstance(value, str) and bool(value.strip()) and not _SURROGATE.search(value)
 
 
 def _replaced(origin: Origin, before: str | Refusal, after: str | Refusal) -> Content | Refusal:
@@ -206,11 +215,7 @@ def _invented(origin: Origin, answer: str) -> Content | Refusal:
     own = _fields(origin)
     assert own is not None, "nobody asks for rows of another shape"
     fields = _first_object(answer)
-    if (
-        fields is None
-        or fields.keys() != own.keys()
-        or not all(isinstance(text, str) and text.strip() for text in fields.values())
-    ):
+    if fields is None or fields.keys() != own.keys() or not all(map(_is_text, fields.values())):
         return Refusal(WRONG_SHAPE, f"expected one JSON object with {', '.join(own)}, each with text")
     if not all(_is_of_like_length(own[key], fields[key]) for key in own):
         return Refusal(WRONG_LENGTH, "not like that of the first example")

@@ -46,6 +46,19 @@ class Making:
         added: AddedRows,
         report: Report,
     ) -> None:
+        """
+        Args:
+            rows: scratch folder.
+            decisions: on all of its rows.
+            outcome: gets the counts.
+            spec: says when rows are alike.
+            methods: in the order in which rows take turns with them.
+            added: where the rows go that came about.
+            report: told of the progress.
+
+        Raises:
+            PreemptedError: the worker drains, here and in every method.
+        """
         self._rows = rows
         self._decisions = decisions
         self._outcome = outcome
@@ -60,12 +73,12 @@ class Making:
         self._num_tries = np.zeros(len(self._rank), np.int32)
         self._started = time.monotonic()
 
-    def balance(self, copies: npt.NDArray[np.int32]) -> int:
-        """Tries to make as many rows of each row as [rows] `copies` says. Returns how many came about."""
-        return self._pass(copies)
+    def balance(self, copies: npt.NDArray[np.int32]) -> None:
+        """Tries to make as many rows of each row as [rows] `copies` says."""
+        self._pass(copies)
 
-    def fill(self, num_missing: int, max_copies: int) -> int:
-        """Makes rows until as many came about, or each row was tried `max_copies` times. Returns how many did."""
+    def fill(self, num_missing: int, max_copies: int) -> None:
+        """Makes rows until as many came about, or each row was tried `max_copies` times."""
         num_made = 0
         limit = self._num_tries + max_copies
         while num_made < num_missing:
@@ -76,7 +89,6 @@ class Making:
             wanted = np.zeros(len(limit), np.int32)
             wanted[eligible[order][: num_missing - num_made]] = 1
             num_made += self._pass(wanted)
-        return num_made
 
     def _pass(self, wanted: npt.NDArray[np.int32]) -> int:
         """Tries to make [rows] `wanted` rows of each row. Returns how many came about."""
