@@ -10,11 +10,9 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from workers.data.files.ratio import why_too_much
+
 BLOCK_BYTES = 1 << 20
-MAX_RATIO = 250
-"""Text shrinks to a tenth, logs to a hundredth; a file that unpacks to more than this is made to fill a machine."""
-_FREE_BYTES = 1 << 26
-"""Below this many bytes the ratio says nothing."""
 
 _COMPRESSIONS = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
 _ENCODINGS = {
@@ -95,11 +93,8 @@ def _unpacked(path: str) -> Iterator[bytes]:
             if compression and not num_bytes and any(map(piece.startswith, _COMPRESSIONS)):
                 raise BrokenFileError("compressed twice; unpack it once")
             num_bytes += len(piece)
-            if num_bytes > max(_FREE_BYTES, MAX_RATIO * num_packed):
-                raise BrokenFileError(
-                    f"{num_packed} bytes of {compression} unpack to more than {num_bytes >> 20} MiB, over {MAX_RATIO} "
-                    f"times as much, so the rest was not unpacked; unpack the file yourself if that is as it should be"
-                )
+            if compression and (fault := why_too_much(num_packed, num_bytes)):
+                raise BrokenFileError(fault)
             yield piece
 
 

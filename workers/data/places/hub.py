@@ -174,7 +174,7 @@ def _faults(uri: str, key: str) -> Iterator[None]:
         raise ConfigError(f"{key}: the hub has no {uri} that it would show us; check name and revision") from error
     except HfHubHTTPError as error:
         raise _of_answer(uri, key, error.response.status_code) from error
-    except (httpx2.HTTPError, FileNotFoundError) as error:
+    except (httpx2.HTTPError, FileNotFoundError, ConnectionError) as error:
         raise DependencyError(
             f"{key}: {uri} cannot be had from the hub ({type(error).__name__}); try again later, or see LUTHIER_HUB_URL"
         ) from error

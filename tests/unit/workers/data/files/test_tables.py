@@ -173,6 +173,13 @@ def test_parquet_with_a_damaged_page_ends_with_a_fault(tmp_path: Path) -> None:
     assert _read(path, "parquet")[-1].reason == "broken file"
 
 
+def test_parquet_that_unpacks_to_far_more_than_it_is_is_refused(tmp_path: Path) -> None:
+    table = pa.table({"a": ["x" * (1 << 20)] * 80})
+    pq.write_table(table, tmp_path / "a.parquet", compression="zstd", use_dictionary=False)
+    with pytest.raises(DataError, match=r"a\.parquet: \d+ bytes unpack to more than 80 MiB, over 250 times as much"):
+        FILES["parquet"].columns(str(tmp_path / "a.parquet"))
+
+
 def test_map_with_a_key_twice_costs_its_row_alone(tmp_path: Path) -> None:
     maps = pa.array([[("k", 1)], [("k", 1), ("k", 2)]], pa.map_(pa.string(), pa.int64()))
     path = _write(tmp_path / "rows", pa.table({"a": maps}), "parquet")

@@ -11,8 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from workers.data.files import FILES, Record
-from workers.data.files import blocks as blocks_module
+from workers.data.files import FILES, Record, ratio
 from workers.data.files.lines import split_lines
 from workers.failures import DataError
 
@@ -65,7 +64,7 @@ def test_gzip_with_a_changed_byte_is_a_fault(tmp_path: Path) -> None:
 
 
 def test_decompression_bomb_is_left_after_the_first_megabytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(blocks_module, "_FREE_BYTES", 1 << 20)
+    monkeypatch.setattr(ratio, "FREE_BYTES", 1 << 20)
     bomb = io.BytesIO()
     with gzip.open(bomb, "wb") as stream:
         for _ in range(64):

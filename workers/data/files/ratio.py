@@ -1,0 +1,16 @@
+"""How far a compressed file may unpack before it is taken for one that is made to fill a machine."""
+
+MAX_RATIO = 250
+"""Text shrinks to a tenth, logs to a hundredth."""
+FREE_BYTES = 1 << 26
+"""Up to so many bytes the ratio says nothing."""
+
+
+def why_too_much(num_packed: int, num_bytes: int) -> str | None:
+    """What is wrong with `num_packed` bytes that unpack to `num_bytes` or more; None: nothing."""
+    if num_bytes <= max(FREE_BYTES, MAX_RATIO * num_packed):
+        return None
+    return (
+        f"{num_packed} bytes unpack to more than {num_bytes >> 20} MiB, over {MAX_RATIO} times as much, so they were not "
+        f"unpacked any further; unpack the file yourself if that is as it should be"
+    )
