@@ -11,6 +11,6 @@ def why_too_much(num_packed: int, num_bytes: int) -> str | None:
     if num_bytes <= max(FREE_BYTES, MAX_RATIO * num_packed):
         return None
     return (
-        f"{num_packed} bytes unpack to more than {num_bytes >> 20} MiB, over {MAX_RATIO} times as much, so they were not "
-        f"unpacked any further; unpack the file yourself if that is as it should be"
+        f"{num_packed} bytes unpack to more than {num_bytes >> 20} MiB, over {MAX_RATIO} times as much, so they were "
+        f"not unpacked any further; unpack the file yourself if that is as it should be"
     )
