@@ -29,7 +29,7 @@ from workers.data.arguments import lacking
 from workers.data.batch_tokenizer import BatchTokenizer, Ids
 from workers.data.problems import RowError
 from workers.data.render import plain_backend
-from workers.data.rendered import Chat, Rendered, join_turns
+from workers.data.rendered import Chat, Rendered, check_whole, join_turns
 from workers.data.row import Content, Message, is_segmented
 from workers.data.segment_tokens import stretches, tokenise_apart, tokenise_whole
 from workers.data.targets import Targets
@@ -137,6 +137,8 @@ class Encoder:
         counts = list(weights) if weights else [1.0] * len(places)
         if self._targets == "last_answer":
             counts[:-1] = [0.0] * len(counts[:-1])
+        if row[-1]["role"] != "assistant":
+            counts = [0.0] * len(counts)  # it is to be answered, and what was said before is context
         return Chat(row, tools, dict(zip(places, counts, strict=True)))
 
     # Texts
@@ -156,8 +158,8 @@ class Encoder:
             for chat in chats:
                 yield from self._encode_rendered([chat])
             return
-        for text, ids in zip(texts, self._batches.encode(texts), strict=True):
-            yield self._whole(ids, is_ended=self._ends_with_control(text))
+        for chat, text, ids in zip(chats, texts, self._batches.encode(texts), strict=True):
+            yield check_whole(chat, text, self._lacking) or self._whole(ids, is_ended=self._ends_with_control(text))
 
     def _whole(self, ids: Ids, *, is_ended: bool) -> Encoded:
         """All of a text, and its end."""

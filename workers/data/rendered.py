@@ -67,18 +67,33 @@ def join_turns(
         if not prompt.startswith(last) or not whole.startswith(prompt):
             what = "what came before it" if not prompt.startswith(last) else "its own prompt"
             return RowError(problems.UNSTABLE_TEMPLATE, f"answer {number} changes the rendering of {what}")
-        if place < len(chat.messages):
+        if chat.counts.get(place):
             lost = _lost_of_answer(chat.messages[place], whole[len(prompt) :], control_texts)
             if lost:
-                detail = f"it leaves out {lost} of answer {number}; {_REMEDY}"
-                return RowError(problems.REFUSED_BY_TEMPLATE, detail)
+                return _refused(f"{lost} of answer {number}")
         spans.append((len(prompt), len(whole), chat.counts.get(place, 0.0)))
         last = whole
     prompt, whole = turns[-1]
-    lost = _lost_of_prompt(chat, prompt, lacking)
+    lost = _lost_of_tools(chat.messages[: chat.rendered_at[-1]], chat.tools, prompt, lacking)
     if lost:
-        return RowError(problems.REFUSED_BY_TEMPLATE, f"it leaves out {lost}; {_REMEDY}")
+        return _refused(lost)
     return Rendered(prompt, last[len(prompt) :], spans[-1][2], spans[:-1])
+
+
+def check_whole(chat: Chat, text: str, lacking: Callable[[], frozenset[str]]) -> RowError | None:
+    """Why a conversation that is to be learned as `text` cannot be; None: all of it is there.
+
+    Of reasoning the last one has to be there: a template may leave out that of earlier answers.
+    """
+    reasoning = [message["reasoning_content"] for message in chat.messages if "reasoning_content" in message]
+    lost = _lost_of_tools(chat.messages, chat.tools, text, lacking)
+    if not lost and reasoning and reasoning[-1].strip() not in text:
+        lost = "the reasoning"
+    return _refused(lost) if lost else None
+
+
+def _refused(lost: str) -> RowError:
+    return RowError(problems.REFUSED_BY_TEMPLATE, f"it leaves out {lost}; {_REMEDY}")
 
 
 def _lost_of_answer(message: Message, text: str, control_texts: Sequence[str]) -> str:
@@ -96,13 +111,14 @@ def _lost_of_answer(message: Message, text: str, control_texts: Sequence[str]) -
     return "" if text.strip() else "the words"
 
 
-def _lost_of_prompt(chat: Chat, text: str, lacking: Callable[[], frozenset[str]]) -> str:
+def _lost_of_tools(
+    messages: Sequence[Message], tools: str | None, text: str, lacking: Callable[[], frozenset[str]]
+) -> str:
     """What the template left out of the tools, their calls and their results; empty if nothing."""
-    if chat.tools:
-        missing = [name for name in names_of(chat.tools) if name not in text or "tools" in lacking()]
-        if missing:
-            return f"the tool {missing[0]}"
-    for number, message in enumerate(chat.messages[: chat.rendered_at[-1]], start=1):
+    missing = [name for name in names_of(tools) if name not in text or "tools" in lacking()] if tools else []
+    if missing:
+        return f"the tool {missing[0]}"
+    for number, message in enumerate(messages, start=1):
         if "tool_calls" in message and "calls" in lacking():
             return f"the calls of message {number}"
         content = message["content"].strip() if message["role"] == "tool" else ""

@@ -243,6 +243,25 @@ def test_a_name_that_stands_elsewhere_does_not_hide_what_is_lost(
     assert f"leaves out {lost}" in refused.detail
 
 
+def test_what_is_learned_as_text_has_to_be_there_as_well(tokenizer: PreTrainedTokenizerBase) -> None:
+    thinks = {**ANSWER, "reasoning_content": "look outside"}
+    rows = [chat(USER, CALLS, RESULT, ANSWER), chat(USER, thinks), chat(USER, ANSWER)]
+    lost = Encoder(tokenizer, "everything").encode(rows, tools=[TOOLS, None, None])
+    assert [isinstance(row, RowError) for row in lost] == [True, True, False]
+    tokenizer.chat_template = template("qwen3")
+    rows.append(chat(USER, thinks, USER, thinks))
+    found = Encoder(tokenizer, "everything").encode(rows, tools=[TOOLS, None, None, None])
+    assert all(isinstance(row, Encoded) for row in found)
+
+
+def test_a_prompt_with_answers_in_it_is_context_alone(tokenizer: PreTrainedTokenizerBase) -> None:
+    tokenizer.chat_template = template("qwen3")
+    row, _ = read_row({"prompt": [USER, {**ANSWER, "thinking": "hm"}, USER]}, SHAPES["prompt"])
+    (asked,) = Encoder(tokenizer).encode([row])
+    assert isinstance(asked, Encoded), asked
+    assert not asked.trainable.any()
+
+
 def test_a_template_that_leaves_out_an_answer_is_refused(tokenizer: PreTrainedTokenizerBase) -> None:
     tokenizer.chat_template = (
         "{% for m in messages %}<|im_start|>{{ m.role }}\n{% if m.role != 'assistant' %}{{ m.content }}{% endif %}"
