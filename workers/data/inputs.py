@@ -17,6 +17,7 @@ from workers.data.lineage import code_digest, digest_of, files_digest, tokenizer
 from workers.data.parts import Part, parts_of
 from workers.data.places import CheckReadable, Remote, download_folder
 from workers.data.sources import SourceFile, find_sources, with_found_splits
+from workers.data.steps.pii import replacement_of
 from workers.task import Report
 
 _NAMES_FILES = re.compile(r"(?:^|_)(?:paths?|models?|files?|folders?|thesaurus|words)$")
@@ -79,6 +80,7 @@ def find_inputs(
                 "files": [[file.split, file.uri, file.sha256, file.file_type, file.shape] for file in files],
                 "benchmark": [[file.uri, files_digest([Path(file.path)])] for file in benchmark],
                 "others": _others(spec, check_readable),
+                "pseudonyms": _pseudonyms(spec),
                 "targets": [part.targets for part in parts],
                 "classes": [list(part.classes) for part in parts],
                 "tokenizer": tokenizer_digest(tokenizer),
@@ -97,6 +99,11 @@ def _others(spec: DataSpec, check_readable: CheckReadable) -> dict[str, str]:
         # What is not there is told by whoever reads it.
         found[path] = files_digest(Path(place) for place in sorted(glob.glob(path, recursive=True)))
     return found
+
+
+def _pseudonyms(spec: DataSpec) -> str:
+    """What the worker's key makes of a fixed word; empty where nothing is written by it."""
+    return replacement_of(spec.pii)("name", "") if spec.pii is not None and spec.pii.action == "redact" else ""
 
 
 def _named(section: Any, key: str) -> Iterator[tuple[str, str]]:

@@ -133,6 +133,17 @@ def test_whatever_a_dataset_is_made_of_makes_another_one(
     assert submit(path, **settings).artifact == other.artifact
 
 
+def test_pseudonyms_by_another_key_are_another_dataset(
+    write_rows: Callable[..., Path], submit: Callable[..., StageResult], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_rows([*ROWS, {"prompt": "who is it?", "completion": "jane.doe@example.com"}])
+    versions = []
+    for key in ("a" * 16, "b" * 16, "a" * 16):
+        monkeypatch.setenv("LUTHIER_PSEUDONYM_KEY", key)
+        versions.append(submit(path, pii={"action": "redact", "replacement": "pseudonym"}).result["dataset_version"])
+    assert versions[0] == versions[2] != versions[1]
+
+
 def test_it_outlives_the_job_that_made_it(
     tmp_path: Path, write_rows: Callable[..., Path], submit: Callable[..., StageResult]
 ) -> None:

@@ -34,7 +34,7 @@ def build(spec: DataSpec) -> "Pii | None":
     if spec.pii is None or spec.pii.action == "off":
         return None
     names = Names(spec.pii.names_model) if spec.pii.names_model is not None else None
-    return Pii(spec.pii, Recognisers(spec.pii), _replacement(spec.pii), names)
+    return Pii(spec.pii, Recognisers(spec.pii), replacement_of(spec.pii), names)
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,12 @@ class Pii:
             change_texts(row, lambda _: next(others))
 
 
-def _replacement(spec: PiiSpec) -> Replace:
+def replacement_of(spec: PiiSpec) -> Replace:
+    """What is written in place of personal data.
+
+    Raises:
+        ConfigError: the job asks for pseudonyms, and the worker has no key.
+    """
     if spec.replacement == "label":
         return label
     key = WorkerSettings().pseudonym_key.get_secret_value().encode()
