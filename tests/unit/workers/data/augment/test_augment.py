@@ -56,6 +56,7 @@ def test_rows_are_made_until_there_are_enough(write_rows: Write, run: Run, token
     kept = sum(split["num_rows"] for split in document["splits"].values())
     assert document["num_rows_read"] + document["num_augmented"] == kept + document["num_dropped"]
     assert "## Added rows" in (folder / "report.md").read_text()
+    assert "38 training rows made of others or repeated, of 38" in (folder / "report.html").read_text()
 
 
 def test_nothing_is_made_where_there_is_enough(write_rows: Write, run: Run, tokenizer: Any) -> None:
