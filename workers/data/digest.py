@@ -6,8 +6,9 @@ from typing import NamedTuple
 
 from workers.data.files import Shard
 
-SHARD_BYTES = 1 << 26
-"""About so much is read by one task: enough that starting it costs nothing."""
+SHARD_BYTES = 1 << 23
+"""About so much is read by one task: enough that starting it costs nothing, and what comes of it is in memory several
+times."""
 _BLOCK_BYTES = 1 << 20
 
 

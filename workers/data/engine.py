@@ -41,5 +41,7 @@ def is_distributed() -> bool:
 
 
 def num_side_by_side() -> int:
-    """How many files a plan is to read: 1 in this process, where a plan holds nothing back; else a few per CPU."""
-    return 2 * num_cpus() if is_distributed() else 1
+    """How many CPUs there are to work on: those that this process may use, or those of the cluster."""
+    if is_distributed():
+        return num_cpus()
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

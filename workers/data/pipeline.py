@@ -139,7 +139,7 @@ def _read(
     num_written = sum(other.num_rows - other.ledger.counts.total() for other in outcome.tallies[:number])
     with open_parts(rows, _ROWS) as table:
         first = outcome.part_of_file.index(number)
-        for batch in read_rows(own, first, part, spec, benchmark).to_arrow_iter():
+        for batch in read_rows(own, first, part, spec, benchmark):
             check_stop(report)
             raise_carried(batch)
             tally.num_rows += batch.num_rows

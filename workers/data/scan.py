@@ -1,14 +1,18 @@
-"""Source files as a lazy Daft table of canonical rows, in order.
+"""Source files as canonical rows, in the order of the files and their lines.
 
 A task reads, parses, checks and mends in one go, so that a fault is known with its place and nothing has to be read
-again to find it. There is one task: Daft starts all that there are, whichever comes first, and keeps what they make
-until its turn has come, which would be the whole of the data. For the same reason the task lets the others go on after
-every batch: reading that never waits is not held back by anything.
+again to find it. Large files that can be cut are read by several processes, shard by shard.
+
+What cannot be cut, or is too small to be worth a process, is a scan of Daft with one task: Daft starts all that there
+are, whichever comes first, and keeps what they make until its turn has come, which would be the whole of the data. For
+the same reason the task lets the others go on after every batch: reading that never waits is not held back by anything.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from itertools import islice
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import groupby, islice
 from typing import Any
 
 import pyarrow as pa
@@ -17,8 +21,9 @@ from luthier.spec import DataSpec
 from workers.data.canonical import CANONICAL, canonical
 from workers.data.carried import carry
 from workers.data.dedup import Benchmark, duplicate_steps
-from workers.data.engine import daft
-from workers.data.files import FILES
+from workers.data.engine import daft, num_side_by_side
+from workers.data.fan_out import fan_out
+from workers.data.files import FILES, Shard
 from workers.data.known_classes import KnownClasses
 from workers.data.parts import Part
 from workers.data.shapes import SHAPES
@@ -28,65 +33,103 @@ from workers.data.steps import RowStep, steps_of
 from workers.failures import StageError
 
 _BATCH_ROWS = 1000
+_SHARDS_PER_PROCESS = 2
+"""Fewer are not worth another process."""
 _PAUSE_SECONDS = 0.001
 """A fraction of what a batch takes; none at all would leave the loop's order to chance."""
 
 
-def read_rows(files: Sequence[SourceFile], first: int, part: Part, spec: DataSpec, benchmark: Benchmark | None) -> Any:
-    """A lazy Daft table of schema `CANONICAL`, in the order of the files and their rows.
+@dataclass(frozen=True)
+class Scan:
+    """How the files of a part are read."""
 
-    Args:
-        files: of `part`.
-        first: their first index among all sources.
-        benchmark: what no row may overlap with.
-    """
-    return _Scan(_ScanFiles(dict(enumerate(files, first)), part, spec, benchmark)).read()
+    files: Sequence[SourceFile]
+    first: int
+    """Index of the first of them among all sources."""
+    part: Part
+    spec: DataSpec
+    benchmark: Benchmark | None
+    """What no row may overlap with."""
+
+    def __call__(self, place: dict[str, Any]) -> pa.Table:
+        """The rows of a `file` from its line `first_row` on, which are the bytes from `start` to `stop`."""
+        shard = Shard(place["start"], place["stop"], place["first_row"])
+        return pa.Table.from_batches(self.batches(place["file"], shard), CANONICAL)
+
+    def batches(self, number: int, shard: Shard | None = None) -> Iterator[pa.RecordBatch]:
+        """The rows of a file, or of a shard of it, in batches of schema `CANONICAL`; the last may carry a failure."""
+        try:
+            yield from self._batches(number, shard)
+        except StageError as error:
+            yield carry(error, self.first + number, CANONICAL)
+
+    @cached_property
+    def _steps(self) -> list[RowStep]:
+        """Made where the rows are read, and once there."""
+        known = KnownClasses(self.part.classes)
+        return [known, *steps_of(self.spec), *duplicate_steps(self.spec, self.benchmark)]
+
+    def _batches(self, number: int, shard: Shard | None) -> Iterator[pa.RecordBatch]:
+        file, part = self.files[number], self.part
+        shape, reader = SHAPES[file.shape], FILES[file.file_type]
+        split = self.spec.split if file.split == "train" else None
+        seed = self.spec.seed.to_bytes(16, "little")
+        wanted = [*part.names.theirs(shape.columns), *key_columns(self.spec)]
+        if shard is not None and reader.shard is not None:
+            records = reader.shard(file.path, shard)
+        else:
+            records = reader.records(file.path, wanted)
+        while batch := list(islice(records, _BATCH_ROWS)):
+            yield canonical(
+                batch,
+                self.first + number,
+                shape,
+                part.system_prompt,
+                part.names,
+                seed,
+                self._steps,
+                split,
+                self.spec.repair,
+            )
 
 
-class _ScanFiles(daft.io.source.DataSourceTask):
+def read_rows(
+    files: Sequence[SourceFile], first: int, part: Part, spec: DataSpec, benchmark: Benchmark | None
+) -> Iterator[pa.RecordBatch]:
+    """All rows of the files in batches of schema `CANONICAL`; arguments as in `Scan`."""
+    for is_cut, numbers in groupby(range(len(files)), lambda number: bool(files[number].shards)):
+        # Of each group its own, because the steps that one has made do not travel.
+        scan, own = Scan(files, first, part, spec, benchmark), list(numbers)
+        places = [{"file": number, **shard._asdict()} for number in own for shard in files[number].shards]
+        num_processes = min(num_side_by_side(), len(places) // _SHARDS_PER_PROCESS)
+        if is_cut and num_processes > 1:
+            yield from fan_out(pa.Table.from_pylist(places), scan, CANONICAL, num_processes)
+        else:
+            yield from _Source(_Task(scan, own)).read().to_arrow_iter()
+
+
+class _Task(daft.io.source.DataSourceTask):
     """Reads files, one after the other."""
 
-    def __init__(
-        self, files: Mapping[int, SourceFile], part: Part, spec: DataSpec, benchmark: Benchmark | None
-    ) -> None:
-        self._files = files
-        self._part = part
-        self._spec = spec
-        self._benchmark = benchmark
+    def __init__(self, scan: Scan, numbers: Sequence[int]) -> None:
+        self._scan = scan
+        self._numbers = numbers
 
     @property
     def schema(self) -> Any:
         return daft.Schema.from_pyarrow_schema(CANONICAL)
 
     async def read(self) -> AsyncIterator[Any]:
-        for batch in self._batches_or_failure():
-            yield daft.recordbatch.RecordBatch.from_arrow_record_batches([batch], CANONICAL)
-            await asyncio.sleep(_PAUSE_SECONDS)
-
-    def _batches_or_failure(self) -> Iterator[pa.RecordBatch]:
-        index = next(iter(self._files))
-        try:
-            known = KnownClasses(self._part.classes)
-            steps = [known, *steps_of(self._spec), *duplicate_steps(self._spec, self._benchmark)]
-            for index, file in self._files.items():
-                yield from self._batches(index, file, steps)
-        except StageError as error:
-            yield carry(error, index, CANONICAL)
-
-    def _batches(self, index: int, file: SourceFile, steps: Sequence[RowStep]) -> Iterator[pa.RecordBatch]:
-        shape = SHAPES[file.shape]
-        split = self._spec.split if file.split == "train" else None
-        seed = self._spec.seed.to_bytes(16, "little")
-        prompt, names = self._part.system_prompt, self._part.names
-        records = FILES[file.file_type].records(file.path, [*names.theirs(shape.columns), *key_columns(self._spec)])
-        while batch := list(islice(records, _BATCH_ROWS)):
-            yield canonical(batch, index, shape, prompt, names, seed, steps, split, self._spec.repair)
+        for number in self._numbers:
+            for batch in self._scan.batches(number):
+                yield daft.recordbatch.RecordBatch.from_arrow_record_batches([batch], CANONICAL)
+                await asyncio.sleep(_PAUSE_SECONDS)
 
 
-class _Scan(daft.io.source.DataSource):
+class _Source(daft.io.source.DataSource):
     """Daft's view of the source files."""
 
-    def __init__(self, task: _ScanFiles) -> None:
+    def __init__(self, task: _Task) -> None:
         self._task = task
 
     @property
@@ -97,5 +140,5 @@ class _Scan(daft.io.source.DataSource):
     def schema(self) -> Any:
         return daft.Schema.from_pyarrow_schema(CANONICAL)
 
-    async def get_tasks(self, pushdowns: Any) -> AsyncIterator[_ScanFiles]:
+    async def get_tasks(self, pushdowns: Any) -> AsyncIterator[_Task]:
         yield self._task

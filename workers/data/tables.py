@@ -13,35 +13,52 @@ from pathlib import Path
 import pyarrow as pa
 from pyarrow import parquet as pq
 
-_MAX_ROWS = 16384
-_MAX_BYTES = 1 << 26
+_BLOCK_ROWS = 256
+_MAX_ROWS = 8192
+_MAX_BYTES = 1 << 24
 _COMPRESSION = "zstd"
 
 
 class TableWriter:
-    """Gathers batches and hands them on in tables of about 16,000 rows or 64 MiB, whichever comes first."""
+    """Gathers batches and hands them on in tables of about 8,000 rows or 16 MiB, whichever comes first.
+
+    Where a table ends depends on its rows alone, not on how they were cut into batches: equal rows make equal files.
+    """
 
     def __init__(self, sink: Callable[[pa.Table], None], schema: pa.Schema) -> None:
         self._sink = sink
         self._schema = schema
-        self._waiting: list[pa.Table] = []
+        self._block: list[pa.Table] = []
+        self._blocks: list[pa.Table] = []
         self._num_rows = 0
         self._num_bytes = 0
 
     def write(self, table: pa.Table) -> None:
         """Appends the rows; columns are chosen by name and cast to the schema."""
         table = table.select(self._schema.names).cast(self._schema)
-        self._waiting.append(table)
-        self._num_rows += table.num_rows
-        self._num_bytes += table.nbytes
-        if self._num_rows >= _MAX_ROWS or self._num_bytes >= _MAX_BYTES:
-            self.flush()
+        while table.num_rows:
+            piece = table.slice(0, _BLOCK_ROWS - self._num_rows % _BLOCK_ROWS)
+            table = table.slice(piece.num_rows)
+            self._block.append(piece)
+            self._num_rows += piece.num_rows
+            if self._num_rows % _BLOCK_ROWS == 0:
+                self._close_block()
+                if self._num_rows >= _MAX_ROWS or self._num_bytes >= _MAX_BYTES:
+                    self.flush()
 
     def flush(self) -> None:
         """Hands on what waits."""
-        if self._num_rows:
-            self._sink(pa.concat_tables(self._waiting).combine_chunks())
-        self._waiting, self._num_rows, self._num_bytes = [], 0, 0
+        self._close_block()
+        if self._blocks:
+            self._sink(pa.concat_tables(self._blocks).combine_chunks())
+        self._blocks, self._num_rows, self._num_bytes = [], 0, 0
+
+    def _close_block(self) -> None:
+        if self._block:
+            # A copy, so that its size is that of its own rows.
+            self._blocks.append(pa.concat_tables(self._block).combine_chunks())
+            self._num_bytes += self._blocks[-1].nbytes
+        self._block = []
 
 
 @contextmanager

@@ -1,87 +1,99 @@
-"""The rows that stay, as tokens: encoded by Daft in batches, in order, cut or dropped where too long.
+"""The rows that stay, as tokens: encoded part by part, in order, cut or dropped where too long.
 
-Rows that are to be split come whole: see windows.py.
+Rows that are to be split come whole: see windows.py. Many parts are encoded by several processes, because rendering and
+masks are Python; a few parts by this one, because a process takes seconds to start.
 """
 
-import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import orjson
 import pyarrow as pa
 from pyarrow import parquet as pq
 
-from workers.data.dataset import SPLITS
 from workers.data.encode import Encoder
 from workers.data.encoder_at_hand import encoder_at_hand
-from workers.data.engine import daft, num_side_by_side
+from workers.data.engine import num_side_by_side
+from workers.data.fan_out import fan_out
 from workers.data.fit import TOKENS, Limit, columns, fit, fit_pair
 from workers.data.row import Content, Notes, is_segmented
 
-_BATCH_ROWS = 512
+_BATCH_ROWS = 1024
+_PARTS_PER_PROCESS = 3
+"""Fewer are not worth another process."""
 
+_PLACE = ("file", "row", "augmented")
 _ENCODED = pa.schema(
     [
+        ("split", pa.int8()),
+        ("file", pa.int32()),
+        ("row", pa.int64()),
+        ("augmented", pa.string()),
         ("messages", pa.string()),
         *TOKENS,
         ("tools", pa.string()),
         ("label", pa.string()),
         ("has_control_text", pa.bool_()),
+        ("warning", pa.string()),
     ]
 )
+"""`warning` says, on the first row of a batch, what was found out about the encoder."""
 
 
 def tokenise(
     rows: Path, start: int, splits: npt.NDArray[np.int8], encoder: Encoder, limit: Limit
 ) -> Iterator[pa.RecordBatch]:
-    """The rows that stay, in order: `split`, `file`, `row`, `augmented`, `messages`, `tools`, `label`,
-    `has_control_text` and `TOKENS`.
+    """The rows that stay, in order: batches of `_ENCODED`.
 
     `rows` is a folder of Parquet files, whose ordinals begin with `start`; `splits` has one entry per ordinal, negative
-    for a row that is dropped. A Daft plan has but a few files, because it reads ahead as fast as it can, and tokenising
-    is slow.
+    for a row that is dropped.
     """
     files = sorted(rows.iterdir())
-    width = num_side_by_side()
-    with encoder_at_hand(encoder, rows) as at_hand:
-        for first in range(0, len(files), width):
-            some = files[first : first + width]
-            stop = start + sum(pq.read_metadata(file).num_rows for file in some)
-            yield from _plan(some, start, splits[start:stop], at_hand, limit).to_arrow_iter()
-            start = stop
-
-
-def _plan(
-    files: Sequence[Path], start: int, splits: npt.NDArray[np.int8], at_hand: Callable[[], Encoder], limit: Limit
-) -> Any:
-    column = daft.col
-
-    @daft.func.batch(return_dtype=daft.DataType.int8(), use_process=False)
-    def split_of(ordinal: Any) -> pa.Array:
-        return pa.array(splits[ordinal.to_arrow().to_numpy(zero_copy_only=False) - start])
-
-    dtype = daft.DataType.from_arrow_type(pa.struct(list(_ENCODED)))
-
-    # In this process, because the tokenizer has threads of its own and gives up the interpreter lock.
-    @daft.func.batch(return_dtype=dtype, use_process=False, batch_size=_BATCH_ROWS)
-    def encode(messages: Any, text: Any, notes: Any) -> pa.StructArray:
-        encoder = at_hand()
-        chats, texts = messages.to_arrow().to_pylist(), text.to_arrow().to_pylist()
-        rows = [json.loads(chat) if chat is not None else plain for chat, plain in zip(chats, texts, strict=True)]
-        spoken = [chat if _is_spoken(row, encoder) else "" for chat, row in zip(chats, rows, strict=True)]
-        said = [Notes(**json.loads(note)) if note is not None else Notes() for note in notes.to_arrow().to_pylist()]
-        return _encode(rows, said, spoken, encoder, limit)
-
-    table = daft.read_parquet([str(file) for file in files]).select(
-        "ordinal", "file", "row", "messages", "text", "notes", "augmented"
+    stops = start + np.cumsum([pq.read_metadata(file).num_rows for file in files])
+    starts = [start, *stops[:-1].tolist()]
+    parts = pa.table(
+        {
+            "path": [str(file) for file in files],
+            "splits": [splits[a:b].tobytes() for a, b in zip(starts, stops.tolist(), strict=True)],
+        }
     )
-    table = table.with_column("split", split_of(column("ordinal")))
-    table = table.where(column("split").between(0, len(SPLITS) - 1))
-    table = table.with_column("tokens", encode(column("messages"), column("text"), column("notes")))
-    tokens = (column("tokens").get(name).alias(name) for name in _ENCODED.names)
-    return table.select("split", "file", "row", "augmented", *tokens)
+    num_processes = max(1, min(num_side_by_side(), len(files) // _PARTS_PER_PROCESS))
+    with encoder_at_hand(encoder, rows) as at_hand:
+        yield from fan_out(parts, _Tokeniser(at_hand, limit), _ENCODED, num_processes)
+
+
+@dataclass(frozen=True)
+class _Tokeniser:
+    """Encodes the rows of one Parquet file."""
+
+    at_hand: Callable[[], Encoder]
+    limit: Limit
+
+    def __call__(self, part: dict[str, Any]) -> pa.Table:
+        """`path` of the file and `splits` of its rows, one byte each."""
+        table = pq.read_table(part["path"], columns=[*_PLACE, "messages", "text", "notes"])
+        splits = np.frombuffer(part["splits"], np.int8)
+        table = table.append_column("split", pa.array(splits)).filter(pa.array(splits >= 0))
+        encoder = self.at_hand()
+        encoded = [self._encode(batch, encoder) for batch in table.to_batches(_BATCH_ROWS)]
+        return pa.Table.from_batches(encoded, _ENCODED)
+
+    def _encode(self, batch: pa.RecordBatch, encoder: Encoder) -> pa.RecordBatch:
+        chats, texts, notes = (batch[name].to_pylist() for name in ("messages", "text", "notes"))
+        rows = [orjson.loads(chat) if chat is not None else plain for chat, plain in zip(chats, texts, strict=True)]
+        spoken = [chat if _is_spoken(row, encoder) else "" for chat, row in zip(chats, rows, strict=True)]
+        said = [_NO_NOTES if note is None else Notes(**orjson.loads(note)) for note in notes]
+        encoded = _encode(rows, said, spoken, encoder, self.limit)
+        warning = pa.array(["; ".join(encoder.warnings) or None, *[None] * (len(rows) - 1)], pa.string())
+        place = [batch[name] for name in ("split", *_PLACE)]
+        return pa.RecordBatch.from_arrays([*place, *encoded, warning], schema=_ENCODED)
+
+
+_NO_NOTES = Notes()
 
 
 def _is_spoken(row: Content, encoder: Encoder) -> bool:
@@ -91,7 +103,8 @@ def _is_spoken(row: Content, encoder: Encoder) -> bool:
 
 def _encode(
     rows: list[Content], said: list[Notes], spoken: list[str], encoder: Encoder, limit: Limit
-) -> pa.StructArray:
+) -> list[pa.Array]:
+    """The columns of `_ENCODED` from `messages` to `has_control_text`."""
     worse = [_answered_with(row, note.rejected) for row, note in zip(rows, said, strict=True)]
     tools = [note.tools for note in said]
     encoded = encoder.encode(rows, [note.weights for note in said], tools)
@@ -107,10 +120,8 @@ def _encode(
         for row, other in zip(rows, worse, strict=True)
     ]
     beside = [pa.array(column, pa.string()) for column in (tools, [note.label for note in said])]
-    return pa.StructArray.from_arrays(
-        [pa.array(spoken, pa.string()), *columns(fitted), *beside, pa.array(has_control_text, pa.bool_())],
-        fields=list(_ENCODED),
-    )
+    spelled = pa.array(has_control_text, pa.bool_())
+    return [pa.array(spoken, pa.string()), *columns(fitted), *beside, spelled]
 
 
 def _answered_with(row: Content, answer: str | None) -> Content | None:

@@ -28,7 +28,7 @@ def test_rows_are_handed_on_while_others_are_read(tmp_path: Path, monkeypatch: p
     (part,) = parts_of(spec, SftSpec())
     files = find_sources(part, lambda path, key: None, ["text"])
     made_at, places = [], []
-    for batch in scan.read_rows(files, 0, part, spec, None).to_arrow_iter():
+    for batch in scan.read_rows(files, 0, part, spec, None):
         made_at.append(num_made)
         places += list(zip(batch["file"].to_pylist(), batch["row"].to_pylist(), strict=True))
     assert places == [(file, row) for file in range(3) for row in range(1, 10_001)]
