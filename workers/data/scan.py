@@ -6,6 +6,7 @@ again to find it. Large files that can be cut are read by several processes, sha
 What cannot be cut, or is too small to be worth a process, is a scan of Daft with one task: Daft starts all that there
 are, whichever comes first, and keeps what they make until its turn has come, which would be the whole of the data. For
 the same reason the task lets the others go on after every batch: reading that never waits is not held back by anything.
+On a cluster there is a task for every file, and for every shard of one that has shards.
 """
 
 import asyncio
@@ -21,7 +22,7 @@ from luthier.spec import DataSpec
 from workers.data.canonical import CANONICAL, canonical
 from workers.data.carried import carry
 from workers.data.dedup import Benchmark, duplicate_steps
-from workers.data.engine import daft, num_side_by_side
+from workers.data.engine import daft, is_distributed, num_side_by_side
 from workers.data.fan_out import fan_out
 from workers.data.files import FILES, Shard
 from workers.data.known_classes import KnownClasses
@@ -99,29 +100,32 @@ def read_rows(
     """All rows of the files in batches of schema `CANONICAL`; arguments as in `Scan`."""
     for is_cut, numbers in groupby(range(len(files)), lambda number: bool(files[number].shards)):
         # Of each group its own, because the steps that one has made do not travel.
-        scan, own = Scan(files, first, part, spec, benchmark), list(numbers)
-        places = [{"file": number, **shard._asdict()} for number in own for shard in files[number].shards]
-        num_processes = min(num_side_by_side(), len(places) // _SHARDS_PER_PROCESS)
-        if is_cut and num_processes > 1:
+        scan = Scan(files, first, part, spec, benchmark)
+        pieces = [(number, shard) for number in numbers for shard in files[number].shards or (None,)]
+        num_processes = min(num_side_by_side(), len(pieces) // _SHARDS_PER_PROCESS)
+        if is_distributed():
+            yield from _Source([_Task(scan, [piece]) for piece in pieces]).read().to_arrow_iter()
+        elif is_cut and num_processes > 1:
+            places = [{"file": number, **shard._asdict()} for number, shard in pieces if shard is not None]
             yield from fan_out(pa.Table.from_pylist(places), scan, CANONICAL, num_processes)
         else:
-            yield from _Source(_Task(scan, own)).read().to_arrow_iter()
+            yield from _Source([_Task(scan, pieces)]).read().to_arrow_iter()
 
 
 class _Task(daft.io.source.DataSourceTask):
-    """Reads files, one after the other."""
+    """Reads files, or shards of them, one after the other."""
 
-    def __init__(self, scan: Scan, numbers: Sequence[int]) -> None:
+    def __init__(self, scan: Scan, pieces: Sequence[tuple[int, Shard | None]]) -> None:
         self._scan = scan
-        self._numbers = numbers
+        self._pieces = pieces
 
     @property
     def schema(self) -> Any:
         return daft.Schema.from_pyarrow_schema(CANONICAL)
 
     async def read(self) -> AsyncIterator[Any]:
-        for number in self._numbers:
-            for batch in self._scan.batches(number):
+        for number, shard in self._pieces:
+            for batch in self._scan.batches(number, shard):
                 yield daft.recordbatch.RecordBatch.from_arrow_record_batches([batch], CANONICAL)
                 await asyncio.sleep(_PAUSE_SECONDS)
 
@@ -129,8 +133,8 @@ class _Task(daft.io.source.DataSourceTask):
 class _Source(daft.io.source.DataSource):
     """Daft's view of the source files."""
 
-    def __init__(self, task: _Task) -> None:
-        self._task = task
+    def __init__(self, tasks: Sequence[_Task]) -> None:
+        self._tasks = tasks
 
     @property
     def name(self) -> str:
@@ -141,4 +145,5 @@ class _Source(daft.io.source.DataSource):
         return daft.Schema.from_pyarrow_schema(CANONICAL)
 
     async def get_tasks(self, pushdowns: Any) -> AsyncIterator[_Task]:
-        yield self._task
+        for task in self._tasks:
+            yield task

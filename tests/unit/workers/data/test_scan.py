@@ -1,12 +1,14 @@
 """Rows come in order, and before all of them were read."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from luthier.spec import DataSpec, SftSpec
 from workers.data import scan
+from workers.data.digest import digest
 from workers.data.parts import parts_of
 from workers.data.sources import find_sources
 
@@ -33,3 +35,18 @@ def test_rows_are_handed_on_while_others_are_read(tmp_path: Path, monkeypatch: p
         places += list(zip(batch["file"].to_pylist(), batch["row"].to_pylist(), strict=True))
     assert places == [(file, row) for file in range(3) for row in range(1, 10_001)]
     assert made_at[0] < num_made == 30
+
+
+def test_shards_are_the_rows_of_their_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text("".join(json.dumps({"text": f"row {number} " + "x" * 900}) + "\n\n" for number in range(4000)))
+    spec = DataSpec(path=str(path))
+    (part,) = parts_of(spec, SftSpec())
+    (whole,) = find_sources(part, lambda path, key: None, ["text"])
+    cut = replace(whole, shards=digest(path, shard_bytes=1 << 20).shards)
+    assert len(cut.shards) > 2
+    expected, found = (
+        scan.read_rows([file], 0, part, spec, None).select("row", "text").to_arrow() for file in (whole, cut)
+    )
+    assert found == expected
+    assert found["row"].to_pylist() == list(range(1, 8000, 2))
