@@ -44,6 +44,7 @@ def test_stage_leaves_the_dataset_and_says_how_big_it_is(
     assert result.folder is not None
     assert sorted(file.name for file in result.folder.iterdir()) == [
         "lengths.svg",
+        "report.html",
         "report.json",
         "report.md",
         "test.arrow",
