@@ -19,7 +19,7 @@ GAP ?= 3
 OPEN ?= 6
 TEST_PROCESSES ?= 2
 
-.PHONY: demo test browser soak chaos check proto bench bench-train docs format clean
+.PHONY: demo test browser screenshots soak chaos check proto bench bench-train docs format clean
 
 demo: $(STAMP)
 	$(BIN)/luthier demo
@@ -33,6 +33,11 @@ browser:
 	@command -v chromium >/dev/null || if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
 	  apt-get install -y -qq --no-install-recommends chromium >/dev/null || echo "chromium could not be installed"; fi
+
+# The picture in docs/data.md.
+screenshots: $(STAMP) browser
+	$(BIN)/python -m pytest tests/e2e/test_report_page.py
+	cp build/data-report.png docs/images/data-report.png
 
 # With the crash points and faults that `make test` leaves out for time.
 soak: $(STAMP)
