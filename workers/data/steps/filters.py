@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from luthier.spec import DataSpec
 from workers.data import problems
 from workers.data.problems import RowError
-from workers.data.row import Content, Row
+from workers.data.row import Content, Row, is_segmented
 from workers.data.steps.heuristics import MEASURES, Text
 from workers.data.steps.language import languages
 from workers.failures import ConfigError
@@ -66,9 +66,11 @@ def build(spec: DataSpec) -> Callable[[Sequence[Row]], None] | None:
 
 
 def judged_text(content: Content) -> Text:
-    """What the rules look at: the text, or what user and assistant say, a line apart."""
+    """What the rules look at: the text, its segments end to end, or what user and assistant say, a line apart."""
     if isinstance(content, str):
         return Text(content, 1)
+    if is_segmented(content):
+        return Text("".join(segment["content"] for segment in content), 1)
     turns = [message["content"] for message in content if message["role"] in ("user", "assistant")]
     return Text("\n".join(turns), len(turns))
 

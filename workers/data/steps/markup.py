@@ -6,7 +6,8 @@ text that holds a page (`<html>`, `<form>`, `<script>`, ...) is left alone in a 
 
 import html
 import re
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
@@ -26,9 +27,33 @@ _PAGE = (
 )
 _NAMES = f"{_PROSE}|{_PAGE}"
 _TAG = re.compile(
-    rf"</?(?:{_NAMES})\s*/?>|<(?:{_NAMES})\s(?=[^<>]*=)[^<>]*+>|<!--(?:(?!<!--).)*?-->", re.IGNORECASE | re.DOTALL
+    rf"<(?P<end>/?)(?P<name>{_NAMES})(?:\s*/?|\s(?=[^<>]*=)[^<>]*+)>|<!--(?:(?!<!--).)*?-->", re.IGNORECASE | re.DOTALL
 )
+_FLAT = frozenset(
+    [
+        "p",
+        "li",
+        "tr",
+        "td",
+        "th",
+        "dt",
+        "dd",
+        "option",
+        "br",
+        "hr",
+        "img",
+        "wbr",
+        "input",
+        "meta",
+        "link",
+        "base",
+        "source",
+    ]
+)
+"""Tags that leave the next one no deeper: what they open ends by itself."""
+_MAX_DEPTH = 200
 _IS_PAGE = re.compile(rf"<!doctype|<\?xml|<(?:{_PAGE})(?:\s[^<>]*)?/?>", re.IGNORECASE)
+_STARTS_PAGE = re.compile(rf"\s*<(?:!doctype|!--|(?:{_NAMES})\b)", re.IGNORECASE)
 _ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[a-zA-Z][a-zA-Z0-9]{1,31});")
 _KEPT = re.compile(rf"{FENCE.pattern}|`[^`\n]+`|^(?:\t| {{4}})[^\n]*$", FENCE.flags)
 _PLACEHOLDER = re.compile("\ue000(\\d+)\ue001")
@@ -59,10 +84,10 @@ def strip_markup(text: str, *, may_be_page: bool) -> str:
     """`text` without tags and entities; code in it stays, and so does a text that is code.
 
     Args:
-        may_be_page: the text is from a page, so that tags of whole pages go as well; otherwise a text with such a tag
-            stays as it is.
+        may_be_page: tags of whole pages go as well, and all markup of a text that starts with a tag; otherwise a text
+            with a tag of whole pages stays as it is.
     """
-    if "\ue000" in text or not (may_be_page or _is_prose(text)):
+    if "\ue000" in text or not _is_markup(text, may_be_page):
         return text
     kept: list[str] = []
 
@@ -71,20 +96,40 @@ def strip_markup(text: str, *, may_be_page: bool) -> str:
         return f"\ue000{len(kept) - 1}\ue001"
 
     prose = _KEPT.sub(keep, text)
-    prose = (
-        _without_tags(prose) if _TAG.search(prose) else _ENTITY.sub(lambda match: html.unescape(match.group()), prose)
-    )
+    tags = list(_TAG.finditer(prose))
+    if _depth(tags) > _MAX_DEPTH:
+        return text
+    prose = _without_tags(prose, tags) if tags else _ENTITY.sub(lambda match: html.unescape(match.group()), prose)
     return _PLACEHOLDER.sub(lambda match: kept[int(match[1])], prose)
 
 
-def _is_prose(text: str) -> bool:
-    return not _IS_PAGE.search(FENCE.sub("", text)) and not is_code(_ENTITY.sub("", text))
+def _is_markup(text: str, may_be_page: bool) -> bool:
+    """Whether the tags in a text are for its reader rather than what it is about."""
+    if may_be_page and _STARTS_PAGE.match(text):
+        return True
+    return (may_be_page or not _IS_PAGE.search(FENCE.sub("", text))) and not is_code(_ENTITY.sub("", text))
 
 
-def _without_tags(prose: str) -> str:
+def _depth(tags: Sequence[re.Match[str]]) -> int:
+    """How deep elements may stand in one another at most. Editing a tree costs the square of its depth."""
+    deepest = depth = 0
+    still_open: Counter[str] = Counter()
+    for tag in tags:
+        is_end, name, is_closed = tag["end"], (tag["name"] or "").lower(), tag.group().endswith("/>")
+        if is_end and still_open[name]:
+            still_open[name] -= 1
+            depth -= 1
+        elif name and not is_end and not is_closed and name not in _FLAT:
+            still_open[name] += 1
+            depth += 1
+            deepest = max(deepest, depth)
+    return deepest
+
+
+def _without_tags(prose: str, tags: Sequence[re.Match[str]]) -> str:
     escaped = []
     start = 0
-    for tag in _TAG.finditer(prose):
+    for tag in tags:
         escaped += [prose[start : tag.start()].replace("<", "&lt;"), tag.group()]
         start = tag.end()
     escaped.append(prose[start:].replace("<", "&lt;"))

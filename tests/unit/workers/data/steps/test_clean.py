@@ -97,6 +97,19 @@ def test_a_text_from_a_page_loses_the_page() -> None:
 
 
 @pytest.mark.parametrize(
+    "text",
+    [
+        PROGRAM.replace("print(add(1, 2))   \n", "print('<b>&amp;</b>')"),
+        '<?xml version="1.0"?>\n<note>\n<p>x</p>\n</note>',
+        "<?php echo '<form>&lt;</form>';\n$a = 1;\n",
+        json.dumps({"html": "<p>&quot;</p>"}),
+    ],
+)
+def test_a_text_that_is_code_keeps_its_tags(text: str) -> None:
+    assert clean(text, markup=True).content == text
+
+
+@pytest.mark.parametrize(
     "answer",
     [
         json.dumps({"html": "<p>&quot;x&quot;</p>", "lines": "a  \n\n\n\nb", "n": [1, 2.5, None]}, indent=4),
@@ -183,7 +196,7 @@ def test_the_quick_look_misses_no_mojibake(encoding: str) -> None:
 
 
 def test_rows_that_are_clean_cost_no_more_than_a_few_times_their_json() -> None:
-    """Compared in one run, whatever the machine; the best of five."""
+    """Compared in one run, in time of the processor; the best of nine."""
     words = [
         "the",
         "quick",
@@ -204,18 +217,17 @@ def test_rows_that_are_clean_cost_no_more_than_a_few_times_their_json() -> None:
     step = build(DataSpec(path="x", clean=CleanSpec(**ALL)))
     assert step is not None
     parsed, looked = [], []
-    for _ in range(5):
-        start = time.perf_counter()
+    for _ in range(9):
+        start = time.process_time()
         rows = [Row(json.loads(line), Notes()) for line in lines]
-        middle = time.perf_counter()
+        middle = time.process_time()
         step(rows)
         parsed.append(middle - start)
-        looked.append(time.perf_counter() - middle)
+        looked.append(time.process_time() - middle)
     assert [row.repairs for row in rows] == [[]] * len(rows)
-    assert min(looked) < 4 * min(parsed)
+    assert min(looked) < 6 * min(parsed)
 
 
-@pytest.mark.timeout(60)
 @pytest.mark.parametrize(
     "piece",
     [
@@ -237,10 +249,25 @@ def test_rows_that_are_clean_cost_no_more_than_a_few_times_their_json() -> None:
         "a.",
         "=",
         "Ã",
+        "<div>",
+        "<b>",
+        "<p>",
+        "</p>",
+        "<a href=x>",
+        "<ul><li>",
+        "<table><tr>",
+        "<pre>",
+        "<!-- x -->",
+        "<span><p>",
+        "</b><div>",
         "\n",
     ],
 )
 def test_no_long_text_makes_cleaning_slow(piece: str) -> None:
-    for text in (piece * (300_000 // len(piece)), "<b>x</b> \n" + piece * (300_000 // len(piece)) + "x"):
+    """What costs the square of the length takes twice as long as that, or more."""
+    many = piece * (60_000 // len(piece))
+    start = time.process_time()
+    for text in (many, f"<b>x</b> \n{many}x"):
         clean(exchange("a", text))
         clean(text)
+    assert time.process_time() - start < 2.5
