@@ -5,8 +5,7 @@ from collections.abc import Iterator, Sequence
 from importlib import import_module
 from typing import NamedTuple
 
-from workers.data.steps.pii.network import START
-from workers.data.steps.pii.spans import Find
+from workers.data.steps.pii.spans import START, Find
 
 NATIONAL_ID_GATE = r"[XYZ]-?\d{7}|[A-Z]{4}\d{6}[HM]|[A-Z]{6}\d\d[A-Z]\d\d|\d{6}[-+A-FU-Y/]\d{3}|\d{3}-\d\d-\d{4}"
 

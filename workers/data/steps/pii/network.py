@@ -4,8 +4,7 @@ import ipaddress
 import re
 from collections.abc import Iterator
 
-START = r"(?:(?<=\\[nrtbf])|(?<![\w.+\\-]))"
-"""Where a word starts, in plain text and after the line ends of JSON inside a text, which are two characters there."""
+from workers.data.steps.pii.spans import START
 
 EMAIL_GATE = r"[\w%+-]@\w"
 # Local part and domain as RFC 5321 bounds them.

@@ -6,8 +6,7 @@ from collections.abc import Iterator, Sequence
 import phonenumbers
 from stdnum import iban, luhn
 
-from workers.data.steps.pii.network import START
-from workers.data.steps.pii.spans import Find
+from workers.data.steps.pii.spans import START, Find
 from workers.failures import ConfigError
 
 DIGITS_GATE = r"\d(?:[ .()/-]{0,3}\d){7}"
@@ -66,8 +65,9 @@ def phones(regions: Sequence[str]) -> Find:
             if length:
                 yield match.start(), match.start() + length
         for match in _NATIONAL.finditer(text):
-            if any(_is_national(match[0], region) for region in regions):
-                yield match.span()
+            for region in regions:
+                for start, end in _national(match[0], region):
+                    yield match.start() + start, match.start() + end
 
     return find
 
@@ -84,8 +84,9 @@ def _valid_length(candidate: str) -> int:
     return 0
 
 
-def _is_national(candidate: str, region: str) -> bool:
-    """Whether it is a number of the region in groups as they are usual there."""
+def _national(candidate: str, region: str) -> Iterator[tuple[int, int]]:
+    """Numbers of the region in groups as they are usual there. Digits in one group could be anything."""
     leniency = phonenumbers.Leniency.STRICT_GROUPING
-    matches = phonenumbers.PhoneNumberMatcher(candidate, region, leniency=leniency)
-    return any(match.raw_string == candidate for match in matches)
+    for match in phonenumbers.PhoneNumberMatcher(candidate, region, leniency=leniency):
+        if not match.raw_string.isdigit():
+            yield match.start, match.end

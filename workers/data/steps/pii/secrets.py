@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from stdnum import bitcoin
 
-from workers.data.steps.pii.network import START
+from workers.data.steps.pii.spans import START
 
 _PREFIXED = (
     r"(?:AKIA|ASIA)[A-Z2-7]{16}(?!\w)",  # Amazon

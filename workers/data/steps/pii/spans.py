@@ -1,7 +1,12 @@
 """Where something stands in a text, and which of two that overlap counts."""
 
+from bisect import bisect
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
+
+START = r"(?:(?<=\\[nrtbf])|(?<![\w.+\\-]))"
+"""Pattern of where a word starts, in plain text and after the line ends of JSON inside a text, which are two characters
+there."""
 
 Find = Callable[[str], Iterator[tuple[int, int]]]
 """Start and end of everything of one kind in a text, in characters."""
@@ -19,6 +24,9 @@ def apart(found: Iterable[Span]) -> list[Span]:
     """In order of place, without those that overlap with one that comes earlier in `found`."""
     kept: list[Span] = []
     for span in found:
-        if all(span.end <= other.start or other.end <= span.start for other in kept):
-            kept.append(span)
-    return sorted(kept)
+        at = bisect(kept, span)
+        begins_free = at == 0 or kept[at - 1].end <= span.start
+        ends_free = at == len(kept) or span.end <= kept[at].start
+        if begins_free and ends_free:
+            kept.insert(at, span)
+    return kept

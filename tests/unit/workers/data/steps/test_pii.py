@@ -1,6 +1,7 @@
 """Personal data in rows, through the real pipeline; and how much of it is found, on texts that say what they hold."""
 
 import json
+import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -194,6 +195,42 @@ def test_pseudonyms_are_the_same_for_the_same_value_and_need_a_key(
     assert first[0].startswith("<EMAIL_")
     assert found[0] == found[1]
     assert not set(found[0]) & set(found[2])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "1" * 50_000,
+        "1 " * 50_000,
+        "a." * 50_000 + "@",
+        "a@" * 50_000,
+        "2001:" * 20_000,
+        "AB12 " * 20_000,
+        "http://a:" * 10_000,
+        "eyJaaaaaaaa." * 8_000,
+        ("-----BEGIN " + "PRIVATE KEY-----" + "x" * 3000) * 10,
+        "4111 1111 1111 1111 " * 200,
+        "jane@example.com " * 2_000,
+    ],
+    ids=lambda text: text[:16],
+)
+def test_long_texts_do_not_take_for_ever(text: str) -> None:
+    recognisers = Recognisers(PiiSpec(action="report", regions=["US", "DE"]))
+    started = time.process_time()
+    recognisers.suspects([text])
+    recognisers.find(text)
+    assert time.process_time() - started < 5.0
+
+
+def test_numbers_side_by_side_are_each_found() -> None:
+    text = "202-555-0143 202-555-0187, 4111 1111 1111 1111 5555-5555-5555-4444"
+    found = Recognisers(PiiSpec(action="report")).find(text)
+    assert [text[span.start : span.end] for span in found] == [
+        "202-555-0143",
+        "202-555-0187",
+        "4111 1111 1111 1111",
+        "5555-5555-5555-4444",
+    ]
 
 
 def test_halves_of_surrogate_pairs_are_still_told_by_row(tmp_path: Path, run: Run) -> None:
