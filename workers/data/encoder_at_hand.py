@@ -20,7 +20,12 @@ from workers.models import load_tokenizer
 def encoder_at_hand(encoder: Encoder, scratch: Path) -> Iterator[Callable[[], Encoder]]:
     """What gives the encoder to whoever runs a plan, while this is open. `scratch` is a folder that all of them see."""
     if not is_distributed():
-        yield lambda: encoder
+        # Daft keeps the functions of its plans for good; a tokenizer of some 70 MB is let go of.
+        held = [encoder]
+        try:
+            yield partial(held.__getitem__, 0)
+        finally:
+            held.clear()
         return
     tokenizer, targets = encoder.made_of
     with tempfile.TemporaryDirectory(dir=scratch, prefix="tokenizer-") as folder:
