@@ -152,6 +152,11 @@ class Split(Sequence[Example]):
         """[rows]: tokens of each `input_ids`, which are not looked at for that."""
         return self._table.lengths("input_ids")
 
+    @cached_property
+    def rejected_lengths(self) -> npt.NDArray[np.int32]:
+        """[rows]: those of the worse answer; 0 where there is none."""
+        return self._table.lengths("rejected_ids")
+
     def _example(self, batch: MappedBatch, row: int) -> Example:
         messages = batch.value("messages", row) if self._conversations else None
         weights = batch.values("weights", row)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from luthier.spec import TrainingSpec
 from workers.training.layout import length_class
+from workers.training.rows import Rows
 from workers.training.samples import Document, Picked, Sample, documents_of
 from workers.training.transfer import send
 
@@ -227,4 +228,6 @@ class FixedBatches(Sequence[Batch]):
 
 def own_lengths(samples: Sequence[Sample], prefix_length: int) -> list[int]:
     """Tokens of each sample without the prefix that all documents share."""
+    if isinstance(samples, Rows):
+        return samples.own_lengths(prefix_length)
     return [sum(len(document.input_ids) - prefix_length for document in sample.documents) for sample in samples]

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import overload
 from weakref import WeakValueDictionary
 
-from workers.data.dataset import Example
+from workers.data.dataset import Example, Split
 from workers.training.samples import Sample
 
 
@@ -14,12 +14,12 @@ class Rows(Sequence[Sample]):
     A sample is the same one for as long as somebody holds it: what an objective knows of it is looked up by it.
     """
 
-    def __init__(self, examples: Sequence[Example]) -> None:
-        self._examples = examples
+    def __init__(self, split: Split) -> None:
+        self._split = split
         self._held: WeakValueDictionary[int, Sample] = WeakValueDictionary()
 
     def __len__(self) -> int:
-        return len(self._examples)
+        return len(self._split)
 
     @overload
     def __getitem__(self, index: int) -> Sample: ...
@@ -33,8 +33,15 @@ class Rows(Sequence[Sample]):
         number = range(len(self))[index]
         held = self._held.get(number)
         if held is None:
-            held = self._held[number] = _sample(number, self._examples[number])
+            held = self._held[number] = _sample(number, self._split[number])
         return held
+
+    def own_lengths(self, prefix_length: int) -> list[int]:
+        """Tokens of each sample without the prefix that all documents share; no row is looked at."""
+        rejected = self._split.rejected_lengths
+        num_documents = 1 + (rejected > 0)
+        lengths: list[int] = (self._split.lengths + rejected - prefix_length * num_documents).tolist()
+        return lengths
 
 
 def _sample(number: int, row: Example) -> Sample:
