@@ -21,10 +21,10 @@ _TRAIN = SPLITS.index("train")
 class Drawable:
     """The rows of one source that are to be split. Each array is of shape (rows,)."""
 
-    fingerprints: npt.NDArray[np.uint64]
-    """Of the texts."""
     keys: npt.NDArray[np.uint64]
-    """Of the units: the lowest fingerprint in each. The same array, where every text is a unit of its own."""
+    """Of the units: the lowest fingerprint in each."""
+    texts: npt.NDArray[np.uint64] | None = None
+    """Fingerprints of the texts. None: all are different."""
     strata: npt.NDArray[np.int32] | None = None
     """Every split gets the same mix of these. None: whatever it comes to."""
     times: npt.NDArray[np.float64] | None = None
@@ -32,10 +32,9 @@ class Drawable:
 
     def take(self, rows: npt.NDArray[np.int64]) -> "Drawable":
         """Some of the rows."""
-        fingerprints = self.fingerprints[rows]
         return Drawable(
-            fingerprints=fingerprints,
-            keys=fingerprints if self.keys is self.fingerprints else self.keys[rows],
+            keys=self.keys[rows],
+            texts=None if self.texts is None else self.texts[rows],
             strata=None if self.strata is None else self.strata[rows],
             times=None if self.times is None else self.times[rows],
         )
@@ -96,14 +95,10 @@ def uneven_splits(fractions: Mapping[SplitName, float], num_rows: Mapping[SplitN
 
 
 def _units(rows: Drawable) -> _Units:
-    if rows.keys is rows.fingerprints:
-        # np.unique would hash, and take five times as much memory.
-        keys = np.sort(rows.keys)
-        keys = keys[np.append(True, keys[1:] != keys[:-1])[: len(keys)]]
-        weights = np.broadcast_to(np.int64(1), len(keys))
-    else:
-        _, texts = np.unique(rows.fingerprints, return_index=True)
-        keys, weights = np.unique(rows.keys[texts], return_counts=True)
+    of_texts = rows.keys if rows.texts is None else rows.keys[np.unique(rows.texts, return_index=True)[1]]
+    of_texts = np.sort(of_texts)
+    (starts,) = np.nonzero(np.append(True, of_texts[1:] != of_texts[:-1])[: len(of_texts)])
+    keys, weights = of_texts[starts], np.diff(starts, append=len(of_texts))
     strata = order = None
     if rows.strata is not None and len(keys):
         strata = _most_common(np.searchsorted(keys, rows.keys), rows.strata, len(keys))

@@ -36,13 +36,13 @@ def assign_splits(
     """
     split = spec.split or SplitSpec()
     rows = np.flatnonzero(decisions.split == SPLITS.index("train"))
-    texts = fingerprints[rows]
-    keys = texts if decisions.cluster is None else _keys(fingerprints, decisions.cluster)[rows]
+    keys = (fingerprints if decisions.cluster is None else _keys(fingerprints, decisions.cluster))[rows]
+    texts = None if spec.deduplication.exact else fingerprints[rows]
     if split.group_by is not None:
         keys = _join_groups(keys, read_column(files, "group", np.uint64)[rows])
     strata = None if split.stratify_by is None else _strata(files, split.stratify_by)[rows]
     times = None if split.time_by is None else read_column(files, "time", np.float64)[rows]
-    drawable = Drawable(texts, keys, strata, times)
+    drawable = Drawable(keys, texts, strata, times)
     if len(parts) == 1:
         decisions.split[rows] = draw(drawable, parts[0].fractions)
         return

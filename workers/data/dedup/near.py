@@ -1,10 +1,10 @@
 """Clusters of near duplicates: candidates by locality-sensitive hashing, kept where their sketches are alike.
 
-One band is in memory at a time: 8 bytes per distinct text for its keys, 8 for their order. Sketches lie in a file that
-is mapped, and let go of after every block of comparisons.
+One band is in memory at a time: 8 bytes per distinct text for its keys, 8 for their order. Sketches lie in a file, from
+which those of candidates are read, block by block.
 """
 
-import mmap
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -82,29 +82,35 @@ def _band(scratch: Path, band: int) -> Path:
 
 
 class _Sketches:
-    """A file of sketches, read without keeping it in memory."""
+    """A file of sketches, of which only those that are asked for are in memory. Mapping it would bring their
+    neighbours in, too, which in the end is all of it."""
 
     def __init__(self, path: Path, num_perm: int) -> None:
-        self._stream = path.open("rb")
-        self._map = mmap.mmap(self._stream.fileno(), 0, access=mmap.ACCESS_READ)
-        self._rows = np.frombuffer(self._map, np.uint8).reshape(-1, num_perm)
+        self._path = path
+        self._size = num_perm
 
     def __enter__(self) -> "_Sketches":
+        self._file = os.open(self._path, os.O_RDONLY)
         return self
 
     def __exit__(self, *error: object) -> None:
-        del self._rows
-        self._map.close()
-        self._stream.close()
+        os.close(self._file)
 
     def similarity(self, one: npt.NDArray[np.int64], other: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
         """Of each pair of rows."""
         found = [np.zeros(0)]
         for start in range(0, len(one), _BLOCK):
-            block = slice(start, start + _BLOCK)
-            found.append(similarity(self._rows[one[block]], self._rows[other[block]]))
-            self._map.madvise(mmap.MADV_DONTNEED)
+            rows, place = np.unique(
+                np.concatenate([one[start : start + _BLOCK], other[start : start + _BLOCK]]), return_inverse=True
+            )
+            sketches = self._read(rows)
+            half = len(place) // 2
+            found.append(similarity(sketches[place[:half]], sketches[place[half:]]))
         return np.concatenate(found)
+
+    def _read(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
+        parts = [os.pread(self._file, self._size, offset) for offset in (rows * self._size).tolist()]
+        return np.frombuffer(b"".join(parts), np.uint8).reshape(-1, self._size)
 
 
 def _sharing(keys: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:

@@ -33,7 +33,7 @@ def _keys(sizes: Sequence[int], seed: int = 0) -> npt.NDArray[np.uint64]:
 
 
 def _draw(keys: npt.NDArray[np.uint64], fractions: Mapping[SplitName, float], **more: Any) -> npt.NDArray[np.int8]:
-    return draw(Drawable(np.arange(len(keys), dtype=np.uint64), keys, **more), fractions)
+    return draw(Drawable(keys, **more), fractions)
 
 
 def _sizes(side: npt.NDArray[np.int8]) -> dict[str, int]:
@@ -74,6 +74,12 @@ def test_splits_are_never_empty_nor_larger_than_asked_when_groups_fit(seed: int)
     found = _sizes(side)
     assert 0.15 * sum(sizes) < found["test"] <= round(0.2 * sum(sizes))
     assert 0.2 * sum(sizes) < found["validation"] <= round(0.3 * sum(sizes))
+
+
+def test_a_text_counts_once_however_often_it_is_there() -> None:
+    keys = np.repeat(np.arange(20, dtype=np.uint64), [31, *[1] * 19])
+    assert _sizes(_draw(keys, {"test": 0.1}, texts=keys)) == {"train": 18, "validation": 0, "test": 32}
+    assert _sizes(_draw(keys, {"test": 0.1})) == {"train": 45, "validation": 0, "test": 5}
 
 
 def test_strata_have_their_share_in_every_split() -> None:
