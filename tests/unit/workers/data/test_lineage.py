@@ -12,10 +12,13 @@ import pytest
 
 from luthier.artifacts import fetch, local_path, publish
 from luthier.settings import WorkerSettings
-from luthier.spec import JobSpec
+from luthier.spec import DataSpec, JobSpec, SftSpec
 from luthier.v1.stage_pb2 import Stage, StageOutputs
 from luthier.v1.worker_service_pb2 import StageAssignment
 from workers.data.dataset import load_split
+from workers.data.inputs import find_inputs
+from workers.data.local_report import LogReport
+from workers.data.places import Remote
 from workers.data.report import load_report
 from workers.data.stage import run as run_stage
 from workers.data.versions import DatasetStore
@@ -131,6 +134,29 @@ def test_whatever_a_dataset_is_made_of_makes_another_one(
     assert other.result["dataset_version"] != first.result["dataset_version"]
     assert not other.result["is_reused"]
     assert submit(path, **settings).artifact == other.artifact
+
+
+NAMING: dict[str, Callable[[str], dict[str, Any]]] = {
+    "names_model": lambda path: {"pii": {"action": "report", "names": "model", "names_model": path}},
+    "thesaurus": lambda path: {"augment": {"min_samples": 10, "methods": ["synonyms"], "thesaurus": path}},
+    "embedding_model": lambda path: {"select": {"influence": {"keep": 0.5, "embedding_model": path}}},
+    "word list": lambda path: {"toxicity": {"classifier": {"type": "words", "path": path}}},
+}
+
+
+@pytest.mark.parametrize("section", NAMING.values(), ids=NAMING)
+def test_files_beside_the_rows_count(
+    section: Callable[[str], dict[str, Any]], tmp_path: Path, write_rows: Callable[..., Path], tokenizer: Any
+) -> None:
+    named = tmp_path / "named"
+    named.write_text("one")
+    spec = DataSpec.model_validate_json(json.dumps({"path": str(write_rows(ROWS)), **section(str(named))}))
+    versions = []
+    for text in ("one", "two", "one"):
+        named.write_text(text)
+        with find_inputs(spec, SftSpec(), tokenizer, lambda path, key: None, Remote(), tmp_path, LogReport()) as inputs:
+            versions.append(inputs.version)
+    assert versions[0] == versions[2] != versions[1]
 
 
 def test_pseudonyms_by_another_key_are_another_dataset(
