@@ -78,5 +78,5 @@ def local_bytes(spec: DataSpec) -> int | None:
     found = [place for place in places if place is not None and place.exists()]
     if len(found) < len(named):
         return None
-    files = [file for place in found for file in ([place] if place.is_file() else place.iterdir())]
+    files = [file for place in found for file in ([place] if place.is_file() else place.rglob("*"))]
     return sum(file.stat().st_size for file in files if file.is_file())

@@ -1,7 +1,7 @@
 """One number for a dataset, and the parts that it is made of.
 
-score = 100 x the weighted geometric mean of the parts, each from 0.01 to 1: exp(sum of w ln(part) / sum of w). So a part
-of weight that is ruined cannot be made good by the others. Parts that do not apply are left out.
+score = 100 x the weighted geometric mean of the parts, each from 0.01 to 1: exp(sum of w ln(part) / sum of w). So a
+part of weight that is ruined cannot be made good by the others. Parts that do not apply are left out.
 """
 
 import math

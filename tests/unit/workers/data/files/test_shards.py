@@ -57,7 +57,12 @@ def test_line_longer_than_a_block_is_in_one_shard(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "data",
-    [gzip.compress(b"{}\n{}\n", mtime=0), '{"a": 1}\n{}\n'.encode("utf-16"), b"\xef\xbb\xbf{}\n{}\n", b'[{"a": 1},\n{"a": 2}]'],
+    [
+        gzip.compress(b"{}\n{}\n", mtime=0),
+        '{"a": 1}\n{}\n'.encode("utf-16"),
+        b"\xef\xbb\xbf{}\n{}\n",
+        b'[{"a": 1},\n{"a": 2}]',
+    ],
     ids=["gzip", "utf-16", "with a mark", "list"],
 )
 def test_what_is_not_plain_lines_is_not_cut(tmp_path: Path, data: bytes) -> None:
