@@ -132,7 +132,7 @@ def _mixture(outcome: Outcome) -> dict[str, Any] | None:
 
 
 def _warnings(outcome: Outcome, spec: DataSpec) -> list[str]:
-    warnings = []
+    warnings = sorted({warning for tally in outcome.tallies for warning in tally.warnings})
     if outcome.splits["validation"].num_rows == 0:
         warnings.append("the validation split is empty: no validation loss, no early stopping, no best checkpoint")
     if outcome.splits["test"].num_rows == 0:

@@ -36,6 +36,8 @@ class Tally:
     """Training rows beyond the first time that they are in the mixture."""
     num_control_text: int = 0
     """Rows whose text spells a control token."""
+    warnings: set[str] = field(default_factory=set)
+    """What was found out about the encoder."""
     probability: float | None = None
     """With which a training row is drawn from this part; None: nothing is drawn."""
     num_kept: Counter[SplitName] = field(default_factory=Counter)

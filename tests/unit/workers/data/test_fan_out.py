@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 
 from workers.data import digest, scan, sources, tables, tokenise
+from workers.data.encode import Encoder
 from workers.data.fan_out import fan_out
 
 SCHEMA = pa.schema([("name", pa.string()), ("number", pa.int64()), ("process", pa.int64())])
@@ -70,3 +71,11 @@ def test_a_dataset_is_the_same_for_any_number_of_processes(
     assert outcomes[0].ledger == outcomes[1].ledger
     assert len(outcomes[1].files[0].shards) >= 4
     assert one == two
+
+
+def test_what_is_found_out_about_the_encoder_is_told(
+    write_rows: Callable[..., Path], run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Encoder, "warnings", ["fastokens read a row otherwise"])
+    _, outcome = run(write_rows([{"text": f"row {n}"} for n in range(5)]))
+    assert outcome.tallies[0].warnings == {"fastokens read a row otherwise"}
