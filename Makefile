@@ -19,7 +19,7 @@ GAP ?= 3
 OPEN ?= 6
 TEST_PROCESSES ?= 2
 
-.PHONY: demo test browser screenshots soak chaos check proto bench bench-train docs format clean
+.PHONY: demo test browser screenshots soak chaos check proto bench bench-data bench-train docs format clean
 
 demo: $(STAMP)
 	$(BIN)/luthier demo
@@ -70,6 +70,11 @@ docs: $(STAMP)
 # Beside TRL, in turns; takes about a quarter of an hour and wants an idle machine.
 bench-train: $(STAMP)
 	$(BIN)/python benchmarks/train_throughput.py
+
+# Rates beside other tools, then memory by size; wants an idle machine and 35 GB of disk for the latter.
+bench-data: $(STAMP)
+	$(BIN)/python benchmarks/data_throughput.py
+	$(BIN)/python benchmarks/data_memory.py
 
 bench: $(STAMP)
 	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done

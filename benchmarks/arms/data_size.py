@@ -1,0 +1,27 @@
+"""The arm of data_memory.py: `preprocess` alone. Arguments: model, rows, output folder, `near` or `exact`."""
+
+import logging
+import sys
+from pathlib import Path
+
+from transformers import AutoTokenizer
+
+from luthier.spec import DataSpec
+from workers.data.local_report import LogReport
+from workers.data.pipeline import preprocess
+from workers.data.report import write_report
+
+
+def main() -> None:
+    """The last line of a file that was cut to a size is broken, so such rows are dropped."""
+    folder, rows, output, how = sys.argv[1:5]
+    logging.basicConfig(level=logging.WARNING)
+    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    duplicates = {"near": {}} if how == "near" else {}
+    spec = DataSpec.model_validate({"path": rows, "on_invalid_row": "drop", "deduplicate": duplicates})
+    outcome = preprocess(spec, tokenizer, Path(output), lambda path, key: None, LogReport())
+    write_report(outcome, spec, tokenizer, Path(output))
+
+
+if __name__ == "__main__":
+    main()
