@@ -6,7 +6,7 @@ quicker of the two is the quickest complete pipeline. Each is a process of its o
 all with as many processes as there are cores. The others may be given the first `--rival-rows` of the rows, because
 what a row costs them does not grow with their number; rates are per row then.
 
-What is compared besides: on the first `--check-rows` both keep the same rows, with the same ids, and learn from the
+What is compared besides: on the first `--check-rows`, not cleaned, because two cleaners differ, both keep the same rows, with the same ids, and learn from the
 same token on (TRL also learns the line end after the answer); and how many injected copies each finds. The exit status
 is 1 if rows or ids differ. Times are of the work, without the start of Python.
 """
@@ -42,7 +42,16 @@ TEXT_DEDUP_PINS = (
     "bitarray==3.12.3",
     "pybloom-live==4.0.0",
 )
-DATATROVE_PINS = ("datatrove==0.10.1", "orjson==3.13.0", "pyarrow==25.0.1", "tokenizers==0.23.3", "spacy==3.8.18")
+DATATROVE_PINS = (
+    "datatrove==0.10.1",
+    "nltk==3.10.4",
+    "orjson==3.13.0",
+    "pyarrow==25.0.1",
+    "regex==2026.11.15",
+    "spacy==3.8.18",
+    "tokenizers==0.23.3",
+    "xxhash==3.8.2",
+)
 NUM_PROCESSES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 MAX_LENGTH = 4096
 TARGET_RATIO, TARGET_ROWS_PER_HOUR = 5.0, 10_000_000
@@ -110,7 +119,7 @@ def _rivals(model: Path, venvs: dict[str, Path], folder: Path) -> dict[str, dict
     """Of each complete pipeline the seconds by step, and the ids that are kept."""
     out = folder / "trl"
     out.mkdir()
-    prepared = _run(sys.executable, "data_trl.py", ["prepare", folder / "rival.jsonl", out, NUM_PROCESSES])
+    prepared = _run(sys.executable, "data_trl.py", ["prepare", folder / "rival.jsonl", out, NUM_PROCESSES, "clean"])
     found = {}
     for name, venv in venvs.items():
         near = folder / name
@@ -137,7 +146,7 @@ def _check(model: Path, folder: Path) -> dict[str, Any]:
     _, ours = _ours(model, folder / "check.jsonl", folder, "exact")
     out = folder / "trl-check"
     out.mkdir()
-    _run(sys.executable, "data_trl.py", ["prepare", folder / "check.jsonl", out, NUM_PROCESSES])
+    _run(sys.executable, "data_trl.py", ["prepare", folder / "check.jsonl", out, NUM_PROCESSES, "as-is"])
     _run(sys.executable, "data_trl.py", ["finish", model, out, "-", NUM_PROCESSES, MAX_LENGTH, "plain"])
     theirs = json.loads((out / "tokens.json").read_text())
     both = [(ours[row], theirs[row]) for row in ours.keys() & theirs.keys()]

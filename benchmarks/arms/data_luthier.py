@@ -1,7 +1,7 @@
 """Our arm of data_throughput.py: `preprocess`, and the plan of packs. One JSON object on stdout.
 
-Arguments: folder of the base model, file of the rows, output folder, `near` or `exact` (how far duplicates are looked
-for), tokens of a pack.
+Arguments: folder of the base model, file of the rows, output folder, `near` (cleaned, near duplicates too) or `exact`
+(as they are), tokens of a pack.
 """
 
 import json
@@ -33,7 +33,7 @@ def main() -> None:
             "path": rows,
             "max_length": 4096,
             "on_invalid_row": "drop",
-            "clean": {},
+            "clean": {} if how == "near" else None,
             "deduplicate": duplicates,
             "validation_fraction": 0.05,
             "test_fraction": 0.05,

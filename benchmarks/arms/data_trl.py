@@ -1,6 +1,7 @@
 """Arms of data_throughput.py that stand on `datasets` and TRL. One JSON object on stdout.
 
-`prepare ROWS OUT PROCESSES`: rows are loaded, checked, cleaned (ftfy, white space) and deduplicated exactly; leaves
+`prepare ROWS OUT PROCESSES HOW`: rows are loaded, checked, cleaned (ftfy, white space; not if HOW is `as-is`) and
+deduplicated exactly; leaves
 `prepared.parquet` (id, text, messages) in OUT. `finish MODEL OUT KEPT PROCESSES LENGTH MODE`: the rows whose ids are in
 KEPT (JSON; `-`: all) are split and made ready as `SFTTrainer` does it, packed (`pack`) or not (`plain`: leaves ids and
 masks in `tokens.json`).
@@ -21,11 +22,11 @@ from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 from trl import SFTConfig, SFTTrainer
 
 
-def prepare(rows: str, out: str, processes: str) -> dict[str, Any]:
+def prepare(rows: str, out: str, processes: str, how: str) -> dict[str, Any]:
     """Everything before near duplicates."""
     folder, num_proc = Path(out), int(processes)
     data = load_dataset("json", data_files=rows, split="train", cache_dir=str(folder / "cache"))
-    data = data.map(_cleaned, with_indices=True, num_proc=num_proc)
+    data = data.map(_cleaned, with_indices=True, num_proc=num_proc, fn_kwargs={"how": how})
     data = data.filter(_is_valid, num_proc=num_proc)
     seen: set[str] = set()
 
@@ -90,8 +91,10 @@ _SMALL = LlamaConfig(
 )
 
 
-def _cleaned(row: dict[str, Any], index: int) -> dict[str, Any]:
-    messages = [{"role": one["role"], "content": ftfy.fix_text(one["content"]).strip()} for one in row["messages"]]
+def _cleaned(row: dict[str, Any], index: int, how: str) -> dict[str, Any]:
+    messages = row["messages"]
+    if how == "clean":
+        messages = [{"role": one["role"], "content": ftfy.fix_text(one["content"]).strip()} for one in messages]
     words = [" ".join(part.split()) for one in messages for part in (one["role"], one["content"])]
     digest = hashlib.blake2b(json.dumps(words).encode(), digest_size=16).hexdigest()
     text = "\n".join(one["content"] for one in messages)
