@@ -6,9 +6,10 @@ quicker of the two is the quickest complete pipeline. Each is a process of its o
 all with as many processes as there are cores. The others may be given the first `--rival-rows` of the rows, because
 what a row costs them does not grow with their number; rates are per row then.
 
-What is compared besides: on the first `--check-rows`, not cleaned, because two cleaners differ, both keep the same rows, with the same ids, and learn from the
-same token on (TRL also learns the line end after the answer); and how many injected copies each finds. The exit status
-is 1 if rows or ids differ. Times are of the work, without the start of Python.
+What is compared besides: on the first `--check-rows`, not cleaned, because two cleaners differ, both keep the same
+rows, with the same ids, and learn from the same token on (TRL also learns the line end after the answer); and how many
+injected copies each finds. The exit status is 1 if rows or ids differ. Times are of the work, without the start of
+Python.
 """
 
 import argparse
