@@ -23,7 +23,7 @@ _TOLERANCE = 1e-6
 
 
 def choose_positions(model: PreTrainedModel, device: torch.device) -> tuple[str, dict[str, str]]:
-    """Replaces the function in the module of the model's family, so for every model of it in this process.
+    """Replaces the function in the module of the model's family, so for every model of it in this process that learns.
 
     Returns:
         `in_place`, or `transformers` and why not the other.
@@ -44,9 +44,10 @@ def _quicker(theirs: Rotate) -> Rotate:
     def rotate(
         query: torch.Tensor, key: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, *further: Any, **named: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        is_plain = not further and not named and query.device.type == "cpu" and cos.ndim == 3
+        # Without gradients there is little to gain, and a model that answers keeps to its family's last bit.
+        is_plain = not further and not named and torch.is_grad_enabled() and query.device.type == "cpu"
         is_whole = query.shape[-1] == key.shape[-1] == cos.shape[-1] and query.dtype == key.dtype == cos.dtype
-        if not (is_plain and is_whole):
+        if not (is_plain and is_whole and cos.ndim == 3):
             return theirs(query, key, cos, sin, *further, **named)
         cos, sin = cos.unsqueeze(1), sin.unsqueeze(1)
         return _Turn.apply(query, cos, sin), _Turn.apply(key, cos, sin)  # type: ignore[no-untyped-call]
@@ -90,5 +91,6 @@ def _agrees(theirs: Rotate) -> bool:
         found = theirs(query, key, angles.cos(), angles.sin())
     except (TypeError, RuntimeError):  # it wants something else
         return False
-    expected = _quicker(theirs)(query, key, angles.cos(), angles.sin())
+    with torch.enable_grad():
+        expected = _quicker(theirs)(query, key, angles.cos(), angles.sin())
     return all(torch.allclose(one, other, atol=_TOLERANCE) for one, other in zip(found, expected, strict=True))
