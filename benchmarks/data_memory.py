@@ -81,12 +81,12 @@ def _measure(model: Path, rows: Path, output: Path, *, near: bool) -> dict[str, 
 
 
 def _resident(pid: int) -> int:
-    """Of a process and all below it: what is their own, and what they share, once for each."""
+    """Of a process and all below it; a page that several of them share counts once (Linux's proportional set size)."""
     total = 0
     try:
         process = psutil.Process(pid)
         for one in [process, *process.children(recursive=True)]:
-            total += one.memory_info().rss
+            total += one.memory_full_info().pss
     except psutil.NoSuchProcess:
         return total
     return total

@@ -8,6 +8,7 @@ module for each family of kinds, names of people by a model (`names.py`). A text
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from typing import TYPE_CHECKING
 
 from luthier.settings import WorkerSettings
 from luthier.spec import DataSpec
@@ -16,12 +17,14 @@ from workers.data import problems
 from workers.data.problems import RowError
 from workers.data.row import Row
 from workers.data.steps.pii.json_text import pieces_of, with_pieces
-from workers.data.steps.pii.names import Names
 from workers.data.steps.pii.recognisers import Recognisers
 from workers.data.steps.pii.replacing import Replace, label, masked, pseudonyms, replaced
 from workers.data.steps.pii.spans import Span, apart
 from workers.data.texts import change_texts, texts_of
 from workers.failures import ConfigError
+
+if TYPE_CHECKING:
+    from workers.data.steps.pii.names import Names
 
 
 def build(spec: DataSpec) -> "Pii | None":
@@ -33,8 +36,15 @@ def build(spec: DataSpec) -> "Pii | None":
     """
     if spec.pii is None or spec.pii.action == "off":
         return None
-    names = Names(spec.pii.names_model) if spec.pii.names_model is not None else None
-    return Pii(spec.pii, Recognisers(spec.pii), replacement_of(spec.pii), names)
+    return Pii(spec.pii, Recognisers(spec.pii), replacement_of(spec.pii), _names(spec.pii.names_model))
+
+
+def _names(folder: str | None) -> "Names | None":
+    if folder is None:
+        return None
+    from workers.data.steps.pii.names import Names  # here: transformers and torch take seconds, in every process
+
+    return Names(folder)
 
 
 @dataclass(frozen=True)
@@ -61,7 +71,7 @@ class _Seen:
 class Pii:
     """A `RowStep`."""
 
-    def __init__(self, spec: PiiSpec, recognisers: Recognisers, replace: Replace, names: Names | None) -> None:
+    def __init__(self, spec: PiiSpec, recognisers: Recognisers, replace: Replace, names: "Names | None") -> None:
         self._action = spec.action
         self._recognisers = recognisers
         self._replace = replace

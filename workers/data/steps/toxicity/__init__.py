@@ -3,27 +3,26 @@
 A judge that cannot judge fails the job: no text passes unseen.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from importlib import import_module
 from itertools import islice
-from typing import Any
 
 from luthier.spec import DataSpec
 from luthier.spec.data.toxicity import ToxicitySpec
 from workers.data import problems
 from workers.data.problems import RowError
 from workers.data.row import Row
-from workers.data.steps.toxicity.by_endpoint import EndpointJudge
-from workers.data.steps.toxicity.by_model import ModelJudge
-from workers.data.steps.toxicity.by_words import WordsJudge
 from workers.data.steps.toxicity.verdict import Judge
 from workers.data.texts import texts_of
 
-_JUDGES: dict[str, Callable[[Any], Judge]] = {
-    "model": ModelJudge,
-    "endpoint": EndpointJudge,
-    "words": WordsJudge,
+# "module:class"; the class is made of the section. Only the one that is needed is imported: torch takes seconds, and
+# hundreds of megabytes in every process that reads rows.
+_JUDGES: dict[str, str] = {
+    "model": "workers.data.steps.toxicity.by_model:ModelJudge",
+    "endpoint": "workers.data.steps.toxicity.by_endpoint:EndpointJudge",
+    "words": "workers.data.steps.toxicity.by_words:WordsJudge",
 }
-"""By `classifier.type`, from the section of it."""
+"""By `classifier.type`."""
 
 
 def build(spec: DataSpec) -> "Toxicity | None":
@@ -34,7 +33,9 @@ def build(spec: DataSpec) -> "Toxicity | None":
     """
     if spec.toxicity is None:
         return None
-    return Toxicity(spec.toxicity, _JUDGES[spec.toxicity.classifier.type](spec.toxicity.classifier))
+    module, _, name = _JUDGES[spec.toxicity.classifier.type].partition(":")
+    judge: Judge = getattr(import_module(module), name)(spec.toxicity.classifier)
+    return Toxicity(spec.toxicity, judge)
 
 
 class Toxicity:
