@@ -13,7 +13,6 @@ from pathlib import Path
 from workers.data.encode import Encoder
 from workers.data.engine import is_distributed
 from workers.data.targets import Targets
-from workers.models import load_tokenizer
 
 
 @contextmanager
@@ -35,4 +34,6 @@ def encoder_at_hand(encoder: Encoder, scratch: Path) -> Iterator[Callable[[], En
 
 @lru_cache(maxsize=2)
 def _load(folder: str, targets: Targets) -> Encoder:
+    from workers.models import load_tokenizer  # here: torch takes seconds, and nobody on this machine needs it
+
     return Encoder(load_tokenizer(Path(folder)), targets)
