@@ -125,7 +125,7 @@ def test_memory_does_not_grow_with_the_rows(large: Path) -> None:
 def test_batches_are_bounded(tmp_path: Path) -> None:
     _write(tmp_path, 40000, length=1)
     reader = pa.ipc.open_file(pa.memory_map(str(split_path(tmp_path, "train"))))
-    assert max(reader.get_batch(number).num_rows for number in range(reader.num_record_batches)) == 16384
+    assert max(reader.get_batch(number).num_rows for number in range(reader.num_record_batches)) == 8192
     assert reader.schema.metadata == SCHEMA.metadata
 
 

@@ -70,7 +70,7 @@ def test_a_worker_that_can_makes_the_folder(tmp_path: Path, monkeypatch: pytest.
     assert (tmp_path / "fast").is_dir()
 
 
-@pytest.mark.slow
+@pytest.mark.soak  # compiling takes minutes
 @pytest.mark.timeout(1200)
 @pytest.mark.skipif(
     shutil.which("c++") is None or not AsyncIOBuilder().is_compatible(),
