@@ -1,6 +1,6 @@
 """`data.pii`: personal data and secrets in the rows, and what becomes of them."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
@@ -17,17 +17,7 @@ PiiKind = Literal[
     "phone",
     "ip",
 ]
-_KINDS: list[PiiKind] = [
-    "secret",
-    "url_credentials",
-    "email",
-    "iban",
-    "crypto_address",
-    "card",
-    "national_id",
-    "phone",
-    "ip",
-]
+_KINDS: list[PiiKind] = list(get_args(PiiKind))
 
 Region = Annotated[str, Field(pattern=r"^[A-Z]{2}$")]
 """ISO 3166-1 alpha-2."""
