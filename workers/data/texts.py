@@ -13,7 +13,7 @@ _NAMES = frozenset({"role", "type", "id", "name", "tool_call_id"})
 def texts_of(row: Row) -> list[str]:
     """In the order in which `change_texts` goes through them."""
     notes = (text for text in (row.notes.rejected, row.notes.tools) if text is not None)
-    return [*_texts(row.content), *notes]
+    return [*strings(row.content, _NAMES), *notes]
 
 
 def change_texts(row: Row, change: Callable[[str], str]) -> None:
@@ -24,16 +24,17 @@ def change_texts(row: Row, change: Callable[[str], str]) -> None:
         row.notes = replace(row.notes, rejected=rejected, tools=tools)
 
 
-def _texts(value: Any) -> Iterator[str]:
+def strings(value: Any, names: frozenset[str]) -> Iterator[str]:
+    """Every string in a JSON value, in order, but for the values of the keys `names`."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, list):
         for inner in value:
-            yield from _texts(inner)
+            yield from strings(inner, names)
     elif isinstance(value, dict):
         for key, inner in value.items():
-            if key not in _NAMES:
-                yield from _texts(inner)
+            if key not in names:
+                yield from strings(inner, names)
 
 
 def _changed(value: Any, change: Callable[[str], str]) -> Any:

@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from luthier.spec.base import Section
 from luthier.spec.evaluation import MetricName
+from luthier.spec.objective.row_formats import ANSWERS, ANSWERS_AND_TEXTS
 
 
 class DistillationSpec(Section):
@@ -50,8 +51,7 @@ class DistillationSpec(Section):
     @property
     def row_formats(self) -> tuple[str, ...]:
         """What `data.format` may be; a plain text has no prompt that a teacher could answer."""
-        chats = ("chat", "sharegpt", "prompt_completion", "alpaca", "stepwise")
-        return chats if self.level == "sequence" else (*chats, "text", "segments")
+        return ANSWERS if self.level == "sequence" else ANSWERS_AND_TEXTS
 
     @model_validator(mode="before")
     @classmethod

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from luthier.spec.base import Section
 from luthier.spec.evaluation import MetricName
+from luthier.spec.objective.row_formats import PAIRS
 
 
 class IpoSpec(Section):
@@ -13,7 +14,7 @@ class IpoSpec(Section):
 
     title: ClassVar[str] = "identity preference optimisation"
     """For people."""
-    row_formats: ClassVar[tuple[str, ...]] = ("preference", "openai_preference")
+    row_formats: ClassVar[tuple[str, ...]] = PAIRS
     """What `data.format` may be."""
     num_documents: ClassVar[int] = 2
     """Texts in a row, each of up to `data.max_length` tokens, that only mean something together."""

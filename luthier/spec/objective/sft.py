@@ -4,6 +4,7 @@ from typing import ClassVar, Literal
 
 from luthier.spec.base import Section
 from luthier.spec.evaluation import MetricName
+from luthier.spec.objective.row_formats import ANSWERS_AND_TEXTS
 
 
 class SftSpec(Section):
@@ -11,15 +12,7 @@ class SftSpec(Section):
 
     title: ClassVar[str] = "supervised fine-tuning"
     """For people."""
-    row_formats: ClassVar[tuple[str, ...]] = (
-        "chat",
-        "sharegpt",
-        "prompt_completion",
-        "alpaca",
-        "stepwise",
-        "text",
-        "segments",
-    )
+    row_formats: ClassVar[tuple[str, ...]] = ANSWERS_AND_TEXTS
     """What `data.format` may be."""
     num_documents: ClassVar[int] = 1
     """Texts in a row, each of up to `data.max_length` tokens, that only mean something together."""

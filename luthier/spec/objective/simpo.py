@@ -6,6 +6,7 @@ from pydantic import Field
 
 from luthier.spec.base import Section
 from luthier.spec.evaluation import MetricName
+from luthier.spec.objective.row_formats import PAIRS
 
 
 class SimpoSpec(Section):
@@ -13,7 +14,7 @@ class SimpoSpec(Section):
 
     title: ClassVar[str] = "simple preference optimisation"
     """For people."""
-    row_formats: ClassVar[tuple[str, ...]] = ("preference", "openai_preference")
+    row_formats: ClassVar[tuple[str, ...]] = PAIRS
     """What `data.format` may be."""
     num_documents: ClassVar[int] = 2
     """Texts in a row, each of up to `data.max_length` tokens, that only mean something together."""

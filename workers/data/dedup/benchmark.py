@@ -5,10 +5,9 @@ Every text in a row counts, whatever its column is called, but for the names of 
 what is shorter still is said everywhere, and is not looked for (as Brown et al., 2020, appendix C, who take 8 to 13).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +21,7 @@ from workers.data.dedup.words import words
 from workers.data.files import FILES, Record, parse_json
 from workers.data.places import Downloads
 from workers.data.sources import CheckReadable, SourceFile, find_files
+from workers.data.texts import strings
 from workers.failures import DataError
 
 MIN_WORDS = 8
@@ -164,20 +164,7 @@ def _texts(record: Record, file: SourceFile, columns: Sequence[str] | None) -> l
         raise _refused(file, record.row, "expected a JSON object")
     if columns is not None:
         value = {name: value.get(name) for name in columns}
-    return [words(text) for text in _strings(value)]
-
-
-def _strings(value: Any) -> Iterator[str]:
-    """Every string in a JSON value, but for the names of speakers."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, list):
-        for item in value:
-            yield from _strings(item)
-    elif isinstance(value, dict):
-        for key, item in value.items():
-            if key not in _SPEAKERS:
-                yield from _strings(item)
+    return [words(text) for text in strings(value, _SPEAKERS)]
 
 
 def _refused(file: SourceFile, row: int, why: str) -> DataError:

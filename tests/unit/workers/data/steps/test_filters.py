@@ -147,5 +147,4 @@ def test_rules_are_the_same_after_the_job_file_has_been_written_out() -> None:
 @pytest.mark.parametrize("piece", ["x ", ".", ".x", "#", "\n", "- \n", "a\n\n", "{", "a b c d e f g h i j "])
 def test_no_long_text_makes_a_measure_slow(piece: str) -> None:
     text = Text(piece * (100_000 // len(piece)), 1)
-    for measure in MEASURES.values():
-        measure(text)
+    assert all(measure(text) >= 0 for measure in MEASURES.values())
