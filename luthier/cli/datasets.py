@@ -36,6 +36,8 @@ def report(
         raise InvalidRequestError("--open needs a file for the page: --html report.html")
     if Path(source).exists():
         _report_file(Path(source), base_model, html, output)
+    elif Path(source).name != source or Path(source).suffix:
+        raise InvalidRequestError(f"{source} does not exist; give a file or folder that does, or the id of a job")
     else:
         _report_job(source, html, output)
     if show:

@@ -202,6 +202,13 @@ def test_the_data_report_of_a_job_that_has_none_yet_says_so(luthier, platform):
     assert "preprocess is RUNNING" in result.stderr
 
 
+@pytest.mark.parametrize("source", ["rows.jsonl", "data/rows"])
+def test_a_file_that_is_not_there_is_no_job(luthier, source):
+    result = luthier("datasets", "report", source)
+    assert result.exit_code == 1
+    assert f"{source} does not exist" in result.stderr
+
+
 def test_the_data_report_of_a_job_is_its_page(luthier, platform, tmp_path):
     (tmp_path / "report.md").write_text("# 12 rows\n")
     (tmp_path / "report.html").write_text("<h1>12 rows</h1>")
