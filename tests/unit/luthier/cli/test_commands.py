@@ -205,7 +205,7 @@ def test_the_data_report_of_a_job_that_has_none_yet_says_so(luthier, platform):
 @pytest.mark.parametrize("source", ["rows.jsonl", "data/rows"])
 def test_a_file_that_is_not_there_is_no_job(luthier, source):
     result = luthier("datasets", "report", source)
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert f"{source} does not exist" in result.stderr
 
 
