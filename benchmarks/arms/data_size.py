@@ -4,9 +4,10 @@ import logging
 import sys
 from pathlib import Path
 
-from transformers import AutoTokenizer
-
+from luthier.settings import WorkerSettings
 from luthier.spec import DataSpec
+from workers.apart import call_apart
+from workers.data.base_tokenizer import tokenizer_named
 from workers.data.local_report import LogReport
 from workers.data.pipeline import preprocess
 from workers.data.report import write_report
@@ -16,7 +17,8 @@ def main() -> None:
     """The last line of a file that was cut to a size is broken, so such rows are dropped."""
     folder, rows, output, how = sys.argv[1:5]
     logging.basicConfig(level=logging.WARNING)
-    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    settings = WorkerSettings(data_roots="/")
+    tokenizer = call_apart(tokenizer_named, folder, settings)
     duplicates = {"near": {}} if how == "near" else {}
     spec = DataSpec.model_validate({"path": rows, "on_invalid_row": "drop", "deduplicate": duplicates})
     outcome = preprocess(spec, tokenizer, Path(output), lambda path, key: None, LogReport())

@@ -46,9 +46,10 @@ class BatchTokenizer:
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self._backend = plain_backend(tokenizer)
-        self._config = json.loads(self._backend.to_str())
-        self._fast = _fast_tokenizer(self._backend, self._config)
-        self._num_bytes = _num_bytes(self._backend, self._config)
+        config = json.loads(self._backend.to_str())
+        self._fast = _fast_tokenizer(self._backend, config)
+        self._num_bytes = _num_bytes(self._backend, config)
+        self._is_normalized = config["normalizer"] is not None
         self._check = SpotCheck()
         self._is_trusted = True
 
@@ -75,7 +76,7 @@ class BatchTokenizer:
 
     def token_spans(self, text: str, ids: Ids, spans: Sequence[tuple[int, int]]) -> list[slice]:
         """The tokens that lie whole within each stretch (start, stop) of characters; `ids` are those of `text`."""
-        if self._num_bytes is not None and (text.isascii() or self._config["normalizer"] is None):
+        if self._num_bytes is not None and (text.isascii() or not self._is_normalized):
             num_bytes = len(text) if text.isascii() else len(text.encode())
             stops = np.cumsum(self._num_bytes[ids])
             if len(stops) and stops[-1] == num_bytes:

@@ -29,6 +29,7 @@ def fan_out(things: pa.Table, work: Work, schema: pa.Schema, num_processes: int)
         num_processes: 1 means this one.
     """
     struct = pa.struct(list(schema))
+    names = things.column_names
     is_split = num_processes > 1
 
     # Made here, because Daft wants to know the type of the rows when the method is defined. A concurrency means
@@ -43,13 +44,13 @@ def fan_out(things: pa.Table, work: Work, schema: pa.Schema, num_processes: int)
         @daft.method.batch(return_dtype=daft.DataType.from_arrow_type(pa.large_list(struct)), batch_size=1)
         def rows_of(self, *columns: Any) -> pa.Array:
             values = [column.to_arrow().to_pylist() for column in columns]
-            (thing,) = [dict(zip(things.column_names, row, strict=True)) for row in zip(*values, strict=True)]
+            (thing,) = [dict(zip(names, row, strict=True)) for row in zip(*values, strict=True)]
             batches = work(thing).combine_chunks().to_batches()
             rows = batches[0].to_struct_array().cast(struct) if batches else pa.array([], struct)
             return pa.LargeListArray.from_arrays(pa.array([0, len(rows)], pa.int64()), rows)
 
     column = daft.col
-    rows = Worker().rows_of(*(column(name) for name in things.column_names))
+    rows = Worker().rows_of(*(column(name) for name in names))
     # Of a thing without rows `explode` makes a row without values.
     table = daft.from_arrow(things).select(rows.alias("rows")).explode("rows").where(column("rows").not_null())
     yield from table.select(*(column("rows").get(name).alias(name) for name in schema.names)).to_arrow_iter()

@@ -9,13 +9,14 @@ from typing import Any
 from luthier.artifacts import ArtifactRef
 from luthier.settings import WorkerSettings
 from luthier.spec import DataSpec, ObjectiveSpec, SftSpec, load_job_file
+from workers.apart import call_apart
 from workers.data.augment import Writers, open_writer
+from workers.data.base_tokenizer import tokenizer_named
 from workers.data.engine import use_engine
 from workers.data.pipeline import preprocess
 from workers.data.places import Remote
 from workers.data.report import write_report
 from workers.failures import ConfigError
-from workers.models import load_tokenizer, resolve_base_model
 
 _log = logging.getLogger(__name__)
 
@@ -62,7 +63,7 @@ def local_report(path: Path, base_model: str, output: Path, settings: WorkerSett
     if not base_model:
         raise ConfigError("name the base model whose tokenizer is to be used (--base-model)")
     readable = settings.model_copy(update={"data_roots": "/"})
-    tokenizer = load_tokenizer(resolve_base_model(base_model, readable, added_tokens, data.chat_template))
+    tokenizer = call_apart(tokenizer_named, base_model, readable, added_tokens, data.chat_template)
     writers = Writers(partial(open_writer, settings=readable))
     output.mkdir(parents=True)
     use_engine(data.engine, settings.ray_address, output.parent.absolute())

@@ -3,10 +3,10 @@
 What decides on rows streams over them here, and keeps a few bytes of each at most.
 """
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import orjson
 import pyarrow as pa
 from pyarrow import parquet as pq
 
@@ -42,7 +42,7 @@ def scratch_schema(rows: Path) -> pa.Schema:
 def content_of(messages: str | None, text: str | None) -> Content:
     """The conversation or text of a row that has one of the two columns."""
     if messages is not None:
-        conversation: Content = json.loads(messages)
+        conversation: Content = orjson.loads(messages)
         return conversation
     assert text is not None, "a row that stays is a conversation or a text"
     return text
@@ -50,7 +50,7 @@ def content_of(messages: str | None, text: str | None) -> Content:
 
 def notes_of(notes: str | None) -> Notes:
     """Those of a row, from its column."""
-    return Notes() if notes is None else Notes(**json.loads(notes))
+    return Notes() if notes is None else Notes(**orjson.loads(notes))
 
 
 def plain_text(content: Content) -> str:

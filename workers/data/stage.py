@@ -5,8 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from luthier.artifacts import ArtifactRef
-from luthier.spec import DistillationSpec, GrpoSpec, ObjectiveSpec
+from luthier.spec import GrpoSpec, ObjectiveSpec
+from workers.apart import call_apart
 from workers.data.augment import writers_of
+from workers.data.base_tokenizer import tokenizer_of
 from workers.data.engine import use_engine
 from workers.data.inputs import find_inputs
 from workers.data.pipeline import process
@@ -14,9 +16,6 @@ from workers.data.places import Remote
 from workers.data.report import load_report, write_report
 from workers.data.versions import DatasetStore
 from workers.failures import DataError
-from workers.models import load_tokenizer, resolve_base_model, resolve_base_of
-from workers.models.teacher import check_teacher
-from workers.models.vocabulary import shared_vocabulary
 from workers.task import Report, StageResult, Task
 
 
@@ -34,13 +33,8 @@ def run(task: Task, report: Report) -> StageResult:
     """
     spec = task.spec.data
     report.progress(0, 0, "getting the tokenizer")
-    base = resolve_base_of(task.spec, task.settings)
-    tokenizer = load_tokenizer(base)
+    tokenizer = call_apart(tokenizer_of, task.spec, task.settings)
     objective = task.spec.objective
-    if isinstance(objective, DistillationSpec):
-        teacher = resolve_base_model(objective.teacher, task.settings)
-        check = check_teacher if objective.level == "sequence" else shared_vocabulary
-        check(base, teacher, objective.teacher)
     store = DatasetStore.of(task)
     remote = Remote.of(task.settings)
     with find_inputs(spec, objective, tokenizer, task.check_readable, remote, task.work_dir, report) as inputs:

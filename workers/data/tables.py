@@ -15,19 +15,22 @@ from pyarrow import parquet as pq
 
 _BLOCK_ROWS = 256
 _MAX_ROWS = 8192
+_PART_ROWS = 2048
+"""What a process has in hand at once. Of fewer it would have to fetch too often, of more it would need more memory."""
 _MAX_BYTES = 1 << 24
 _COMPRESSION = "zstd"
 
 
 class TableWriter:
-    """Gathers batches and hands them on in tables of about 8,000 rows or 16 MiB, whichever comes first.
+    """Gathers batches and hands them on in tables of so many rows or 16 MiB, whichever comes first.
 
     Where a table ends depends on its rows alone, not on how they were cut into batches: equal rows make equal files.
     """
 
-    def __init__(self, sink: Callable[[pa.Table], None], schema: pa.Schema) -> None:
+    def __init__(self, sink: Callable[[pa.Table], None], schema: pa.Schema, max_rows: int = _MAX_ROWS) -> None:
         self._sink = sink
         self._schema = schema
+        self._max_rows = max_rows
         self._block: list[pa.Table] = []
         self._blocks: list[pa.Table] = []
         self._num_rows = 0
@@ -43,7 +46,7 @@ class TableWriter:
             self._num_rows += piece.num_rows
             if self._num_rows % _BLOCK_ROWS == 0:
                 self._close_block()
-                if self._num_rows >= _MAX_ROWS or self._num_bytes >= _MAX_BYTES:
+                if self._num_rows >= self._max_rows or self._num_bytes >= _MAX_BYTES:
                     self.flush()
 
     def flush(self) -> None:
@@ -88,6 +91,6 @@ def open_parts(folder: Path, schema: pa.Schema) -> Iterator[TableWriter]:
     def write_part(table: pa.Table) -> None:
         pq.write_table(table, folder / f"{next(numbers):08}.parquet", compression=_COMPRESSION)
 
-    parts = TableWriter(write_part, schema)
+    parts = TableWriter(write_part, schema, _PART_ROWS)
     yield parts
     parts.flush()

@@ -23,7 +23,7 @@ from workers.data.fit import TOKENS, Limit, columns, fit, fit_pair
 from workers.data.row import Content, Notes, is_segmented
 
 _BATCH_ROWS = 1024
-_PARTS_PER_PROCESS = 3
+_PARTS_PER_PROCESS = 12
 """Fewer are not worth another process."""
 
 _PLACE = ("file", "row", "augmented")

@@ -6,7 +6,6 @@ from luthier.settings import WorkerSettings
 from luthier.spec.data.augment import WriterSpec
 from workers.data.augment.writer import Writer
 from workers.failures import ConfigError
-from workers.models import resolve_base_model
 
 
 def open_writer(spec: WriterSpec, settings: WorkerSettings) -> Writer:
@@ -20,7 +19,9 @@ def open_writer(spec: WriterSpec, settings: WorkerSettings) -> Writer:
         from workers.data.augment.endpoint_writer import EndpointWriter  # here: not every job asks the network
 
         return EndpointWriter(spec, key_of(spec.endpoint, settings))
-    from workers.data.augment.local_writer import LocalWriter  # here: it imports torch
+    # Here: they import torch.
+    from workers.data.augment.local_writer import LocalWriter
+    from workers.models import resolve_base_model
 
     return LocalWriter(resolve_base_model(spec.model, settings), spec)
 

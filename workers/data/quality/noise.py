@@ -10,8 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.feature_extraction.text import HashingVectorizer, TfidfTransformer
-from sklearn.pipeline import make_pipeline
 
 _NUM_NEIGHBOURS = 20
 _MIN_LIKENESS = 0.1
@@ -58,6 +56,10 @@ def suspects_of(texts: Sequence[str], classes: npt.NDArray[np.int32], num_classe
 
 def _votes(texts: Sequence[str], classes: npt.NDArray[np.int32], num_classes: int) -> npt.NDArray[np.float64]:
     """[rows, classes]: probabilities, or zeros for a row that is like no other."""
+    # Here: scikit-learn is large and slow to import, and most rows have no label.
+    from sklearn.feature_extraction.text import HashingVectorizer, TfidfTransformer
+    from sklearn.pipeline import make_pipeline
+
     words = HashingVectorizer(n_features=_WIDTH, alternate_sign=False, norm=None, dtype=np.float32)
     features = make_pipeline(words, TfidfTransformer()).fit_transform(texts)
     likeness = (features @ features.T).toarray()
