@@ -87,7 +87,7 @@ def _measure(model: Path, rows: Path, output: Path, *, near: bool) -> dict[str, 
 
 
 def _cpu_seconds() -> float:
-    """Of all that was started here and has ended. Unlike the time on the clock, it does not ask who else was at work."""
+    """Of all that was started here and has ended; the same whatever else the machine does meanwhile."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 

@@ -14,9 +14,9 @@ import numpy as np
 
 from luthier.spec import DataSpec
 from workers.data.dataset import SPLITS, load_split
-from workers.data.local_report import LogReport
 from workers.data.pipeline import preprocess
 from workers.data.report import write_report
+from workers.data.report.local import LogReport
 from workers.models import load_tokenizer
 from workers.training.packing import pack
 

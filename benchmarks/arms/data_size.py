@@ -7,10 +7,10 @@ from pathlib import Path
 from luthier.settings import WorkerSettings
 from luthier.spec import DataSpec
 from workers.apart import call_apart
-from workers.data.base_tokenizer import tokenizer_named
-from workers.data.local_report import LogReport
 from workers.data.pipeline import preprocess
 from workers.data.report import write_report
+from workers.data.report.local import LogReport
+from workers.data.tokens.base_tokenizer import tokenizer_named
 
 
 def main() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
 
-from workers.data.encode import Encoded, Encoder
+from workers.data.tokens.encode import Encoded, Encoder
 
 TICKETS = Path(__file__).parents[2] / "examples" / "tickets" / "train.jsonl"
 # Exchanges in a chat: most are short, a few are ten times as long.

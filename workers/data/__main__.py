@@ -11,7 +11,7 @@ from pathlib import Path
 
 from luthier.errors import InvalidSpecError
 from luthier.settings import WorkerSettings
-from workers.data.local_report import local_report
+from workers.data.report.local import local_report
 from workers.failures import StageError
 
 

@@ -15,12 +15,12 @@ import pyarrow as pa
 from luthier.spec.data import RepairSpec, SplitSpec
 from workers.data import problems
 from workers.data.files import DoubledKeyError, Record, parse_json
-from workers.data.fingerprint import fingerprint
+from workers.data.lineage.fingerprint import fingerprint
 from workers.data.problems import RowError
 from workers.data.row import Notes, Row
 from workers.data.shapes import Names, Shape, read_row
 from workers.data.shapes.repair import Repairs, repair_turns
-from workers.data.split_keys import SplitKeys, split_keys
+from workers.data.splits.split_keys import SplitKeys, split_keys
 from workers.data.steps import RowStep
 
 CANONICAL = pa.schema(

@@ -17,8 +17,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from workers.data.mapped import MappedBatch, MappedTable
-from workers.data.tables import TableWriter, open_mapped
+from workers.data.storage.mapped import MappedBatch, MappedTable
+from workers.data.storage.tables import TableWriter, open_mapped
 from workers.failures import DataError
 
 SplitName = Literal["train", "validation", "test"]

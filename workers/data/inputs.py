@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerBase
 from luthier.artifacts import local_path
 from luthier.spec import DataSpec, ObjectiveSpec
 from workers.data.dedup import benchmark_files
-from workers.data.lineage import code_digest, digest_of, files_digest, tokenizer_digest
+from workers.data.lineage.digests import code_digest, digest_of, files_digest, tokenizer_digest
 from workers.data.parts import Part, parts_of
 from workers.data.places import CheckReadable, Remote, download_folder
 from workers.data.sources import SourceFile, find_sources, with_found_splits

@@ -11,7 +11,7 @@ from luthier.spec import ClassificationSpec, DataSpec, ObjectiveSpec, PretrainSp
 from luthier.spec.data import Overlong
 from workers.data.dataset import SplitName
 from workers.data.shapes import Names
-from workers.data.targets import Targets, targets_of
+from workers.data.tokens.targets import Targets, targets_of
 
 _OBJECTIVES: dict[str, ObjectiveSpec] = {"sft": SftSpec(), "pretrain": PretrainSpec(type="pretrain")}
 

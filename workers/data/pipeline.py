@@ -15,23 +15,23 @@ from transformers import PreTrainedTokenizerBase
 from luthier.spec import DataSpec, ObjectiveSpec, SftSpec
 from workers.data import problems
 from workers.data.augment import NO_WRITERS, Writers, add_rows
-from workers.data.carried import raise_carried
 from workers.data.dataset import SPLITS
 from workers.data.dedup import Benchmark, decide, find_benchmark, write_clusters
+from workers.data.engine.carried import raise_carried
 from workers.data.inputs import Inputs, find_inputs
-from workers.data.known_classes import check_classes
-from workers.data.mixing import strategy_of
 from workers.data.outcome import Outcome, faults_of, note_decisions, repairs_of
 from workers.data.places import CheckReadable, Remote
 from workers.data.quality import assess, check_quality
-from workers.data.render import check_tokenizer
 from workers.data.scan import read_rows
 from workers.data.select import balance, select
 from workers.data.shapes import SHAPES
 from workers.data.sources import check_unchanged
+from workers.data.splits.known_classes import check_classes
+from workers.data.splits.mixing import strategy_of
 from workers.data.stop import check_stop
-from workers.data.tables import open_parts
+from workers.data.storage.tables import open_parts
 from workers.data.tally import Tally
+from workers.data.tokens.render import check_tokenizer
 from workers.data.writing import write_splits
 from workers.failures import DataError
 from workers.task import Report

@@ -7,7 +7,7 @@ from typing import Any
 
 from workers.data import problems
 from workers.data.problems import RowError
-from workers.data.split_keys import SplitKeys
+from workers.data.splits.split_keys import SplitKeys
 
 Message = dict[str, Any]
 """`role` (system, user, assistant or tool) and `content`, both text, and where a message has more to it

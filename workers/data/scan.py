@@ -20,16 +20,16 @@ import pyarrow as pa
 
 from luthier.spec import DataSpec
 from workers.data.canonical import CANONICAL, canonical
-from workers.data.carried import carry
 from workers.data.dedup import Benchmark, duplicate_steps
 from workers.data.engine import daft, is_distributed, num_side_by_side
-from workers.data.fan_out import fan_out
+from workers.data.engine.carried import carry
+from workers.data.engine.fan_out import fan_out
 from workers.data.files import FILES, Shard
-from workers.data.known_classes import KnownClasses
 from workers.data.parts import Part
 from workers.data.shapes import SHAPES
 from workers.data.sources import SourceFile
-from workers.data.split_keys import key_columns
+from workers.data.splits.known_classes import KnownClasses
+from workers.data.splits.split_keys import key_columns
 from workers.data.steps import RowStep, steps_of
 from workers.failures import StageError
 

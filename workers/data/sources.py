@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from workers.data.dataset import SplitName
-from workers.data.digest import digest
 from workers.data.files import COMPRESSED_SUFFIXES, FILE_TYPES, FILES, Shard, Unit, type_of_name
+from workers.data.lineage.digest import digest
 from workers.data.parts import Part
 from workers.data.places import CheckReadable, Downloads, Listed, Listing, Remote, list_files
 from workers.data.shapes import SHAPES, Names, detect

@@ -8,13 +8,13 @@ from luthier.artifacts import ArtifactRef
 from luthier.spec import GrpoSpec, ObjectiveSpec
 from workers.apart import call_apart
 from workers.data.augment import writers_of
-from workers.data.base_tokenizer import tokenizer_of
 from workers.data.engine import use_engine
 from workers.data.inputs import find_inputs
+from workers.data.lineage.versions import DatasetStore
 from workers.data.pipeline import process
 from workers.data.places import Remote
 from workers.data.report import load_report, write_report
-from workers.data.versions import DatasetStore
+from workers.data.tokens.base_tokenizer import tokenizer_of
 from workers.failures import DataError
 from workers.task import Report, StageResult, Task
 

@@ -19,18 +19,18 @@ from luthier.spec import DataSpec
 from workers.data import problems
 from workers.data.dataset import SCHEMA, SPLITS, SplitName, open_split
 from workers.data.dedup import Decisions
-from workers.data.encode import Encoder
-from workers.data.fit import Limit
-from workers.data.mixing import Mixture, mix, mixed
 from workers.data.outcome import Outcome, faults_of
 from workers.data.parts import Part
 from workers.data.problems import Fault
 from workers.data.sources import SourceFile
+from workers.data.splits.mixing import Mixture, mix, mixed
 from workers.data.stop import check_stop
-from workers.data.tables import TableWriter, open_table
+from workers.data.storage.tables import TableWriter, open_table
 from workers.data.tally import Tally
-from workers.data.tokenise import tokenise
-from workers.data.windows import split_windows
+from workers.data.tokens.encode import Encoder
+from workers.data.tokens.fit import Limit
+from workers.data.tokens.tokenise import tokenise
+from workers.data.tokens.windows import split_windows
 from workers.failures import ConfigError, DataError
 from workers.task import Report
 

@@ -6,7 +6,7 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from workers.data.dataset import Example
-from workers.data.render import render_prompt
+from workers.data.tokens.render import render_prompt
 from workers.evaluation.generate import Decoding, greedy_answers
 from workers.evaluation.likelihood import negative_log_likelihoods
 from workers.evaluation.metrics import Prediction

@@ -22,9 +22,9 @@ from transformers import PreTrainedTokenizerBase
 
 from luthier.spec import ParitySpec
 from luthier.spec.export import ExportFormat
-from workers.data.arguments import for_template
 from workers.data.dataset import Example
-from workers.data.render import render_prompt
+from workers.data.tokens.arguments import for_template
+from workers.data.tokens.render import render_prompt
 from workers.evaluation.batches import batches, pad_left, positions_of
 from workers.evaluation.generate import Decoding, greedy_answers
 

@@ -15,9 +15,9 @@ from pyarrow import compute as pc
 from transformers import PreTrainedTokenizerBase
 
 from workers.data.dataset import Example, SplitName, open_split
-from workers.data.encode import Encoder
-from workers.data.fit import TOKENS, Limit, columns, fit
 from workers.data.problems import Fault, Ledger
+from workers.data.tokens.encode import Encoder
+from workers.data.tokens.fit import TOKENS, Limit, columns, fit
 from workers.teaching.answering import Answer
 from workers.teaching.questions import key_of
 from workers.teaching.seen import Seen

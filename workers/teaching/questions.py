@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerBase
 from luthier.spec import DistillationSpec
 from workers.data import problems
 from workers.data.dataset import Example
-from workers.data.render import render_prompt
+from workers.data.tokens.render import render_prompt
 from workers.evaluation.batches import batches
 
 _MAX_BATCH_TOKENS = 8192

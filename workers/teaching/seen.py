@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from workers.data import problems
 from workers.data.dataset import Example, SplitName
-from workers.data.fingerprint import fingerprint
+from workers.data.lineage.fingerprint import fingerprint
 from workers.data.problems import Fault
 from workers.data.row import Message, Notes
 

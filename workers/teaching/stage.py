@@ -17,8 +17,8 @@ import torch
 
 from luthier.spec import DistillationSpec
 from workers.data.dataset import load_split, split_path
-from workers.data.fit import Limit
 from workers.data.parts import parts_of
+from workers.data.tokens.fit import Limit
 from workers.failures import DataError, PreemptedError
 from workers.models import choose_device, load_model, load_tokenizer, resolve_base_model, resolve_base_of
 from workers.models.teacher import check_teacher, context_of

@@ -12,8 +12,8 @@ import pytest
 from luthier.spec import DataSpec
 from workers.data.dataset import SPLITS, split_path
 from workers.data.engine import use_engine
-from workers.data.local_report import LogReport
 from workers.data.pipeline import preprocess
+from workers.data.report.local import LogReport
 from workers.failures import DependencyError
 from workers.models import load_tokenizer
 

@@ -277,7 +277,7 @@ def quiet_report() -> QuietReport:
 
 def _encode(tokenizer: Any, question: str, answer: str) -> tuple[list[int], list[bool]]:
     """Token ids of one exchange, and which of them are the answer and its end."""
-    from workers.data.render import render_prompt, render_texts, token_ids
+    from workers.data.tokens.render import render_prompt, render_texts, token_ids
 
     messages = _messages(question, answer)
     prompt = render_prompt(tokenizer, messages[:-1])

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+
 from workers.apart import call_apart
 from workers.failures import ConfigError
 
@@ -41,7 +42,7 @@ def test_a_process_with_torch_calls_by_itself(monkeypatch):
 
 @pytest.mark.usefixtures("_no_torch")
 def test_a_failure_keeps_its_class_and_its_words():
-    with pytest.raises(ConfigError, match="^base_model is refused$"):
+    with pytest.raises(ConfigError, match=r"^base_model is refused$"):
         call_apart(_refuse, "base_model")
 
 
@@ -51,7 +52,7 @@ def test_a_killed_process_is_a_lack_of_memory():
         call_apart(_die)
 
 
-@pytest.mark.parametrize("module", ["workers.data.stage", "workers.data.local_report"])
+@pytest.mark.parametrize("module", ["workers.data.stage", "workers.data.report.local"])
 def test_what_preprocesses_is_without_torch(module):
     code = f"import sys, {module}; print([name for name in ('torch', 'sklearn') if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from workers.data.outcome import Outcome
-from workers.data.tables import TableWriter, open_parts
+from workers.data.storage.tables import TableWriter, open_parts
 
 
 class AddedRows:

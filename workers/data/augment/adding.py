@@ -18,8 +18,8 @@ from workers.data.dataset import SPLITS
 from workers.data.dedup import Decisions
 from workers.data.outcome import Outcome
 from workers.data.places import CheckReadable
-from workers.data.scratch import read_scratch, scratch_schema
 from workers.data.stop import check_stop
+from workers.data.storage.scratch import read_scratch, scratch_schema
 from workers.task import Report
 
 _TRAIN = SPLITS.index("train")

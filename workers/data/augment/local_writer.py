@@ -10,7 +10,7 @@ from jinja2 import TemplateError
 
 from luthier.spec.data.augment import WriterSpec
 from workers.data.augment.writer import Reply, Request
-from workers.data.render import render_prompt
+from workers.data.tokens.render import render_prompt
 from workers.evaluation.generate import Choose, Decoding, answer_batch, likeliest
 from workers.failures import ConfigError
 from workers.models import choose_device, load_model, load_tokenizer

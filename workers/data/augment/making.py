@@ -21,12 +21,12 @@ from workers.data.augment.origin import Method, Origin, Refusal
 from workers.data.augment.seen import Seen
 from workers.data.dataset import SPLITS
 from workers.data.dedup import Decisions
-from workers.data.fingerprint import fingerprint
+from workers.data.lineage.fingerprint import fingerprint
 from workers.data.outcome import Outcome
 from workers.data.problems import Fault
 from workers.data.row import Content
-from workers.data.scratch import content_of, notes_of, read_scratch
 from workers.data.stop import check_stop
+from workers.data.storage.scratch import content_of, notes_of, read_scratch
 from workers.task import Report
 
 _TRAIN = SPLITS.index("train")

@@ -20,8 +20,8 @@ from workers.data.dedup.hash_table import HashTable
 from workers.data.dedup.signature import Signing, near_of, sign, similarity
 from workers.data.dedup.words import comparable
 from workers.data.row import Content, Notes
-from workers.data.scratch import content_of, notes_of, read_scratch
 from workers.data.stop import check_stop
+from workers.data.storage.scratch import content_of, notes_of, read_scratch
 from workers.task import Report
 
 _TRAIN = SPLITS.index("train")

@@ -13,8 +13,8 @@ from workers.data.dedup.clusters import Clusters
 from workers.data.dedup.decisions import Decisions
 from workers.data.dedup.index import read_codes, read_column
 from workers.data.parts import Part
-from workers.data.split_keys import LANGUAGE
-from workers.data.splitting import Drawable, draw
+from workers.data.splits.split_keys import LANGUAGE
+from workers.data.splits.splitting import Drawable, draw
 
 
 def assign_splits(

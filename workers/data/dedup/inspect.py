@@ -16,7 +16,7 @@ from workers.data.dedup.index import files_of
 from workers.data.dedup.words import said
 from workers.data.row import Content, Notes
 from workers.data.sources import SourceFile
-from workers.data.tables import open_table
+from workers.data.storage.tables import open_table
 
 CLUSTERS = pa.schema(
     [

@@ -11,7 +11,6 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from workers.data import problems
-from workers.data.classes import read_classes
 from workers.data.dedup import Decisions
 from workers.data.problems import Ledger
 from workers.data.quality.encoding import broken_rows
@@ -21,8 +20,9 @@ from workers.data.quality.sample import Sample
 from workers.data.quality.score import Quality
 from workers.data.quality.vocabulary import vocabulary_of
 from workers.data.row import Content
-from workers.data.scratch import content_of, plain_text, read_scratch
 from workers.data.sources import SourceFile
+from workers.data.splits.classes import read_classes
+from workers.data.storage.scratch import content_of, plain_text, read_scratch
 
 _COLUMNS = ("messages", "text", "notes", "fingerprint", "language")
 _SAMPLE_ROWS = 2000

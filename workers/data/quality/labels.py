@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from workers.data.classes import Classes
 from workers.data.quality.noise import suspects_of
 from workers.data.quality.sample import SampledRow
 from workers.data.row import DESIRABLE, UNDESIRABLE
+from workers.data.splits.classes import Classes
 
 _NUM_SHOWN = 20
 _NUM_CLASSES_SHOWN = 100

@@ -13,9 +13,9 @@ import numpy.typing as npt
 
 from luthier.spec import DataSpec
 from workers.data import problems
-from workers.data.classes import read_classes
 from workers.data.dedup import Decisions
 from workers.data.select.selection import Selection
+from workers.data.splits.classes import read_classes
 from workers.failures import DataError
 
 _ROUNDING = 1e-9

@@ -19,9 +19,9 @@ from sklearn.cluster import MiniBatchKMeans
 from threadpoolctl import threadpool_limits
 
 from luthier.spec.data.select import InfluenceSpec
-from workers.data.scratch import content_of, plain_text, read_scratch
 from workers.data.select.features import Features
 from workers.data.stop import check_stop
+from workers.data.storage.scratch import content_of, plain_text, read_scratch
 from workers.task import Report
 
 _SAMPLE_ROWS = 8192

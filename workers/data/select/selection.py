@@ -15,11 +15,11 @@ import numpy.typing as npt
 from luthier.spec import DataSpec
 from luthier.spec.data.select import InfluenceSpec
 from workers.data import problems
-from workers.data.classes import read_classes
 from workers.data.dataset import SPLITS
 from workers.data.dedup import REASONS, Decisions
 from workers.data.places import CheckReadable
-from workers.data.scratch import read_scratch
+from workers.data.splits.classes import read_classes
+from workers.data.storage.scratch import read_scratch
 from workers.task import Report
 
 _TRAIN = SPLITS.index("train")

@@ -15,8 +15,8 @@ from sklearn.neighbors import NearestNeighbors
 from threadpoolctl import threadpool_limits
 
 from luthier.spec.data.balance import BalanceSpec
-from workers.data.scratch import content_of, plain_text, read_scratch
 from workers.data.select.features import HashedWords
+from workers.data.storage.scratch import content_of, plain_text, read_scratch
 from workers.failures import ConfigError
 
 _MAX_ROWS = 50_000

@@ -13,7 +13,7 @@ from transformers import AutoConfig, PreTrainedTokenizerBase, set_seed
 
 from luthier.spec import GrpoSpec, TrainingSpec
 from workers.data.dataset import Example, load_split
-from workers.data.render import render_prompt
+from workers.data.tokens.render import render_prompt
 from workers.failures import ConfigError, DataError, DivergedError, PreemptedError
 from workers.models import choose_device, load_tokenizer, resolve_base_of
 from workers.task import Report, StageResult, Task

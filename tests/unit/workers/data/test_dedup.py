@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from workers.data.dataset import SPLITS, load_split
-from workers.data.fingerprint import fingerprint
+from workers.data.lineage.fingerprint import fingerprint
 from workers.data.row import Notes
 
 

@@ -13,10 +13,10 @@ from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 from luthier.spec import DpoSpec, GrpoSpec, KtoSpec, ObjectiveSpec, PretrainSpec, SftSpec
 from luthier.spec.data.mapping import Column, RowFormat
 from workers.data.dataset import Example, load_split
-from workers.data.encode import Encoded, Encoder
 from workers.data.problems import RowError
-from workers.data.render import render_prompt
 from workers.data.shapes import SHAPES, Names, detect, read_row
+from workers.data.tokens.encode import Encoded, Encoder
+from workers.data.tokens.render import render_prompt
 from workers.failures import DataError
 
 Run = Callable[..., Any]

@@ -303,7 +303,7 @@ def test_draining_worker_gets_the_stage_back_soon(write_rows: Write, run: Run, r
 def test_rows_in_many_scratch_files_stay_in_order(write_rows: Write, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write_rows([{"text": f"row {i % 1900}"} for i in range(2000)])
     whole, _ = run(path)
-    monkeypatch.setattr("workers.data.tables._MAX_ROWS", 300)
+    monkeypatch.setattr("workers.data.storage.tables._MAX_ROWS", 300)
     pieces, outcome = run(path)
     assert outcome.ledger.counts == {"duplicate": 100}
     for name in SPLITS:

@@ -9,7 +9,7 @@ import pytest
 
 from luthier.spec import DataSpec, SftSpec
 from workers.data import scan
-from workers.data.digest import digest
+from workers.data.lineage.digest import digest
 from workers.data.parts import parts_of
 from workers.data.sources import find_sources
 

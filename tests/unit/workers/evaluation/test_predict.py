@@ -8,8 +8,8 @@ import torch
 import trl
 
 from workers.data.dataset import Example
-from workers.data.encode import Encoded, Encoder
 from workers.data.row import Message
+from workers.data.tokens.encode import Encoded, Encoder
 from workers.evaluation.predict import predict
 from workers.evaluation.steps import Steps
 from workers.models import load_model, load_tokenizer

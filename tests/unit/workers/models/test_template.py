@@ -9,7 +9,7 @@ from transformers import AutoTokenizer
 from luthier.artifacts import MANIFEST
 from luthier.settings import WorkerSettings
 from luthier.spec import JobSpec
-from workers.data.render import render_texts
+from workers.data.tokens.render import render_texts
 from workers.failures import ConfigError
 from workers.models import load_tokenizer, resolve_base_of
 from workers.models.extend import with_added_tokens

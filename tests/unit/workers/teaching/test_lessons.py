@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from workers.data.dataset import Example, load_split
-from workers.data.fit import Limit
+from workers.data.tokens.fit import Limit
 from workers.models import load_tokenizer
 from workers.teaching.answering import Answer
 from workers.teaching.lessons import Lessons, Teaching

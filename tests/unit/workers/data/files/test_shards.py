@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from workers.data.digest import digest
 from workers.data.files import FILES
+from workers.data.lineage.digest import digest
 
 READER = FILES["jsonl"]
 assert READER.shard is not None

@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from tests.unit.workers.training.tiny_run import make_model
-from workers.data.encode import Encoded
 from workers.data.row import DESIRABLE, UNDESIRABLE
+from workers.data.tokens.encode import Encoded
 from workers.training.objectives import Objective
 from workers.training.packing import Batch, batch_of
 from workers.training.samples import Sample

@@ -25,8 +25,8 @@ from tests.unit.workers.training.objectives.preference_rows import (
     one_by_one,
     started_and_moved,
 )
-from workers.data.encode import Encoded
 from workers.data.row import DESIRABLE
+from workers.data.tokens.encode import Encoded
 from workers.models import load_tokenizer
 from workers.training.heads import as_classifier, put_head
 from workers.training.objectives import Objective

@@ -1,0 +1,1 @@
+"""What a dataset is made of, as digests, and the datasets that are there already, by those digests."""
