@@ -1,6 +1,6 @@
 """Memory and time of `preprocess` for inputs of growing size: one JSON object on stdout, a table on stderr.
 
-Each size is a process of its own whose resident memory, with that of its children, is looked at twenty times a second;
+Each size is a process of its own whose resident memory, with that of its children, is looked at four times a second;
 it is killed when it is over the limit (2 GiB). The line through the sizes, and what it says of 100 GB, is a fit and
 labelled as one. The exit status is 1 if a size went over the limit.
 """
@@ -26,7 +26,8 @@ from workers.models import resolve_base_model
 LIMIT_BYTES = 2 << 30
 _ARM = Path(__file__).parent / "arms" / "data_size.py"
 _BLOCK_ROWS = 20_000
-_PAUSE_SECONDS = 0.05
+_PAUSE_SECONDS = 0.25
+"""To look takes the kernel some 10 ms per process, during which the process waits."""
 _FITTED = ("seconds", "cpu_seconds", "peak_mib")
 
 
