@@ -78,8 +78,11 @@ def train(task: Task, report: Report, world: World) -> StageResult:
     set_seed(task.spec.training.seed)
     section = method.locate(task.spec.method, task, base)
     strategy = make_strategy(world, task.spec.resources.distributed)
-    model = method.adapt(method.load(base, dtype, strategy.loads_on(device), section), section)
     labels = _labels(task, train)
+    # The output layer that a head replaces is none of what the ranks divide, and is saved.
+    reads_late = strategy.reads_weights and not labels
+    load = method.load_unread if reads_late and method.load_unread else method.load
+    model = method.adapt(load(base, dtype, strategy.loads_on(device), section), section)
     replaced = put_head(model, len(labels)) if labels else None
     kernels = use_kernels(model, task.spec, dtype, device)
     if not world.is_first:

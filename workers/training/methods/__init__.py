@@ -59,6 +59,9 @@ class Method:
     """Writes the trained model, whose base lies in the first folder, into a train artifact, the second."""
     load: Callable[[Path, torch.dtype, torch.device, Any], PreTrainedModel] = load_base
     """The base model in a folder, for matrix products in that dtype, on that device, by the method's section."""
+    load_unread: Callable[[Path, torch.dtype, torch.device, Any], PreTrainedModel] | None = None
+    """The same with weights that are still in their files (workers/models/unread.py), for ranks that divide them; None:
+    no strategy divides what this method trains, or `adapt` looks at them."""
     control: Callable[[Any, Any, int], Control] = _no_control
     """What happens beside the optimizer, for an adapted model, the method's section and the number of steps."""
     locate: Callable[[Any, Task, Path], Any] = _as_it_is
@@ -68,11 +71,15 @@ class Method:
 
 
 METHODS: dict[str, Method] = {
-    "lora": Method(adapt=lora.add_lora, save=save_adapter, control=lora.control_lora),
+    "lora": Method(
+        adapt=lora.add_lora, save=save_adapter, load_unread=lora.load_unless_looked_at, control=lora.control_lora
+    ),
     "adalora": Method(adapt=adalora.add_adalora, save=save_adapter, control=adalora.Allocation),
     "ia3": Method(adapt=ia3.add_ia3, save=save_adapter),
     "oft": Method(adapt=oft.add_oft, save=save_adapter),
-    "full": Method(adapt=full.train_all, save=full.save_whole, load=full.load_masters),
+    "full": Method(
+        adapt=full.train_all, save=full.save_whole, load=full.load_masters, load_unread=full.load_masters_unread
+    ),
     "freeze": Method(adapt=adapt_for(freeze.select_layers), save=save_over_base, load=load_for(freeze.select_layers)),
     "bottleneck": Method(adapt=bottleneck.add_bottlenecks, save=bottleneck.save_adapters),
     "prompt_tuning": Method(adapt=prompt_tuning.add_prompt, save=save_adapter),

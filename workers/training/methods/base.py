@@ -8,6 +8,7 @@ import torch
 from transformers import PreTrainedModel
 
 from workers.models import load_model
+from workers.models.unread import load_unread
 from workers.training.attention import register
 
 
@@ -76,5 +77,12 @@ def load_base(folder: Path, dtype: torch.dtype, device: torch.device, _: object 
     """The model in `folder` with weights in `dtype`, with the `luthier_documents` attention."""
     model = load_model(folder, dtype)
     model.to(device)  # type: ignore[arg-type]  # the wrapper of transformers hides the signature
+    model.set_attn_implementation(register())
+    return model
+
+
+def load_base_unread(folder: Path, dtype: torch.dtype, device: torch.device, _: object = None) -> PreTrainedModel:
+    """The same, whose weights are still in their files."""
+    model = load_unread(folder, dtype, device)
     model.set_attn_implementation(register())
     return model

@@ -14,12 +14,17 @@ from transformers import PreTrainedModel
 from luthier.spec import FullSpec
 from workers.models import load_tokenizer, save_model, stored_dtype
 from workers.models.tuned import MODEL
-from workers.training.methods.base import load_base
+from workers.training.methods.base import load_base, load_base_unread
 
 
 def load_masters(folder: Path, _: torch.dtype, device: torch.device, __: object = None) -> PreTrainedModel:
     """The base model in fp32, whatever dtype the products get."""
     return load_base(folder, torch.float32, device)
+
+
+def load_masters_unread(folder: Path, _: torch.dtype, device: torch.device, __: object = None) -> PreTrainedModel:
+    """The same, whose weights are still in their files."""
+    return load_base_unread(folder, torch.float32, device)
 
 
 def train_all(model: PreTrainedModel, _: FullSpec) -> PreTrainedModel:

@@ -3,16 +3,25 @@
 PiSSA and OLoRA start B A at a part of W, which they take out of it: see borrowed.py for how it gets back.
 """
 
+from pathlib import Path
+
+import torch
 from peft import LoraConfig, PeftModel
 from transformers import PreTrainedModel
 
 from luthier.spec import LoraSpec
 from workers.training.methods.adapter import attach
 from workers.training.methods.added_tokens import token_rows
-from workers.training.methods.base import Control, NoControl
+from workers.training.methods.base import Control, NoControl, load_base, load_base_unread
 from workers.training.methods.borrowed import BorrowedStart
 from workers.training.methods.fused import fuse
 from workers.training.methods.targets import check_rank, peft_targets, target_layers
+
+
+def load_unless_looked_at(folder: Path, dtype: torch.dtype, device: torch.device, spec: LoraSpec) -> PreTrainedModel:
+    """The base model, whose weights are still in their files, unless `add_lora` looks at them."""
+    looks = spec.use_dora or spec.borrows_start or bool(spec.added_tokens)
+    return (load_base if looks else load_base_unread)(folder, dtype, device)
 
 
 def add_lora(model: PreTrainedModel, spec: LoraSpec) -> PeftModel:

@@ -22,6 +22,12 @@ class Strategy(Protocol):
         """Whether each rank has a part of trained weights and optimizer state; else rank 0 has all of it."""
         ...
 
+    @property
+    def reads_weights(self) -> bool:
+        """Whether it reads frozen and trained weights of the base model itself, each rank its part, where the model
+        comes without them (workers/models/unread.py)."""
+        ...
+
     def loads_on(self, device: torch.device) -> torch.device:
         """Where the model is loaded and adapted, on a rank that computes on `device`."""
         ...
@@ -30,7 +36,8 @@ class Strategy(Protocol):
         """Once, before anybody looks at the parameters of `model`, which may become parts of themselves.
 
         Args:
-            model: the same on every rank, but for trained weights, which become those of rank 0.
+            model: the same on every rank, but for trained weights, which become those of rank 0. With `reads_weights`
+                some are still in their files.
             compute: dtype of the matrix products.
 
         Returns:

@@ -5,7 +5,8 @@ itself, and what is around the blocks (embeddings, head) together. Blocks are ga
 products, into which autocast would cast them anyway; what is around them is gathered as it is kept, so the residual
 stream is what it is on one rank. Gradients are summed in fp32, after every backward pass: none is whole for longer.
 
-On an accelerator the model is loaded in the host's memory and goes over block by block.
+A rank reads its rows alone of weights that are still in their files, tensor by tensor, when all is divided; what is
+already in the host's memory goes over to an accelerator block by block.
 """
 
 from collections.abc import Iterator, Mapping
@@ -19,7 +20,9 @@ from torch.distributed.tensor import DTensor
 
 from luthier.spec.distributed import FsdpSpec
 from workers.models.inner import inner_model
+from workers.models.unread import Unread
 from workers.training.distributed.strategies.divided import fingerprint_of
+from workers.training.distributed.strategies.late import fill, set_aside
 from workers.training.distributed.strategies.replicated import check_names
 from workers.training.distributed.world import World
 from workers.training.methods.blocks import blocks_of
@@ -31,6 +34,7 @@ class Fsdp:
 
     takes_every_round = True
     is_divided = True
+    reads_weights = True
 
     def __init__(self, world: World, spec: FsdpSpec) -> None:
         """`spec` is the section of the job file."""
@@ -47,7 +51,9 @@ class Fsdp:
         Raises:
             ConfigError: the model is not built of blocks.
         """
-        self._world.share(parameter for parameter in model.parameters() if parameter.requires_grad)
+        late = set_aside(model)
+        made = (parameter for parameter in model.parameters() if parameter.device.type != "meta")
+        self._world.share(parameter for parameter in made if parameter.requires_grad)
         device = torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
         mesh = init_device_mesh(device.type, (self._world.size,))
         offload = CPUOffloadPolicy() if self._spec.offload == "cpu" and device.type == "cuda" else OffloadPolicy()
@@ -64,6 +70,8 @@ class Fsdp:
             # Sums, not means: the loss is divided by the weight of the whole step. gloo knows no other sum.
             part.set_gradient_divide_factor(1.0)
             part.set_force_sum_reduction_for_comms(True)
+        for weight in late:
+            fill(weight, torch.device("cpu") if isinstance(offload, CPUOffloadPolicy) else device, self._fill)
         self._model = model
         return device
 
@@ -159,7 +167,7 @@ class Fsdp:
     def _piece(self, tensor: torch.Tensor) -> Piece:
         return Piece(_local(tensor).flatten(), self._start(tensor), tuple(tensor.shape))
 
-    def _fill(self, tensor: torch.Tensor, stored: Stored) -> None:
+    def _fill(self, tensor: torch.Tensor, stored: Stored | Unread) -> None:
         local = _local(tensor)
         start = self._start(tensor)
         local.copy_(stored.read(start, start + local.numel()).view_as(local))

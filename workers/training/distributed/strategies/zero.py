@@ -25,8 +25,10 @@ from deepspeed.utils import (
 from torch import nn
 
 from luthier.spec.distributed import ZeroSpec
+from workers.models.unread import is_unread
 from workers.training.distributed.strategies.divided import fingerprint_of
 from workers.training.distributed.strategies.nvme import check_nvme
+from workers.training.distributed.strategies.partition import read_in_parts
 from workers.training.distributed.strategies.replicated import check_names
 from workers.training.distributed.world import World
 from workers.training.pieces import Piece, Stored, whole
@@ -39,6 +41,11 @@ class Zero:
 
     takes_every_round = True
     is_divided = True
+
+    @property
+    def reads_weights(self) -> bool:
+        """In stage 3: rank 0 reads tensor by tensor, and tells the others."""
+        return self._spec.stage == 3
 
     def __init__(self, world: World, spec: ZeroSpec) -> None:
         """`spec` is the section of the job file.
@@ -57,7 +64,8 @@ class Zero:
 
     def divide(self, model: nn.Module, compute: torch.dtype) -> torch.device:
         """DeepSpeed does so with the optimizer, in `attach`."""
-        self._world.share(parameter for parameter in model.parameters() if parameter.requires_grad)
+        made = (parameter for parameter in model.parameters() if not is_unread(parameter))
+        self._world.share(parameter for parameter in made if parameter.requires_grad)
         return next(model.parameters()).device
 
     def attach(
@@ -74,11 +82,13 @@ class Zero:
         logger.setLevel("WARNING")
         # On a CPU, DeepSpeed would first compile a library for messages through shared memory; gloo does as well.
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+        config = _config(self._spec, max_grad_norm)
+        read_in_parts(model, self._world, config)
         self._engine, self._zero, *_ = deepspeed.initialize(
             model=model,
             optimizer=optimizer,
             model_parameters=list(parameters.values()),
-            config=_config(self._spec, max_grad_norm),
+            config=config,
         )
 
     def backward(self, loss: torch.Tensor, *, is_last: bool) -> None:
