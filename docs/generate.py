@@ -85,14 +85,14 @@ def _default(field: dict[str, Any]) -> str:
 
 
 def _type(field: dict[str, Any]) -> str:
-    if "$ref" in field or "oneOf" in field:
+    if "$ref" in field or any("$ref" in one for one in field.get("oneOf", ())):
         return "section"
     if "const" in field:
         return f"`{json.dumps(field['const'])}`"
     if "enum" in field:
         return ", ".join(f"`{value}`" for value in field["enum"])
-    if "anyOf" in field:
-        return " or ".join(_type(one) for one in field["anyOf"] if one.get("type") != "null")
+    if choices := field.get("anyOf") or field.get("oneOf"):
+        return " or ".join(_type(one) for one in choices if one.get("type") != "null")
     kind = str(field.get("type", "any"))
     if kind == "array":
         return f"list of {_type(field['items'])}"

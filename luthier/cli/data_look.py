@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from luthier.artifacts import local_path
 from luthier.errors import LuthierError
 from luthier.spec import DataSpec, SourceSpec
+from luthier.spec.data.location import paths_of
 
 _JOB_FILES = frozenset({".yaml", ".yml"})
 DEFAULT_MODEL = "smollm2-135m-instruct"
@@ -73,7 +74,8 @@ def look(path: Path, base_model: str = "", timeout: float | None = None) -> Look
 def local_bytes(spec: DataSpec) -> int | None:
     """Size of all files of a job's data; None when some of them are not files or folders of this machine."""
     sections: Sequence[DataSpec | SourceSpec] = spec.sources or [spec]
-    named = [path for one in sections for path in (one.path, one.validation_path, one.test_path) if path]
+    fields = [field for one in sections for field in (one.path, one.validation_path, one.test_path)]
+    named = [path for field in fields for path in paths_of(field)]
     places = [local_path(path) for path in named]
     found = [place for place in places if place is not None and place.exists()]
     if len(found) < len(named):

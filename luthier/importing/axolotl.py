@@ -71,21 +71,30 @@ def _place(entry: Mapping[str, Any], path: str, where: str) -> dict[str, Any]:
     files = entry.get("data_files") or []
     files = [files] if isinstance(files, str) else list(files)
     split = entry.get("split")
-    if len(files) > 1:
-        raise refused(where, "has several data_files", "make an entry of each, or put them into one folder")
     if "[" in str(split or ""):
         raise refused(where, f"takes the part {split} of a split", "say how many rows by max_samples of its source")
     type_ = _FILE_TYPES.get(entry.get("ds_type") or (path if files else ""))
     keys = {"file_type": type_} if type_ else {}
-    if path in _FILE_TYPES and files:
-        return {"path": files[0], **keys}
+    if not files:
+        is_on_hub = _is_on_hub(path)
+        return {
+            "path": hub_uri(path, entry.get("revision"), "", entry.get("name"), split) if is_on_hub else path,
+            **keys,
+        }
+    places = [_file(path, file, entry) for file in files]
+    return {"path": places[0] if len(places) == 1 else places, **keys}
+
+
+def _file(path: str, file: str, entry: Mapping[str, Any]) -> str:
+    """The place of one of the data_files of `path`."""
+    if path in _FILE_TYPES:
+        return file
+    return hub_uri(path, entry.get("revision"), file, None, None) if _is_on_hub(path) else f"{path.rstrip('/')}/{file}"
+
+
+def _is_on_hub(path: str) -> bool:
     is_local = path.startswith((".", "/", "~")) or "://" in path or _FILE_SUFFIX.search(path)
-    if is_local or not _HUB_NAME.fullmatch(path):
-        return {"path": f"{path.rstrip('/')}/{files[0]}" if files else path, **keys}
-    revision = entry.get("revision")
-    if files:
-        return {"path": hub_uri(path, revision, files[0], None, None), **keys}
-    return {"path": hub_uri(path, revision, "", entry.get("name"), split), **keys}
+    return not is_local and _HUB_NAME.fullmatch(path) is not None
 
 
 def _alpaca(source: Source, entry: Mapping[str, Any], where: str) -> None:

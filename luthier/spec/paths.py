@@ -1,5 +1,6 @@
 """Paths of a job file, relative to where it lies, made absolute: whoever runs the job stands elsewhere."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,10 @@ class _Place:
         """A path from here; a URI and None stay."""
         return path if path is None or "://" in path else str((self.folder / Path(path).expanduser()).absolute())
 
+    def each_absolute(self, paths: str | Sequence[str] | None) -> str | list[str | None] | None:
+        """The same for each path of a list."""
+        return self.absolute(paths) if paths is None or isinstance(paths, str) else [*map(self.absolute, paths)]
+
     def model(self, name: str) -> str:
         """A model by its name, or by its folder if it starts like a path."""
         return (self.absolute(name) or name) if name.startswith((".", "~", "/")) else name
@@ -60,7 +65,7 @@ def _data(data: DataSpec, at: _Place) -> DataSpec:
 
 
 def _rows(section: DataSpec | SourceSpec, at: _Place) -> dict[str, Any]:
-    return {key: at.absolute(getattr(section, key)) for key in ("path", "validation_path", "test_path")}
+    return {key: at.each_absolute(getattr(section, key)) for key in ("path", "validation_path", "test_path")}
 
 
 def _filters(data: DataSpec, at: _Place) -> dict[str, Any]:

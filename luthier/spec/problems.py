@@ -7,7 +7,7 @@ from typing import Any, get_args
 from pydantic import BaseModel
 
 from luthier.errors import SpecProblem
-from luthier.spec.data.location import HIDDEN
+from luthier.spec.data.location import HIDDEN, PATH_TAGS
 from luthier.spec.job import JobSpec
 
 _TAG = "type"
@@ -53,6 +53,8 @@ def _walk(loc: Sequence[int | str]) -> tuple[list[str], list[type[BaseModel]]]:
     keys: list[str] = []
     sections: list[type[BaseModel]] = [JobSpec]
     for part in loc:
+        if part in PATH_TAGS:
+            continue
         if len(sections) > 1 and isinstance(part, str):
             sections = [section for section in sections if _tag_of(section) == part]
             continue

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from luthier.spec import ClassificationSpec, DataSpec, ObjectiveSpec, PretrainSpec, SftSpec, SourceSpec
 from luthier.spec.data import Overlong
+from luthier.spec.data.location import paths_of
 from workers.data.dataset import SplitName
 from workers.data.shapes import Names
 from workers.data.tokens.targets import Targets, targets_of
@@ -24,8 +25,8 @@ class Part:
     """Empty where the job has but one, without a name."""
     key: str
     """What stands before `path` in messages: where the job file has it."""
-    paths: Mapping[SplitName, str | None]
-    """By split; that of `train` also stands for rows that are still to be split."""
+    paths: Mapping[SplitName, Sequence[str]]
+    """By split, in reading order; those of `train` also stand for rows that are still to be split."""
     fractions: Mapping[SplitName, float]
     """Share of the rows of `train` that goes to the splits without rows of their own."""
     file_type: str
@@ -97,8 +98,12 @@ def _names(section: DataSpec | SourceSpec, spec: DataSpec) -> Names:
     return Names(dict(columns.items()), dict(message_keys.items()), dict(roles.items()))
 
 
-def _paths(section: DataSpec | SourceSpec) -> dict[SplitName, str | None]:
-    return {"train": section.path, "validation": section.validation_path, "test": section.test_path}
+def _paths(section: DataSpec | SourceSpec) -> dict[SplitName, Sequence[str]]:
+    return {
+        "train": paths_of(section.path),
+        "validation": paths_of(section.validation_path),
+        "test": paths_of(section.test_path),
+    }
 
 
 def _fractions(section: DataSpec | SourceSpec, spec: DataSpec) -> dict[SplitName, float]:

@@ -13,6 +13,7 @@ from pyarrow import compute as pc
 from transformers import PreTrainedTokenizerBase
 
 from luthier.spec import DataSpec, ObjectiveSpec, SftSpec
+from luthier.spec.data.location import without_query
 from workers.data import problems
 from workers.data.augment import NO_WRITERS, Writers, add_rows
 from workers.data.dataset import SPLITS
@@ -105,7 +106,8 @@ def process(
         for number, part in enumerate(parts):
             _read(number, spec, rows / f"{number:04}", outcome, benchmark, report)
             if outcome.tallies[number].num_rows == 0:
-                raise DataError(f"{part.key}.path: {part.paths['train']} holds no rows; expected at least one")
+                where = ", ".join(map(without_query, part.paths["train"]))
+                raise DataError(f"{part.key}.path: {where} holds no rows; expected at least one")
         _refuse_invalid(spec, outcome)
         if outcome.ledger.counts.total() == outcome.num_rows:
             raise _nothing_left(outcome)

@@ -4,6 +4,7 @@ Where files may be, and how they come here, is up to `places/`; how they are wri
 dataset only the files of one type are read; a pattern and a file mean what they name.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -71,14 +72,16 @@ def find_sources(
         DependencyError: a place does not answer.
     """
     found = []
-    for split, path in part.paths.items():
-        if path:
-            key = f"{part.key}.{_KEYS[split]}"
-            own = [name for name, other in part.paths.items() if other]
-            for file in find_files(path, key, split, part.file_type, check_readable, downloads, own):
-                named = replace(file, name=f"{part.name}/{file.name}") if part.name else file
-                found.append(describe(named, part.format, key, formats, part.names))
-    return found
+    own = [name for name, paths in part.paths.items() if paths]
+    for split, paths in part.paths.items():
+        key = f"{part.key}.{_KEYS[split]}"
+        listed = [find_files(path, key, split, part.file_type, check_readable, downloads, own) for path in paths]
+        described = [
+            [describe(file, part.format, key, formats, part.names) for file in files] for files in _told_apart(listed)
+        ]
+        _refuse_doubled(described, key)
+        found += [file for files in described for file in files]
+    return [replace(file, name=f"{part.name}/{file.name}") for file in found] if part.name else found
 
 
 def with_found_splits(part: Part, files: Sequence[SourceFile]) -> Part:
@@ -161,6 +164,31 @@ def check_unchanged(files: Sequence[SourceFile]) -> None:
             raise DataError(
                 f"{file.uri} changed while it was read; wait until it is complete, and submit the job again"
             )
+
+
+def _told_apart(listed: Sequence[Sequence[SourceFile]]) -> list[list[SourceFile]]:
+    """The files of each path; those whose name is in several of them have the number of their path in it."""
+    counts = Counter(file.name for files in listed for file in files)
+    return [
+        [replace(file, name=f"{file.name} (path {number})") if counts[file.name] > 1 else file for file in files]
+        for number, files in enumerate(listed, start=1)
+    ]
+
+
+def _refuse_doubled(described: Sequence[Sequence[SourceFile]], key: str) -> None:
+    """
+    Raises:
+        DataError: two paths lead to one file, whose rows would be read twice.
+    """
+    seen: dict[object, int] = {}
+    for number, files in enumerate(described, start=1):
+        for file in files:
+            # The address alone is not enough: of one on the web the query is left out.
+            for mark in (file.path, (file.uri, file.sha256)):
+                if seen.setdefault(mark, number) != number:
+                    raise DataError(
+                        f"{key}: paths {seen[mark]} and {number} both lead to {file.uri}; leave it out of one of them"
+                    )
 
 
 def _of_one_type(listing: Listing, path: str, key: str, file_type: str) -> list[tuple[Listed, str]]:

@@ -1,18 +1,23 @@
-"""Where rows are: a path on the worker's disk, with wild cards perhaps, or a URI. What a URI alone can tell is checked.
+"""Where rows are: a path on the worker's disk, with wild cards perhaps, or a URI; or a list of them. What a URI alone
+can tell is checked.
 
 A path on disk: a file, a folder, or a pattern with `*`, `?`, `[...]` and `**`. A URI starts with one of `SCHEMES`.
 """
 
 import re
-from typing import Annotated, NamedTuple
+from collections.abc import Sequence
+from typing import Annotated, Any, NamedTuple
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Discriminator, Field, Tag
 from pydantic_core import PydanticCustomError
 
 SCHEMES = ("file", "https", "http", "s3", "gs", "hf")
 HIDDEN = "hidden"
 """Type of the error for a value that must not be shown again."""
+_ONE, _SEVERAL = "(path)", "(paths)"
+PATH_TAGS = frozenset({_ONE, _SEVERAL})
+"""What pydantic puts into the place of an error, for a path and for a list of them; the job file has no such keys."""
 
 _HUB_FORM = "hf://datasets/OWNER/NAME[@REVISION][/PATH][?config=NAME&split=NAME]"
 _HUB = re.compile(
@@ -62,6 +67,13 @@ def without_query(path: str) -> str:
     return path.split("?", 1)[0] if path.startswith(("https://", "http://")) else path
 
 
+def paths_of(value: str | Sequence[str] | None) -> Sequence[str]:
+    """The paths of a field that has one, several or none."""
+    if value is None:
+        return ()
+    return (value,) if isinstance(value, str) else value
+
+
 def _check(path: str) -> str:
     if not path.isprintable():
         raise ValueError("holds control characters; give a plain path or URI")
@@ -89,3 +101,22 @@ def _check(path: str) -> str:
 
 DataPath = Annotated[str, Field(min_length=1), AfterValidator(_check)]
 """File, folder, pattern or URI of rows."""
+
+
+def _check_each_once(paths: list[str]) -> list[str]:
+    doubled = next((path for number, path in enumerate(paths) if path in paths[:number]), None)
+    if doubled is not None:
+        raise ValueError(f"names {without_query(doubled)!r} more than once; leave the second one out")
+    return paths
+
+
+def _tag(value: Any) -> str:
+    return _SEVERAL if isinstance(value, list) else _ONE
+
+
+DataPaths = Annotated[
+    Annotated[DataPath, Tag(_ONE)]
+    | Annotated[list[DataPath], Field(min_length=1), AfterValidator(_check_each_once), Tag(_SEVERAL)],
+    Discriminator(_tag),
+]
+"""One `DataPath`, or several different ones, which are read in their order."""

@@ -6,7 +6,7 @@ from typing import Literal
 from pydantic import Field
 
 from luthier.spec.base import Section
-from luthier.spec.data.location import DataPath
+from luthier.spec.data.location import DataPaths
 from luthier.spec.data.mapping import Columns, MessageKeys, Roles, RowFormat
 
 FileType = Literal["auto", "jsonl", "csv", "parquet", "arrow"]
@@ -18,11 +18,11 @@ class SourceSpec(Section):
 
     name: str = Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")
     """What reports and metrics call it."""
-    path: DataPath
+    path: DataPaths
     """As `data.path`."""
-    validation_path: DataPath | None = None
+    validation_path: DataPaths | None = None
     """As `data.validation_path`. Absent: a part of `path`."""
-    test_path: DataPath | None = None
+    test_path: DataPaths | None = None
     """As `data.test_path`. Absent: a part of `path`."""
     weight: float | None = Field(default=None, ge=0.0)
     """How often its rows are drawn, relative to those of the others. Absent: 1; 0: they are only validated and tested

@@ -12,7 +12,7 @@ from luthier.spec.data.decontaminate import DecontaminateSpec
 from luthier.spec.data.deduplicate import DeduplicateSpec
 from luthier.spec.data.engine import Engine
 from luthier.spec.data.filters import FiltersSpec
-from luthier.spec.data.location import DataPath
+from luthier.spec.data.location import DataPaths
 from luthier.spec.data.mapping import Columns, MessageKeys, Roles, RowFormat
 from luthier.spec.data.mixture import FileType, MixingSpec, Overlong, SourceSpec, check_sources
 from luthier.spec.data.pii import PiiSpec
@@ -25,16 +25,16 @@ from luthier.spec.data.toxicity import ToxicitySpec
 class DataSpec(Section):
     """Where the rows are and how they become training examples."""
 
-    path: DataPath | None = None
+    path: DataPaths | None = None
     """File, folder, pattern (`data/*.jsonl.gz`) or URI (`https://`, `s3://`, `gs://`, `hf://datasets/`) of the rows. A
-    relative path is relative to the job file. Either this or `sources`."""
+    relative path is relative to the job file. A list of such is read in its order. Either this or `sources`."""
     sources: list[SourceSpec] | None = Field(default=None, min_length=1)
     """Several places of rows, each with a name."""
     mixing: MixingSpec = MixingSpec()
     """How much of each of `sources` is trained on."""
-    validation_path: DataPath | None = None
+    validation_path: DataPaths | None = None
     """Rows for the validation loss. Absent: a part of `path`, see `validation_fraction`."""
-    test_path: DataPath | None = None
+    test_path: DataPaths | None = None
     """Rows for the evaluation. Absent: a part of `path`, see `test_fraction`."""
     file_type: FileType = "auto"
     """How the files are written; `auto` goes by their suffix. `jsonl`: JSON Lines or a JSON list; `csv`: also TSV."""

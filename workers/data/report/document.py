@@ -120,8 +120,12 @@ def _section(spec: DataSpec) -> dict[str, Any]:
     section = spec.model_dump(mode="json")
     for one in (section, *(section["sources"] or ())):
         for key in ("path", "validation_path", "test_path"):
-            one[key] = one[key] and without_query(one[key])
+            one[key] = _shown(one[key])
     return section
+
+
+def _shown(paths: str | list[str] | None) -> str | list[str] | None:
+    return [*map(without_query, paths)] if isinstance(paths, list) else paths and without_query(paths)
 
 
 def _mixture(outcome: Outcome) -> dict[str, Any] | None:

@@ -67,6 +67,10 @@ datasets:
             {"path": "a.json", "file_type": "jsonl", "format": "alpaca"},
         ),
         (
+            "datasets: [{path: o/n, data_files: [b.json, a.json], type: alpaca}]",
+            {"path": ["hf://datasets/o/n/b.json", "hf://datasets/o/n/a.json"], "format": "alpaca"},
+        ),
+        (
             "datasets: [{path: s3://bucket/rows/, type: completion, field: body}]",
             {"path": "s3://bucket/rows/", "format": "text", "columns": {"text": "body"}, "overlong": "split"},
         ),
@@ -101,7 +105,6 @@ def test_entries_become_sections(tmp_path: Path, text: str, data: dict[str, Any]
         ("type: chat_template, split: 'train[:10%]'", "takes the part"),
         ("type: chat_template, trust_remote_code: true", "wants to run code of others"),
         ("type: alpaca, shards: 3", "has shards"),
-        ("type: alpaca, data_files: [a, b]", "has several data_files"),
         ("type: stepwise_supervised, step_separator: ' '", "has a step_separator"),
     ],
 )

@@ -70,10 +70,12 @@ def write_rows(tmp_path: Path) -> Callable[..., Path]:
 def run(tmp_path: Path, tokenizer: PreTrainedTokenizerBase, recorder: Recorder) -> Callable[..., tuple[Path, Outcome]]:
     """A function that runs the pipeline on a file with settings of `data`; returns the artifact folder and outcome."""
 
-    def run_on(path: Path | str, objective: ObjectiveSpec = _OBJECTIVE, **settings: Any) -> tuple[Path, Outcome]:
+    def run_on(
+        path: Path | str | list[str], objective: ObjectiveSpec = _OBJECTIVE, **settings: Any
+    ) -> tuple[Path, Outcome]:
         folder = tmp_path / f"out-{len(list(tmp_path.glob('out-*')))}"
         folder.mkdir()
-        spec = DataSpec(path=str(path), **settings)
+        spec = DataSpec(path=path if isinstance(path, list) else str(path), **settings)
         return folder, preprocess(spec, tokenizer, folder, lambda path, key: None, recorder, objective)
 
     return run_on
