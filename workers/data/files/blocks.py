@@ -11,6 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from workers.data.files.ratio import why_too_much
+from workers.failures import DataError
 
 BLOCK_BYTES = 1 << 20
 
@@ -39,6 +40,25 @@ _FOREIGN = {
 
 class BrokenFileError(ValueError):
     """Nothing after this place can be read; the message says why."""
+
+
+class _TooMuchError(BrokenFileError):
+    """It unpacks to far more than text ever does."""
+
+
+def check_unpacked(path: str) -> None:
+    """Unpacks a compressed file and keeps nothing of it, for bytes are counted far quicker than rows are read.
+
+    Raises:
+        DataError: it unpacks to far more than it is. Where it is damaged is told by whoever reads it.
+    """
+    try:
+        for _ in () if is_stored(path) else _unpacked(path):
+            pass
+    except _TooMuchError as error:
+        raise DataError(f"{path}: {error}") from error
+    except BrokenFileError:
+        return
 
 
 def is_stored(path: str) -> bool:
@@ -94,7 +114,7 @@ def _unpacked(path: str) -> Iterator[bytes]:
                 raise BrokenFileError("compressed twice; unpack it once")
             num_bytes += len(piece)
             if compression and (fault := why_too_much(num_packed, num_bytes)):
-                raise BrokenFileError(fault)
+                raise _TooMuchError(fault)
             yield piece
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import PurePath
 
 from workers.data import problems
-from workers.data.files.blocks import BrokenFileError, blocks
+from workers.data.files.blocks import BrokenFileError, blocks, check_unpacked
 from workers.data.files.lines import split_lines
 from workers.data.files.record import MAX_RECORD_BYTES, Record
 from workers.data.problems import Unit
@@ -26,8 +26,10 @@ def columns(path: str) -> list[str]:
     """The header.
 
     Raises:
-        DataError: it is missing, not UTF-8 or broken, or names a column twice.
+        DataError: it is missing, not UTF-8 or broken, or names a column twice, or the file unpacks to far more than
+            it is.
     """
+    check_unpacked(path)
     try:
         header: list[str] = next(_rows(path), [])
     except (csv.Error, BrokenFileError) as error:

@@ -11,7 +11,7 @@ from itertools import chain, islice
 
 from workers.data import problems
 from workers.data.files import json_list
-from workers.data.files.blocks import BrokenFileError, blocks, is_stored, slice_blocks
+from workers.data.files.blocks import BrokenFileError, blocks, check_unpacked, is_stored, slice_blocks
 from workers.data.files.lines import split_lines
 from workers.data.files.record import MAX_RECORD_BYTES, Record, Shard
 from workers.data.problems import Unit
@@ -24,8 +24,9 @@ def columns(path: str) -> list[str]:
     """Keys of the first hundred records that can be read, in order of appearance.
 
     Raises:
-        DataError: the file begins with something that is no text.
+        DataError: the file begins with something that is no text, or unpacks to far more than it is.
     """
+    check_unpacked(path)
     found: dict[str, None] = {}
     for record in islice(records(path, ()), _NUM_PROBED):
         if record.reason == problems.BROKEN_FILE and not found:
