@@ -61,7 +61,7 @@ def test_a_dataset_is_the_same_for_any_number_of_processes(
     monkeypatch.setattr(sources, "digest", partial(digest.digest, shard_bytes=1 << 13))
     # One block of the file, of which the digest makes at most one shard.
     monkeypatch.setattr(digest, "_BLOCK_BYTES", 1 << 10)
-    monkeypatch.setattr(tables, "_MAX_ROWS", 50)
+    monkeypatch.setattr(tables, "_PART_ROWS", 10)
     monkeypatch.setattr(tables, "_BLOCK_ROWS", 10)
     folders, outcomes = [], []
     for num_cores in (1, 2):
