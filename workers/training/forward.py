@@ -5,6 +5,7 @@ from peft.helpers import disable_input_dtype_casting
 from torch import nn
 from torch.nn import functional
 
+from workers.training.kernels.cross_entropy import target_nll
 from workers.training.layout import layout
 from workers.training.packing import Batch
 
@@ -35,14 +36,18 @@ def logits_at(model: nn.Module, batch: Batch, places: torch.Tensor, compute: tor
             documents=layout(batch.lengths, batch.prefix_length, device),
             logits_to_keep=places,
             use_cache=False,
-        ).logits[0]
+        ).logits.squeeze(0)  # whose gradient is a view as well; that of an index is a copy among zeros
     return logits
+
+
+def target_losses(model: nn.Module, batch: Batch, compute: torch.dtype) -> torch.Tensor:
+    """fp32 [N]: negative log-likelihood of each of the batch's targets in nats."""
+    return target_nll(logits_at(model, batch, batch.predicting, compute), batch.targets)
 
 
 def document_log_probs(model: nn.Module, batch: Batch, compute: torch.dtype) -> torch.Tensor:
     """fp32 [D]: log-probability of the targets of each document, summed, in the order of `batch.documents`."""
-    negative = functional.cross_entropy(target_logits(model, batch, compute), batch.targets, reduction="none")
-    return -by_document(negative, batch)
+    return -by_document(target_losses(model, batch, compute), batch)
 
 
 def by_document(values: torch.Tensor, batch: Batch) -> torch.Tensor:

@@ -10,11 +10,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
-from torch.nn import functional
 
 from luthier.spec import PretrainSpec, SftSpec
 from workers.failures import DataError
-from workers.training.forward import by_document, target_logits
+from workers.training.forward import by_document, target_losses
 from workers.training.objectives.base import Measured, Passes
 from workers.training.packing import Batch
 from workers.training.samples import Sample
@@ -50,7 +49,7 @@ class Sft:
     def measure(self, model: nn.Module, batch: Batch, compute: torch.dtype) -> Measured:
         """Negative log-likelihood of the batch's targets in nats, summed by their weights."""
         if any(sample.component for sample in batch.samples):
-            losses = target_losses(model, batch, compute)
+            losses = weighted_losses(model, batch, compute)
             return Measured(losses.sum(), losses=by_document(losses.detach(), batch))
         return Measured((self._loss or summed_loss)(model, batch, compute))
 
@@ -60,16 +59,12 @@ def summed_loss(model: nn.Module, batch: Batch, compute: torch.dtype) -> torch.T
 
     A sum, not a mean: a step may consist of several batches, and what a target counts does not depend on its batch.
     """
-    weights = target_weights(batch)
-    logits = target_logits(model, batch, compute)
-    if weights is None:
-        return functional.cross_entropy(logits, batch.targets, reduction="sum")
-    return functional.cross_entropy(logits, batch.targets, reduction="none") @ weights
+    return weighted_losses(model, batch, compute).sum()
 
 
-def target_losses(model: nn.Module, batch: Batch, compute: torch.dtype) -> torch.Tensor:
+def weighted_losses(model: nn.Module, batch: Batch, compute: torch.dtype) -> torch.Tensor:
     """fp32 [N]: what `summed_loss` sums."""
-    losses = functional.cross_entropy(target_logits(model, batch, compute), batch.targets, reduction="none")
+    losses = target_losses(model, batch, compute)
     weights = target_weights(batch)
     return losses if weights is None else losses * weights
 

@@ -54,7 +54,7 @@ def test_what_a_forward_pass_keeps(name: str, compute: torch.dtype) -> None:
     predicted = (
         activation_bytes(shape, adaptation, work, size)
         + derived_bytes(adaptation, size)
-        + kept_bytes(LOSSES["sft"], shape, work)
+        + kept_bytes(LOSSES["sft"], shape, work, size)
     )
     tolerance = 0.06 if adaptation.is_exact else 0.12
     assert predicted == pytest.approx(_kept_bytes(adapted, batch, compute), rel=tolerance)

@@ -117,7 +117,7 @@ def _predicted(
     size, loss = compute.itemsize, LOSSES[objective]
     kept = activation_bytes(SHAPE, adaptation, work, size, recomputed=recomputed) + derived_bytes(adaptation, size)
     passing = max(transient_bytes(loss, SHAPE, work), size * adaptation.num_transient)
-    start = kept + kept_bytes(loss, SHAPE, work) + passing
+    start = kept + kept_bytes(loss, SHAPE, work, size) + passing
     one = block_bytes(SHAPE, adaptation, work, size, on_cpu=True) if recomputed else 0.0
     return max(start, kept + one + passing_bytes(SHAPE, adaptation, work, size))
 
