@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from luthier.cli.data_look import LookFailed, has_packages, local_bytes, look
 from luthier.cli.output import OutputOption, make_table, plain, print_json, stderr, stdout
 from luthier.errors import InvalidRequestError
-from luthier.planning.configs import find_config, find_teacher, read_config
+from luthier.planning.configs import find_config, find_experts, find_teacher, read_config
 from luthier.planning.fit import Layout
 from luthier.planning.hardware import Hardware, HardwareTable, load_hardware
 from luthier.planning.job_plan import JobPlan, plan_job
@@ -55,7 +55,8 @@ def plan(
     try:
         shape = read_config(config) if config else find_config(spec.base_model, settings.model_cache_path)
         check_suits(spec, shape, data.longest)
-        found = plan_job(spec, shape, data, table, find_teacher(spec, settings.model_cache_path))
+        teacher = find_teacher(spec, settings.model_cache_path)
+        found = plan_job(spec, shape, data, table, teacher, find_experts(spec))
         reason = ""
     except UnsuitableError:
         raise

@@ -30,7 +30,7 @@ def block_bytes(
     rotated = (
         _FP32 * (queries + keys) if adaptation.trains_embeddings and low else compute_bytes * (queries + keys)
     ) + (compute_bytes * keys)
-    seen = 1 + adaptation.num_virtual_tokens / work.document_tokens
+    seen = 1 + _before(adaptation, work) / work.document_tokens
     padded = compute_bytes * (queries + 2 * keys * seen) * work.padding
     # The gate before and after its activation, and what it is multiplied with.
     gated = compute_bytes * 3 * inner
@@ -43,6 +43,11 @@ def block_bytes(
 def row_tokens(adaptation: Adaptation, work: Workload) -> int:
     """Tokens that go through the blocks in one pass."""
     return work.row_tokens + (adaptation.num_virtual_tokens if adaptation.lengthens_row else 0)
+
+
+def _before(adaptation: Adaptation, work: Workload) -> int:
+    """Keys that every document sees before its own."""
+    return work.num_shared + adaptation.num_virtual_tokens
 
 
 def derived_bytes(adaptation: Adaptation, compute_bytes: int) -> float:
@@ -93,7 +98,7 @@ def _attention_bytes(
     """Per token: what the product of the weights with the values, and that of queries and keys, keep."""
     if on_cpu and work.document_tokens <= _MATMUL_TOKENS:
         # The weights, which softmax and the product with the values share.
-        num_keys = work.document_tokens + adaptation.num_virtual_tokens
+        num_keys = work.document_tokens + _before(adaptation, work)
         return shape.num_heads * num_keys * work.padding * compute_bytes
     # FlashAttention's outputs and one logarithm per head (Dao et al., 2022, arXiv:2205.14135).
     return work.padding * (compute_bytes * shape.query_width + _FP32 * shape.num_heads)

@@ -12,7 +12,6 @@ from luthier.planning.memory import Checkpointing, MemoryEstimate, Setting, esti
 from luthier.planning.question import Question
 from luthier.planning.sharding import Sharding, sharding_of
 from luthier.planning.speed import Cost, estimate_cost
-from luthier.planning.workload import Workload
 
 HEADROOM = 0.9
 """Part of the memory that a plan may use: the estimate may be 10 % off."""
@@ -56,7 +55,7 @@ def lay_out(question: Question, hardware: Hardware, setting: Setting, micro_rows
     """What that way needs and costs."""
     rows = question.rows * question.work.accumulation
     accumulation = max(1, -(-rows // (micro_rows * setting.num_devices)))
-    work = _resized(question.work, question.rows, micro_rows, accumulation)
+    work = replace(question.work.resized(micro_rows / question.rows), accumulation=accumulation)
     asked = replace(question, work=work)
     memory = estimate_memory(asked, setting)
     # On a CPU the ranks of a machine share its memory.
@@ -142,13 +141,3 @@ def _shardings(question: Question, hardware: Hardware, devices: int) -> list[Sha
         if (devices > 1 or each.stage == 0 or (each.stage < 3 and each.offloads_state))
         and (can_offload or not each.offloads_state)
     ]
-
-
-def _resized(work: Workload, rows: int, micro_rows: int, accumulation: int) -> Workload:
-    share = micro_rows / rows
-    return replace(
-        work,
-        row_tokens=max(1, round(work.row_tokens * share)),
-        num_targets=max(1, round(work.num_targets * share)),
-        accumulation=accumulation,
-    )

@@ -1,6 +1,6 @@
 """The plan of one job: what it needs as it stands, what is best on each hardware, what would fit if nothing does."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,8 +10,8 @@ from luthier.planning.memory import GIB
 from luthier.planning.methods import adapt
 from luthier.planning.question import Question, question_of
 from luthier.planning.sharding import CHOICES, sharding_of
-from luthier.planning.workload import DataFigures, Workload
-from luthier.spec import DistillationSpec, JobSpec, QloraSpec
+from luthier.planning.workload import DataFigures
+from luthier.spec import DistillationSpec, GrpoSpec, JobSpec, QloraSpec
 from luthier.spec.plan import lessons_stage
 
 
@@ -42,6 +42,7 @@ def plan_job(
     data: DataFigures,
     table: HardwareTable,
     teacher: Mapping[str, Any] | None = None,
+    experts: Sequence[Mapping[str, Any]] = (),
 ) -> JobPlan:
     """The plan of `spec`; the arguments are those of `question_of`, and what to compare.
 
@@ -50,7 +51,7 @@ def plan_job(
         UnknownMethodError: there is none for the method or the objective.
         InvalidRequestError: the job names layers that the model does not have.
     """
-    question = question_of(spec, config, data, teacher)
+    question = question_of(spec, config, data, teacher, experts)
     asked = [as_asked(question, row, _compute_bytes(spec, row)) for row in table.hardware]
     found = [best(question, row, _compute_bytes(spec, row)) for row in table.hardware]
     fitting = tuple(layout for layout in found if layout is not None)
@@ -74,7 +75,9 @@ def _notes(spec: JobSpec, question: Question, data: DataFigures) -> list[str]:
     notes = []
     if not question.adaptation.is_exact:
         notes.append(f"{spec.method.title} chooses by lot; its numbers are those of the average")
-    if question.work.num_steps is None:
+    if isinstance(spec.objective, GrpoSpec):
+        notes.append("how long answers are is not known before: their longest length counts, and time is not planned")
+    elif question.work.num_steps is None:
         notes.append("time, cost and energy need the length of the data: give --data-report, or training.max_steps")
     if data.num_targets is None:
         notes.append("every token is taken for a target of the loss, because the data is not known")
@@ -100,7 +103,7 @@ def _advise(spec: JobSpec, question: Question, table: HardwareTable) -> list[str
     length = spec.training.pack_length
     while spec.training.packing and length // 2 >= max(8, question.work.document_tokens):
         length //= 2
-        shorter = replace(question, work=_shortened(question, length / spec.training.pack_length))
+        shorter = replace(question, work=question.work.resized(length / spec.training.pack_length))
         if best(shorter, row, size):
             advice.append(f"it fits with training.pack_length: {length}, if no row of the data is longer")
             break
@@ -138,12 +141,3 @@ def _shortage(least: Layout, hardware: Hardware) -> str:
             f"{HEADROOM * hardware.host_bytes / GIB:.0f} GiB"
         )
     return text
-
-
-def _shortened(question: Question, share: float) -> Workload:
-    work = question.work
-    return replace(
-        work,
-        row_tokens=max(1, round(work.row_tokens * share)),
-        num_targets=max(1, round(work.num_targets * share)),
-    )

@@ -4,6 +4,7 @@ On a CPU it is the process's resident memory, with Python and its libraries; on 
 of the host beside it. What is divided among devices stands in sharding.py.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -12,6 +13,7 @@ from luthier.planning.activations import activation_bytes, block_bytes, derived_
 from luthier.planning.losses import kept_bytes, teacher_bytes, transient_bytes
 from luthier.planning.question import Question
 from luthier.planning.sharding import ALONE, LIVE_PARAMETERS, Sharding
+from luthier.planning.workload import Workload
 
 Checkpointing = Literal["none", "selective", "full"]
 
@@ -26,9 +28,15 @@ _CONTEXT_BYTES = 600 * MIB
 """CUDA context and kernels on a device."""
 _CPU_WASTE = {2: 1.25, 4: 1.35}
 """What the allocator of the C library takes for a byte of activations, by bytes of the compute dtype: holes that
-shorter-lived tensors leave between longer-lived ones. Measured: benchmarks/plan_accuracy.py."""
+shorter-lived tensors leave between longer-lived ones. After five passes; measured: benchmarks/plan_accuracy.py."""
+_WASTE_GROWTH = 0.06
+"""More of it with each doubling of the passes: rows differ in length, so that holes fit less and less."""
+_WASTE_PASSES = (5, 256)
+"""From where to where it grows; beyond, nothing was measured."""
 _GPU_WASTE = 1.05
 """The same for PyTorch's caching allocator."""
+_CACHE_COPIES = 2
+"""Keys and values of answers that grow are copied at each token, a block at a time; the old ones leave holes."""
 _FP32 = 4
 
 OPTIMIZER_BYTES: dict[str, float] = {
@@ -179,7 +187,7 @@ def _started(setting: Setting) -> float:
 
 
 def _before(question: Question, setting: Setting, held: _Held) -> dict[str, dict[str, float]]:
-    """Phases before the first step: the weights are read, then a teacher is asked."""
+    """Phases outside of steps: the weights are read, a teacher is asked; answers are sampled."""
     shape, sharding = question.shape, setting.sharding
     is_on_device = setting.on_cpu or not sharding.loads_on_host
     started = {
@@ -190,6 +198,10 @@ def _before(question: Question, setting: Setting, held: _Held) -> dict[str, dict
     if setting.on_cpu and shape.stored_bytes != setting.compute_bytes:
         loading["file"] = shape.num_parameters * shape.stored_bytes
     phases = {"load": loading}
+    if question.num_sampled:
+        cache = question.num_sampled * shape.num_layers * 2 * shape.key_width * setting.compute_bytes
+        always = _always(question, setting, held)
+        phases["answers"] = always | {"keys and values": _CACHE_COPIES * cache}
     if question.teacher is not None:
         phases["teacher"] = started | {"teacher": teacher_bytes(question.teacher, question.work, setting.compute_bytes)}
     return phases
@@ -202,7 +214,7 @@ def _phases(question: Question, setting: Setting, held: _Held) -> dict[str, dict
     """
     shape, adaptation, work = question.shape, question.adaptation, question.work
     size, on_cpu, sharding = setting.compute_bytes, setting.on_cpu, setting.sharding
-    waste = _CPU_WASTE[size] if on_cpu else _GPU_WASTE
+    waste = _cpu_waste(work, size) if on_cpu else _GPU_WASTE
     kept = activation_bytes(shape, adaptation, work, size, on_cpu=on_cpu, recomputed=setting.recomputed)
     one = block_bytes(shape, adaptation, work, size, on_cpu=on_cpu) if setting.recomputed else 0.0
     # FSDP gathers what autocast would have cast.
@@ -215,13 +227,13 @@ def _phases(question: Question, setting: Setting, held: _Held) -> dict[str, dict
     gradients = 0.0 if sharding.offloads_weights else held.gradients / shards
     before = gradients if work.accumulation > 1 else 0.0
     first = table if adaptation.trains_output and work.accumulation == 1 else 0.0
-    passing = max(transient_bytes(question.loss, shape, work, on_cpu=on_cpu), size * adaptation.num_transient)
+    passing = max(transient_bytes(question.loss, shape, work), size * adaptation.num_transient)
     return {
         "start of the backward pass": {
             # Where blocks are computed again, the C library keeps what the last one had.
             "activations": waste * (kept + (one if on_cpu else 0.0)),
             "casts": derived,
-            "loss": kept_bytes(question.loss, shape, work, size, on_cpu=on_cpu) + passing,
+            "loss": kept_bytes(question.loss, shape, work) + passing,
             "gradients": before + first,
         },
         "backward pass of a block": {
@@ -235,6 +247,13 @@ def _phases(question: Question, setting: Setting, held: _Held) -> dict[str, dict
         # Sums of squares in fp64, once (guards.py).
         "first update": {"gradients": gradients, "fingerprint": 4 * largest if adaptation.num_masters else 0.0},
     }
+
+
+def _cpu_waste(work: Workload, compute_bytes: int) -> float:
+    """Of the whole run; of a long one where its length is not known."""
+    first, last = _WASTE_PASSES
+    passes = last if work.num_steps is None else work.num_steps * work.accumulation
+    return _CPU_WASTE[compute_bytes] + _WASTE_GROWTH * math.log2(min(max(passes, first), last) / first)
 
 
 def _host_bytes(question: Question, setting: Setting, held: _Held) -> float:

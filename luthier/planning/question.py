@@ -1,17 +1,17 @@
 """What is to be planned: a model, what the method makes of it, what a pass works on, and what is asked for."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from pydantic import ValidationError
 
 from luthier.planning.losses import LOSSES, Loss
-from luthier.planning.methods import Adaptation, UnknownMethodError, adapt
+from luthier.planning.methods import Adaptation, UnknownMethodError, adapt, read_expert
 from luthier.planning.shape import ModelShape, read_shape
 from luthier.planning.sharding import CHOICES, Sharding, sharding_of
 from luthier.planning.workload import DataFigures, Workload, workload_of
-from luthier.spec import JobSpec, ResourcesSpec, TrainingSpec
+from luthier.spec import ClassificationSpec, GrpoSpec, JobSpec, LoraSpec, ResourcesSpec, RewardSpec, TrainingSpec
 from luthier.spec.plan import lessons_stage
 
 
@@ -30,6 +30,10 @@ class Question:
     """Ways to share among devices that the job allows."""
     teacher: ModelShape | None = None
     """A model that is read before training; None: there is none, or its shape is not known."""
+    reads_whole: bool = False
+    """Whether every rank reads all of the base model, also where each keeps a part of it."""
+    num_sampled: int = 0
+    """Tokens of answers that are sampled at a time, with their prompts; 0: the job samples none."""
 
     @property
     def rows(self) -> int:
@@ -38,7 +42,11 @@ class Question:
 
 
 def question_of(
-    spec: JobSpec, config: Mapping[str, Any], data: DataFigures, teacher: Mapping[str, Any] | None = None
+    spec: JobSpec,
+    config: Mapping[str, Any],
+    data: DataFigures,
+    teacher: Mapping[str, Any] | None = None,
+    experts: Sequence[Mapping[str, Any]] = (),
 ) -> Question:
     """The question that `spec` asks.
 
@@ -47,6 +55,7 @@ def question_of(
         config: config.json of its base model.
         data: what is known of its data.
         teacher: config.json of the model that `objective.type: distillation` learns from; None: not known.
+        experts: adapter_config.json of each adapter that `method.type: xlora` mixes; empty: not known.
 
     Raises:
         UnknownModelError: there is no arithmetic for the model.
@@ -58,16 +67,25 @@ def question_of(
     if spec.objective.type not in LOSSES:
         raise UnknownMethodError(f"no arithmetic for objective.type {spec.objective.type!r} yet")
     shape = read_shape(config)
+    work = workload_of(spec, data)
     return Question(
         shape=shape,
-        adaptation=adapt(shape, spec.method),
-        work=workload_of(spec, data),
+        adaptation=adapt(shape, spec.method, [read_expert(document) for document in experts]),
+        work=work,
         training=spec.training,
         resources=spec.resources,
         loss=LOSSES["sft" if lessons_stage(spec) == "teach" else spec.objective.type],
+        reads_whole=_reads_whole(spec),
         choices=_choices(spec),
         teacher=None if teacher is None else read_shape(teacher),
+        num_sampled=work.row_tokens * work.accumulation if isinstance(spec.objective, GrpoSpec) else 0,
     )
+
+
+def _reads_whole(spec: JobSpec) -> bool:
+    """Where the method looks at the weights, or a head takes the place of some (workers/training/stage.py)."""
+    looks = isinstance(spec.method, LoraSpec) and spec.method.looks_at_weights
+    return looks or isinstance(spec.objective, ClassificationSpec | RewardSpec)
 
 
 def _choices(spec: JobSpec) -> tuple[Sharding, ...]:

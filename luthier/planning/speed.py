@@ -42,8 +42,8 @@ def flops_per_token(shape: ModelShape, adaptation: Adaptation, work: Workload, r
     if adaptation.layers and not adaptation.num_masters:
         forwards += 2 * adaptation.num_added
         backwards += 4 * adaptation.num_added
-    # Causal: half of the document on average.
-    attention = 4 * shape.num_layers * shape.query_width * work.document_tokens / 2
+    # Causal: half of the document on average, and all that stands before it.
+    attention = 4 * shape.num_layers * shape.query_width * (work.num_shared + work.document_tokens / 2)
     again = (2 * matrices + attention) * through * recomputed
     return forwards + backwards + attention * (1 + 2 * through) + again
 
@@ -77,7 +77,7 @@ def estimate_cost(
         seconds += 8 * adaptation.num_trainable / devices / (1e9 * _HOST_GB_S)
     if hardware.link_gb_s:
         seconds += communicated_bytes(shape, adaptation, setting) / (1e9 * hardware.link_gb_s)
-    rate = num_busy * tokens / seconds
+    rate = num_busy * work.counted_tokens * work.accumulation / seconds
     if work.num_tokens is None:
         return Cost(rate, None, None, None)
     total = work.num_tokens / rate

@@ -1,10 +1,11 @@
 """What a pass works on: rows, documents and targets, from the job file and what is known of the data."""
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from luthier.spec import JobSpec
+from luthier.spec import GrpoSpec, JobSpec, TrainingSpec
 
 
 @dataclass(frozen=True)
@@ -12,11 +13,14 @@ class DataFigures:
     """What is known of the training split. None: not known."""
 
     num_rows: int | None = None
+    """Texts, of which a pair of answers has two."""
     num_tokens: int | None = None
     num_targets: int | None = None
     """Tokens that the loss counts."""
     longest: int | None = None
     """Tokens of the longest row."""
+    num_shared: int = 0
+    """Tokens that all rows begin with, such as a system prompt: a pass computes them once."""
     source: str = "nothing: the data was not looked at"
     """Where it is known from, for people."""
 
@@ -35,7 +39,7 @@ class Workload:
     num_targets: int
     """Tokens of them that the loss counts."""
     document_tokens: int
-    """Of a document, the padding to the longest of its length class included."""
+    """Of a document behind what all share, the padding to the longest of its length class included."""
     padding: float
     """Places of the padded batch that attention works on, per token."""
     accumulation: int
@@ -43,7 +47,21 @@ class Workload:
     num_steps: int | None
     """Of the whole run; None: not known."""
     num_tokens: int | None
-    """Of the whole run, over all devices; None: not known."""
+    """Of the documents of the whole run, over all devices; None: not known."""
+    num_shared: int = 0
+    """Tokens at the start of the pass that all its documents continue."""
+    stretch: float = 1.0
+    """Tokens of a document for each one that is its own."""
+
+    @property
+    def counted_tokens(self) -> float:
+        """Tokens of the documents of a pass, what they share counted for each: those of `tokens_per_second`."""
+        return (self.row_tokens - self.num_shared) * self.stretch
+
+    def resized(self, share: float) -> "Workload":
+        """With passes of another size."""
+        own = max(1, round((self.row_tokens - self.num_shared) * share))
+        return replace(self, row_tokens=self.num_shared + own, num_targets=max(1, round(self.num_targets * share)))
 
 
 _PADDING = 1.33  # lengths between a power of two and the next are padded to the longest: 4/3 on average
@@ -53,40 +71,77 @@ def read_report(document: Mapping[str, Any]) -> DataFigures:
     """The figures of a data report (report.json of the preprocess stage)."""
     train = document["splits"]["train"]
     lengths = train.get("lengths", {})
+    num_tokens = int(train["num_tokens"])
     return DataFigures(
-        num_rows=int(train["num_rows"]),
-        num_tokens=int(train["num_tokens"]),
+        num_rows=round(num_tokens / float(lengths["mean"])) if "mean" in lengths else int(train["num_rows"]),
+        num_tokens=num_tokens,
         num_targets=int(train["num_trainable_tokens"]),
         longest=int(lengths["max"]) if "max" in lengths else None,
+        num_shared=int(train.get("num_shared_tokens", 0)),
         source="the data report",
     )
 
 
 def workload_of(spec: JobSpec, data: DataFigures) -> Workload:
-    """The largest pass of a job. Where the data is not known, rows are full and every token is a target."""
+    """The largest pass of a job. Where the data is not known, rows are full and every token is a target.
+
+    What all documents begin with stands in a pass once, and what is their own fills the rest of it
+    (workers/training/packing.py).
+    """
+    if isinstance(spec.objective, GrpoSpec):
+        return _answers(spec.objective, spec.training, min(spec.data.max_length, data.longest or spec.data.max_length))
     training = spec.training
     longest = min(spec.data.max_length, data.longest or spec.data.max_length)
-    rows = training.per_device_train_batch_size
-    row_tokens = rows * (training.pack_length if training.packing else longest)
-    if data.num_tokens is not None:
-        row_tokens = min(row_tokens, data.num_tokens)
-    part = data.num_targets / data.num_tokens if data.num_targets is not None and data.num_tokens else 1.0
+    shared = min(data.num_shared, longest - 1)
     mean = data.mean_length or longest
-    document_tokens = round(min(longest, mean * _PADDING))
-    num_steps = training.max_steps
-    tokens_per_step = row_tokens * training.gradient_accumulation_steps
-    if num_steps is None and data.num_tokens is not None:
-        num_steps = max(1, round(training.num_train_epochs * -(-data.num_tokens // tokens_per_step)))
-    num_tokens = None if num_steps is None else num_steps * tokens_per_step
-    if training.max_steps is None and data.num_tokens is not None:
-        num_tokens = round(training.num_train_epochs * data.num_tokens)
-    return Workload(
-        row_tokens=row_tokens,
-        num_targets=max(1, round(row_tokens * part)),
+    own = max(1.0, mean - shared)
+    row = training.pack_length if training.packing else longest
+    own_tokens = training.per_device_train_batch_size * max(1, row - shared)
+    part = 1.0
+    if data.num_rows and data.num_tokens:
+        all_own = round(data.num_rows * own)
+        own_tokens = min(own_tokens, all_own)
+        part = 1.0 if data.num_targets is None else min(1.0, data.num_targets / all_own)
+    document_tokens = max(1, round(min(longest - shared, own * _PADDING)))
+    work = Workload(
+        row_tokens=shared + own_tokens,
+        num_targets=max(1, round(own_tokens * part)),
         document_tokens=document_tokens,
         # No document is longer than the longest one, padded or not.
-        padding=min(_PADDING, longest / document_tokens),
+        padding=min(_PADDING, (longest - shared) / document_tokens),
         accumulation=training.gradient_accumulation_steps,
-        num_steps=num_steps,
-        num_tokens=num_tokens,
+        num_steps=training.max_steps,
+        num_tokens=None,
+        num_shared=shared,
+        stretch=mean / own,
     )
+    return replace(work, **_length(training, data, work))
+
+
+def _answers(objective: GrpoSpec, training: TrainingSpec, prompt: int) -> Workload:
+    """A pass over sampled answers, each behind its prompt, padded by TRL to the longest that there may be. How long
+    they will be, and so how long the run takes, is not known."""
+    rows, answer = training.per_device_train_batch_size, objective.max_completion_length
+    return Workload(
+        row_tokens=rows * (prompt + answer),
+        num_targets=rows * answer,
+        document_tokens=prompt + answer,
+        padding=1.0,
+        accumulation=training.gradient_accumulation_steps,
+        num_steps=training.max_steps,
+        num_tokens=None,
+    )
+
+
+def _length(training: TrainingSpec, data: DataFigures, work: Workload) -> dict[str, int]:
+    """`num_steps` and `num_tokens` of the run, as far as they are known."""
+    per_step = work.counted_tokens * work.accumulation
+    if training.max_steps is not None:
+        return {"num_steps": training.max_steps, "num_tokens": round(training.max_steps * per_step)}
+    if data.num_tokens is None:
+        return {}
+    epochs = training.num_train_epochs
+    return {
+        "num_steps": max(1, round(epochs * math.ceil(data.num_tokens / per_step))),
+        "num_tokens": round(epochs * data.num_tokens),
+    }

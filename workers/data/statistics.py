@@ -8,6 +8,8 @@ import numpy.typing as npt
 import pyarrow as pa
 from pyarrow import compute as pc
 
+from workers.data.shared_start import SharedStart
+
 _NUM_SAMPLES = 3
 _PARTS = (("input_ids", "trainable", "chosen"), ("rejected_ids", "rejected_trainable", "rejected"))
 _NUM_BINS = 20
@@ -35,11 +37,13 @@ class SplitStatistics:
     samples: list[Sample] = field(default_factory=list)
     """The first rows."""
     _lengths: list[npt.NDArray[np.int32]] = field(default_factory=list)
+    _start: SharedStart = field(default_factory=SharedStart)
 
     def add(self, rows: pa.Table) -> None:
         """Takes rows with `source`, `row`, `num_trainable` and what `_PARTS` names."""
         self.num_rows += rows.num_rows
-        for ids, _, _ in _PARTS:
+        for ids, trainable, _ in _PARTS:
+            self._start.add(rows[ids], rows[trainable])
             lengths = pc.list_value_length(rows[ids]).to_numpy().astype(np.int32)
             self._lengths.append(lengths[lengths > 0])
         self.num_trainable_tokens += pc.sum(rows["num_trainable"]).as_py() or 0
@@ -63,6 +67,7 @@ class SplitStatistics:
             "num_tokens": num_tokens,
             "num_trainable_tokens": self.num_trainable_tokens,
             "num_masked_tokens": num_tokens - self.num_trainable_tokens,
+            "num_shared_tokens": self._start.num_tokens,
         }
         if len(lengths):
             p50, p90, p99 = np.percentile(lengths, [50, 90, 99], method="inverted_cdf").tolist()

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from luthier.errors import InvalidRequestError
-from luthier.planning.configs import find_teacher, read_config
+from luthier.planning.configs import find_experts, find_teacher, read_config
 from luthier.planning.fit import Layout, lay_out
 from luthier.planning.hardware import Hardware, load_hardware
 from luthier.planning.memory import GIB, Setting
@@ -22,7 +22,8 @@ from luthier.planning.sharding import sharding_of
 from luthier.planning.workload import DataFigures
 from luthier.spec import JobSpec
 from workers.hardware_probe import probe_cpu
-from workers.training.samples import Sample
+from workers.training.packing import shared_prefix
+from workers.training.samples import Sample, documents_of
 from workers.training.summary import Summary
 
 _log = logging.getLogger(__name__)
@@ -62,7 +63,7 @@ def forecast(
     hardware = _hardware(device)
     try:
         config = read_config(base / "config.json")
-        question = question_of(spec, config, figures_of(samples), find_teacher(spec, model_cache))
+        question = question_of(spec, config, figures_of(samples), find_teacher(spec, model_cache), find_experts(spec))
         layout = _layout(question, hardware, dtype, num_ranks)
     except InvalidRequestError as error:
         return Forecast(None, None, str(error))
@@ -112,7 +113,8 @@ def figures_of(samples: Sequence[Sample]) -> DataFigures:
         num_tokens += sum(len(document.input_ids) for document in sample.documents)
         num_targets += sample.num_targets
         longest = max(longest, sample.longest)
-    return DataFigures(num_rows, num_tokens, num_targets, longest, source="the dataset")
+    shared = shared_prefix(documents_of(samples)) if samples else 0
+    return DataFigures(num_rows, num_tokens, num_targets, longest, shared, source="the dataset")
 
 
 def _layout(question: Question, hardware: Hardware, dtype: torch.dtype, num_ranks: int) -> Layout:

@@ -6,8 +6,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from luthier.artifacts import local_path
 from luthier.planning.shape import UnknownModelError
-from luthier.spec import DistillationSpec, JobSpec
+from luthier.spec import DistillationSpec, JobSpec, XloraSpec
+
+_ADAPTER = "adapter_config.json"
+_ADAPTER_FOLDERS = ("", "adapter", "peft")
+"""Where it is in a folder that a job file names: an adapter's own, or the output of a train or export stage."""
 
 
 def find_config(base_model: str, cache: Path | None) -> Mapping[str, Any]:
@@ -40,6 +45,25 @@ def find_teacher(spec: JobSpec, cache: Path | None) -> Mapping[str, Any] | None:
         return find_config(spec.objective.teacher, cache)
     except UnknownModelError:
         return None
+
+
+def find_experts(spec: JobSpec) -> list[Mapping[str, Any]]:
+    """adapter_config.json of each adapter that a job mixes; empty: it mixes none, or one is not in a folder here.
+
+    Raises:
+        UnknownModelError: one is no JSON object.
+    """
+    if not isinstance(spec.method, XloraSpec):
+        return []
+    found = []
+    for path in spec.method.experts:
+        folder = local_path(path)
+        places = [] if folder is None else [folder / part / _ADAPTER for part in _ADAPTER_FOLDERS]
+        here = next((place for place in places if place.is_file()), None)
+        if here is None:
+            return []
+        found.append(read_config(here))
+    return found
 
 
 def read_config(path: Path) -> Mapping[str, Any]:

@@ -26,7 +26,7 @@ class Beside:
     """What the backward pass keeps of one kind of linear layer that is trained or has an adapter."""
 
     reads: Reads
-    rank: int = 0
+    rank: float = 0
     """Width of a low-rank update between its two matrices."""
     num_outputs: float = 0
     """How many tensors as wide as the layer's output."""

@@ -41,12 +41,27 @@ def test_what_a_forward_pass_keeps(name: str, compute: torch.dtype) -> None:
     section: MethodSpec = TypeAdapter(MethodSpec).validate_python(
         SECTIONS[name] if name != "qlora" else ROWS["lora"].section
     )
+    predicted, actual = _kept(section, compute)
+    assert predicted == pytest.approx(actual, rel=0.12 if section.type == "hft" else 0.06)
+
+
+@pytest.mark.parametrize("compute", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
+def test_what_it_keeps_of_documents_that_share_their_beginning(compute: torch.dtype) -> None:
+    predicted, actual = _kept(TypeAdapter(MethodSpec).validate_python(SECTIONS["lora"]), compute, num_shared=40)
+    assert predicted == pytest.approx(actual, rel=0.06)
+
+
+def _kept(section: MethodSpec, compute: torch.dtype, num_shared: int = 0) -> tuple[float, int]:
+    """Bytes that a forward pass keeps: by the plan, and really."""
     model = LlamaForCausalLM(LlamaConfig(**CONFIG, attn_implementation=register()))
     adapted = METHODS[section.type].adapt(model if section.type == "full" else model.to(compute), section).train()
-    batch = _batch()
+    METHODS[section.type].control(adapted, section, 10)  # sparse changes have their forward pass from it
+    batch = _batch(num_shared)
+    own = sum(LENGTHS) - num_shared * len(LENGTHS)
+    longest = max(LENGTHS) - num_shared
     work = Workload(
-        row_tokens=sum(LENGTHS), num_targets=batch.num_targets, document_tokens=max(LENGTHS),
-        padding=len(LENGTHS) * max(LENGTHS) / sum(LENGTHS), accumulation=1, num_steps=None, num_tokens=None,
+        row_tokens=num_shared + own, num_targets=batch.num_targets, document_tokens=longest,
+        padding=len(LENGTHS) * longest / own, accumulation=1, num_steps=None, num_tokens=None, num_shared=num_shared,
     )  # fmt: skip
     shape = read_shape({"model_type": "llama", **CONFIG})
     adaptation = adapt(shape, section)
@@ -54,19 +69,21 @@ def test_what_a_forward_pass_keeps(name: str, compute: torch.dtype) -> None:
     predicted = (
         activation_bytes(shape, adaptation, work, size)
         + derived_bytes(adaptation, size)
-        + kept_bytes(LOSSES["sft"], shape, work, size)
+        + kept_bytes(LOSSES["sft"], shape, work)
     )
-    tolerance = 0.06 if adaptation.is_exact else 0.12
-    assert predicted == pytest.approx(_kept_bytes(adapted, batch, compute), rel=tolerance)
+    return predicted, _kept_bytes(adapted, batch, compute)
 
 
-def _batch() -> Batch:
+def _batch(num_shared: int) -> Batch:
     rng = np.random.default_rng(0)
     documents = [
-        SimpleNamespace(input_ids=rng.integers(0, 1000, length).astype(np.int32), trainable=np.arange(length) > 50)
+        SimpleNamespace(
+            input_ids=np.append(np.arange(num_shared), rng.integers(0, 1000, length - num_shared)).astype(np.int32),
+            trainable=np.arange(length) > 50,
+        )
         for length in LENGTHS
     ]
-    return batch_of([Sample(number, (document,)) for number, document in enumerate(documents)])
+    return batch_of([Sample(number, (document,)) for number, document in enumerate(documents)], num_shared)
 
 
 def _kept_bytes(model: torch.nn.Module, batch: Batch, compute: torch.dtype) -> int:

@@ -163,3 +163,17 @@ def test_an_accelerator_is_found_by_its_name() -> None:
     assert TABLE.find("NVIDIA GeForce", 1) is None
     assert isinstance(TABLE, HardwareTable)
     assert all(isinstance(row, Hardware) for row in TABLE.hardware)
+
+
+def test_answers_that_are_sampled_count_at_their_longest_and_without_a_time() -> None:
+    objective = {"type": "grpo", "rewards": [{"type": "exact_match"}], "max_completion_length": 200}
+    document = _spec("lora", per_device_train_batch_size=8, gradient_accumulation_steps=1).model_dump(mode="json")
+    training = {key: value for key, value in document["training"].items() if key not in ("packing", "eval_steps")}
+    spec = JobSpec.model_validate(document | {"objective": objective, "training": training | {"packing": False}})
+    question = question_of(spec, SMALL | {"model_type": "llama"}, DATA)
+    assert question.work.row_tokens == 8 * (1000 + 200)
+    assert question.num_sampled == question.work.row_tokens
+    plan = plan_job(spec, SMALL | {"model_type": "llama"}, DATA, TABLE)
+    assert "answers" in plan.asked[0].memory.phases
+    assert all(layout.cost.seconds is None for layout in plan.asked)
+    assert any("time is not planned" in note for note in plan.notes)

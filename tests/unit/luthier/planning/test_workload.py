@@ -1,0 +1,78 @@
+"""The pass that a plan counts with is one that the training makes of the same documents."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from luthier.planning.workload import DataFigures, read_report, workload_of
+from luthier.spec import JobSpec
+from workers.training.forecast import figures_of
+from workers.training.packing import batch_of, pack
+from workers.training.samples import Sample
+
+SYSTEM = list(range(100, 140))
+
+
+def _samples(num_shared):
+    """Questions of 20 to 40 tokens behind what all share, then answers as long."""
+    rng = np.random.default_rng(0)
+    samples = []
+    for number in range(60):
+        own = int(rng.integers(20, 41))
+        ids = [*SYSTEM[:num_shared], *rng.integers(200, 900, 2 * own)]
+        is_target = np.arange(len(ids)) >= num_shared + own
+        samples.append(Sample(number, (SimpleNamespace(input_ids=np.array(ids, np.int32), trainable=is_target),)))
+    return samples
+
+
+def _spec(**training):
+    return JobSpec.model_validate(
+        {
+            "name": "w", "base_model": "smollm2-135m-instruct", "data": {"path": "/x", "max_length": 200},
+            "method": {"type": "lora"}, "training": {"pack_length": 512, **training},
+        }
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("num_shared", [0, 40])
+def test_a_pass_has_as_many_tokens_and_targets(num_shared):
+    samples = _samples(num_shared)
+    figures = figures_of(samples)
+    assert figures.num_shared == num_shared
+    lengths = [sample.longest - num_shared for sample in samples]
+    rows = pack(lengths, 512 - num_shared, range(len(samples)))
+    batches = [batch_of([samples[place] for place in row], num_shared) for row in rows[:-1]]
+
+    work = workload_of(_spec(num_train_epochs=2.0), figures)
+
+    assert work.row_tokens == pytest.approx(np.mean([batch.input_ids.numel() for batch in batches]), rel=0.1)
+    assert work.num_targets == pytest.approx(np.mean([batch.num_targets for batch in batches]), rel=0.1)
+    assert work.counted_tokens == pytest.approx(np.mean([batch.num_tokens for batch in batches]), rel=0.1)
+    assert work.num_steps == pytest.approx(2 * len(rows), rel=0.2)
+    assert work.num_tokens == 2 * figures.num_tokens
+    assert work.document_tokens >= np.mean(lengths)
+
+
+def test_rows_that_are_not_packed_share_their_beginning_too():
+    work = workload_of(_spec(packing=False, per_device_train_batch_size=3), figures_of(_samples(40)))
+    assert work.row_tokens == 40 + 3 * 80
+
+
+def test_a_smaller_pass_has_the_same_beginning():
+    work = workload_of(_spec(), figures_of(_samples(40)))
+    half = work.resized(0.5)
+    assert half.row_tokens - 40 == (work.row_tokens - 40) / 2
+    assert half.counted_tokens == pytest.approx(work.counted_tokens / 2)
+
+
+def test_pairs_of_a_report_are_two_texts_each():
+    split = {"num_rows": 10, "num_tokens": 2000, "num_trainable_tokens": 500, "num_shared_tokens": 12}
+    figures = read_report({"splits": {"train": split | {"lengths": {"mean": 100.0, "max": 180}}}})
+    assert figures == DataFigures(20, 2000, 500, 180, 12, source="the data report")
+
+
+def test_a_beginning_longer_than_the_rows_of_the_job_leaves_room_for_a_token():
+    work = workload_of(_spec(), DataFigures(10, 3000, 100, 300, 250))
+    assert work.document_tokens >= 1
+    assert work.num_targets >= 1
