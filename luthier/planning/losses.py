@@ -9,6 +9,8 @@ from luthier.planning.shape import ModelShape
 from luthier.planning.workload import Workload
 
 _FP32 = 4
+_NUM_CACHED = 1 << 18
+"""Logits that cross-entropy takes at a time on a CPU, before and after its softmax."""
 
 
 @dataclass(frozen=True)
@@ -19,10 +21,13 @@ class Loss:
     """From the forward to the backward pass."""
     num_transient: float
     """Beside these at the start of the backward pass."""
+    is_in_place: bool = False
+    """On a CPU it keeps the logits alone, in the dtype of the products, and their gradient takes their place
+    (workers/training/kernels/cross_entropy.py)."""
 
 
-_TOKENS = Loss(num_kept=1, num_transient=2)
-"""Cross-entropy keeps the log-probabilities; its backward pass makes the gradient of these, then that of the logits."""
+_TOKENS = Loss(num_kept=1, num_transient=2, is_in_place=True)
+"""PyTorch's keeps the log-probabilities; its backward pass makes the gradient of these, then that of the logits."""
 _HEAD = Loss(num_kept=0, num_transient=0)
 """A head scores the last token of a document: a few numbers."""
 
@@ -36,14 +41,18 @@ LOSSES: dict[str, Loss] = {
 }
 
 
-def kept_bytes(loss: Loss, shape: ModelShape, work: Workload) -> float:
+def kept_bytes(loss: Loss, shape: ModelShape, work: Workload, compute_bytes: int, *, on_cpu: bool = True) -> float:
     """Of the loss, from the forward to the backward pass."""
-    return loss.num_kept * _FP32 * shape.vocabulary * work.num_targets
+    each = compute_bytes if on_cpu and loss.is_in_place else loss.num_kept * _FP32
+    return each * shape.vocabulary * work.num_targets
 
 
-def transient_bytes(loss: Loss, shape: ModelShape, work: Workload) -> float:
+def transient_bytes(loss: Loss, shape: ModelShape, work: Workload, *, on_cpu: bool = True) -> float:
     """Besides, at the start of the backward pass."""
-    return loss.num_transient * _FP32 * shape.vocabulary * work.num_targets
+    num_logits = shape.vocabulary * work.num_targets
+    if on_cpu and loss.is_in_place:
+        return 2 * _FP32 * min(num_logits, _NUM_CACHED)
+    return loss.num_transient * _FP32 * num_logits
 
 
 def teacher_bytes(teacher: ModelShape, work: Workload, compute_bytes: int) -> float:

@@ -227,13 +227,13 @@ def _phases(question: Question, setting: Setting, held: _Held) -> dict[str, dict
     gradients = 0.0 if sharding.offloads_weights else held.gradients / shards
     before = gradients if work.accumulation > 1 else 0.0
     first = table if adaptation.trains_output and work.accumulation == 1 else 0.0
-    passing = max(transient_bytes(question.loss, shape, work), size * adaptation.num_transient)
+    passing = max(transient_bytes(question.loss, shape, work, on_cpu=on_cpu), size * adaptation.num_transient)
     return {
         "start of the backward pass": {
             # Where blocks are computed again, the C library keeps what the last one had.
             "activations": waste * (kept + (one if on_cpu else 0.0)),
             "casts": derived,
-            "loss": kept_bytes(question.loss, shape, work) + passing,
+            "loss": kept_bytes(question.loss, shape, work, size, on_cpu=on_cpu) + passing,
             "gradients": before + first,
         },
         "backward pass of a block": {

@@ -69,7 +69,7 @@ def _kept(section: MethodSpec, compute: torch.dtype, num_shared: int = 0) -> tup
     predicted = (
         activation_bytes(shape, adaptation, work, size)
         + derived_bytes(adaptation, size)
-        + kept_bytes(LOSSES["sft"], shape, work)
+        + kept_bytes(LOSSES["sft"], shape, work, size)
     )
     return predicted, _kept_bytes(adapted, batch, compute)
 
