@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from luthier.planning.activations import activation_bytes, block_bytes, derived_bytes, passing_bytes
+from luthier.planning.loading import host_loading_bytes, loaded_bytes, reads_part
 from luthier.planning.losses import kept_bytes, teacher_bytes, transient_bytes
 from luthier.planning.question import Question
 from luthier.planning.sharding import ALONE, LIVE_PARAMETERS, Sharding
@@ -188,16 +189,13 @@ def _started(setting: Setting) -> float:
 
 def _before(question: Question, setting: Setting, held: _Held) -> dict[str, dict[str, float]]:
     """Phases outside of steps: the weights are read, a teacher is asked; answers are sampled."""
-    shape, sharding = question.shape, setting.sharding
-    is_on_device = setting.on_cpu or not sharding.loads_on_host
-    started = {
-        "runner": _RUNNER_BYTES if setting.on_cpu else _CONTEXT_BYTES,
-        "weights": held.weights + held.mapped if is_on_device else 0.0,
-    }
-    loading = dict(started)
-    if setting.on_cpu and shape.stored_bytes != setting.compute_bytes:
-        loading["file"] = shape.num_parameters * shape.stored_bytes
-    phases = {"load": loading}
+    shape, sharding, weights = question.shape, setting.sharding, held.weights + held.mapped
+    runner = {"runner": float(_RUNNER_BYTES if setting.on_cpu else _CONTEXT_BYTES)}
+    loaded = loaded_bytes(question, sharding, weights, setting.num_devices, on_cpu=setting.on_cpu)
+    started = runner | {"weights": loaded["weights"]}
+    # Weights that are used as they are stored are the file itself, but for those that a rank copies its part of.
+    is_the_file = shape.stored_bytes == setting.compute_bytes and not reads_part(question, sharding)
+    phases = {"load": started if is_the_file else runner | loaded}
     if question.num_sampled:
         cache = question.num_sampled * shape.num_layers * 2 * shape.key_width * setting.compute_bytes
         always = _always(question, setting, held)
@@ -259,15 +257,17 @@ def _cpu_waste(work: Workload, compute_bytes: int) -> float:
 def _host_bytes(question: Question, setting: Setting, held: _Held) -> float:
     """Of a machine whose ranks train on accelerators: while they load, or later, whichever is more.
 
-    Files are mapped by all ranks alike; fp32 masters are made of them by each.
+    After the last step divided weights are whole on rank 0, to be saved, when there are no gradients any more.
     """
-    shape, sharding, local = question.shape, setting.sharding, setting.num_local
+    sharding, local = setting.sharding, setting.num_local
     part = local / setting.num_devices
-    runners = _RUNNER_BYTES * local
-    kept = held.copy * (part if sharding.stage >= 1 else 1)
+    offloaded = held.weights * part if sharding.offloads_weights else 0.0
+    kept = held.copy * (part if sharding.stage >= 1 else 1) + offloaded
     if sharding.offloads_state:
         kept += held.state * part
-    if sharding.offloads_weights:
-        kept += (held.weights + held.gradients) * part
-    loading = _FP32 * question.adaptation.num_trainable * local + shape.stored_bytes * shape.num_parameters
-    return runners + max(kept, loading if sharding.loads_on_host else 0.0)
+    most = max(
+        host_loading_bytes(question, sharding, local, offloaded),
+        kept + (held.gradients * part if sharding.offloads_weights else 0.0),
+        kept + (held.weights if sharding.stage >= 3 else 0.0),
+    )
+    return _RUNNER_BYTES * local + most

@@ -11,7 +11,7 @@ from luthier.planning.methods import Adaptation, UnknownMethodError, adapt, read
 from luthier.planning.shape import ModelShape, read_shape
 from luthier.planning.sharding import CHOICES, Sharding, sharding_of
 from luthier.planning.workload import DataFigures, Workload, workload_of
-from luthier.spec import GrpoSpec, JobSpec, ResourcesSpec, TrainingSpec
+from luthier.spec import ClassificationSpec, GrpoSpec, JobSpec, LoraSpec, ResourcesSpec, RewardSpec, TrainingSpec
 from luthier.spec.plan import lessons_stage
 
 
@@ -30,6 +30,8 @@ class Question:
     """Ways to share among devices that the job allows."""
     teacher: ModelShape | None = None
     """A model that is read before training; None: there is none, or its shape is not known."""
+    reads_whole: bool = False
+    """Whether every rank reads all of the base model, also where each keeps a part of it."""
     num_sampled: int = 0
     """Tokens of answers that are sampled at a time, with their prompts; 0: the job samples none."""
 
@@ -73,10 +75,17 @@ def question_of(
         training=spec.training,
         resources=spec.resources,
         loss=LOSSES["sft" if lessons_stage(spec) == "teach" else spec.objective.type],
+        reads_whole=_reads_whole(spec),
         choices=_choices(spec),
         teacher=None if teacher is None else read_shape(teacher),
         num_sampled=work.row_tokens * work.accumulation if isinstance(spec.objective, GrpoSpec) else 0,
     )
+
+
+def _reads_whole(spec: JobSpec) -> bool:
+    """Where the method looks at the weights, or a head takes the place of some (workers/training/stage.py)."""
+    looks = isinstance(spec.method, LoraSpec) and spec.method.looks_at_weights
+    return looks or isinstance(spec.objective, ClassificationSpec | RewardSpec)
 
 
 def _choices(spec: JobSpec) -> tuple[Sharding, ...]:

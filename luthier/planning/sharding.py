@@ -32,8 +32,7 @@ class Sharding:
     keeps_gathered: bool = False
     """Once gathered they stay until the backward pass is over."""
     loads_on_host: bool = False
-    """Every rank loads the model in the host's memory; else on its device, whole."""
-
+    """A rank that loads the whole model does so in the host's memory; else on its device (loading.py)."""
     section: Mapping[str, object] = field(default_factory=dict)
     """What the job file says in `resources.distributed`."""
 
@@ -84,5 +83,5 @@ CHOICES: tuple[DistributedSpec, ...] = (
     FsdpSpec(type="fsdp"),
     FsdpSpec(type="fsdp", offload="cpu"),
 )
-"""What a plan chooses from, the one with least machinery first. Not stage 3 of ZeRO, which loads the whole model on
-every device: FSDP needs less in every phase."""
+"""What a plan chooses from, the one with least machinery first. Not stage 3 of ZeRO, which gathers up to a billion
+parameters: FSDP needs less in every phase."""

@@ -53,6 +53,11 @@ class LoraSpec(Section):
         """Whether the update starts at something that is taken out of the frozen weights."""
         return self.init_lora_weights in ("pissa", "olora")
 
+    @property
+    def looks_at_weights(self) -> bool:
+        """Whether the adapter cannot be made before the base model's weights are read."""
+        return self.use_dora or self.borrows_start or bool(self.added_tokens)
+
     def describe(self) -> str:
         """One line for people."""
         extras = {

@@ -20,8 +20,7 @@ from workers.training.methods.targets import check_rank, peft_targets, target_la
 
 def load_unless_looked_at(folder: Path, dtype: torch.dtype, device: torch.device, spec: LoraSpec) -> PreTrainedModel:
     """The base model, whose weights are still in their files, unless `add_lora` looks at them."""
-    looks = spec.use_dora or spec.borrows_start or bool(spec.added_tokens)
-    return (load_base if looks else load_base_unread)(folder, dtype, device)
+    return (load_base if spec.looks_at_weights else load_base_unread)(folder, dtype, device)
 
 
 def add_lora(model: PreTrainedModel, spec: LoraSpec) -> PeftModel:

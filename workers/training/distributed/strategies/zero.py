@@ -160,12 +160,12 @@ class Zero:
                     _fill(parameter, stored, key)
 
     def finish(self) -> None:
-        """In stage 3 the weights of the whole model come back to rank 0, one by one."""
+        """In stage 3 the weights of the whole model come back to rank 0, one by one, into the host's memory."""
         if self._spec.stage < 3:
             return
         for parameter in self._model.parameters():
             with deepspeed.zero.GatheredParameters([parameter]):
-                whole = parameter.detach().clone() if self._world.is_first else None
+                whole = parameter.detach().to("cpu", copy=True) if self._world.is_first else None
             if whole is not None:
                 parameter.data = whole
 
