@@ -23,7 +23,7 @@ from luthier.spec.method import (
 )
 from luthier.spec.objective import ClassificationSpec, DistillationSpec, GrpoSpec, ObjectiveSpec, SftSpec
 from luthier.spec.resources import ResourcesSpec
-from luthier.spec.training import TrainingSpec
+from luthier.spec.training import BY_DIFFICULTY, TrainingSpec
 
 
 class JobSpec(Section):
@@ -129,6 +129,15 @@ class JobSpec(Section):
                     f"merge makes the model of adapters that are there and trains nothing; leave {name} out "
                     "(training.precision alone counts, for the evaluation)"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _rows_say_how_difficult_they_are(self) -> Self:
+        if self.training.order in BY_DIFFICULTY and self.data.curriculum is None:
+            raise ValueError(
+                f"training.order: {self.training.order} goes by data.curriculum, which is absent; name the column "
+                "there, or take short_first, which goes by length"
+            )
         return self
 
     @model_validator(mode="after")

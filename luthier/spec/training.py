@@ -8,6 +8,8 @@ from luthier.spec.base import Section
 
 Precision = Literal["auto", "bf16", "fp16", "fp32"]
 OptimizerName = Literal["adamw", "sgd", "lamb", "adafactor", "adamw_8bit", "paged_adamw_8bit"]
+BY_DIFFICULTY = ("easy_first", "hard_first")
+"""Values of `order` that go by `data.curriculum`."""
 _ADAM = ("adamw", "lamb", "adamw_8bit", "paged_adamw_8bit")
 _READ_ONLY_WITH: dict[str, tuple[str, tuple[str, ...]]] = {
     "adam_beta1": ("optim", _ADAM),
@@ -42,9 +44,10 @@ class TrainingSpec(Section):
     """Put several examples into one row, without attention between them."""
     pack_length: int = Field(default=1024, ge=8, le=131072)
     """Tokens in a packed row; at least `data.max_length`."""
-    order: Literal["shuffled", "as_given", "short_first"] = "shuffled"
+    order: Literal["shuffled", "as_given", "short_first", "easy_first", "hard_first"] = "shuffled"
     """Of the examples within an epoch. `as_given`: that of the training split, for a curriculum of one's own.
-    `short_first`: by length, those of equal length shuffled. These two fill packs less tightly, in that order."""
+    `short_first`: by length; `easy_first`, `hard_first`: by `data.curriculum`; equal ones are shuffled. All but
+    `shuffled` fill packs less tightly, in that order."""
     per_device_train_batch_size: int = Field(default=1, ge=1)
     """Rows (packed, or examples without packing) in one forward pass."""
     gradient_accumulation_steps: int = Field(default=1, ge=1)

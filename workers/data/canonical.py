@@ -12,8 +12,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from luthier.spec.data import RepairSpec, SplitSpec
+from luthier.spec.data import CurriculumSpec, RepairSpec, SplitSpec
 from workers.data import problems
+from workers.data.difficulty import difficulty_of
 from workers.data.files import DoubledKeyError, Record, parse_json
 from workers.data.lineage.fingerprint import fingerprint
 from workers.data.problems import RowError
@@ -38,6 +39,7 @@ CANONICAL = pa.schema(
         ("stratum", pa.string()),
         ("time", pa.float64()),
         ("label", pa.string()),
+        ("difficulty", pa.float64()),
         ("repairs", pa.string()),
         ("reason", pa.string()),
         ("detail", pa.string()),
@@ -46,7 +48,8 @@ CANONICAL = pa.schema(
 """`file` is an index into the sources. `messages` (JSON) or `text` is set, or `reason` and `detail` of a bad row.
 `notes` (JSON) is set on a row that says something beside its text, `repairs` (JSON list of [kind, detail]) on one that
 was mended. The fingerprint is 128 bits in two halves. `signature` is there where similar rows are looked for, `group`,
-`stratum` and `time` where the split asks for them; `label` is that of the notes."""
+`stratum` and `time` where the split asks for them, `difficulty` where the curriculum does; `label` is that of the
+notes."""
 
 _NO_NOTES = Notes()
 _NO_KEYS = SplitKeys()
@@ -61,10 +64,11 @@ def canonical(
     seed: bytes,
     steps: Sequence[RowStep],
     split: SplitSpec | None,
+    curriculum: CurriculumSpec | None,
     repair: RepairSpec | None,
 ) -> pa.RecordBatch:
-    """A batch of schema `CANONICAL`, one row per record; `split` of rows that are to be split by what they say."""
-    rows = [_read(record, shape, system_prompt, names, split, repair) for record in records]
+    """A batch of schema `CANONICAL`, one row per record; `split` and `curriculum` of rows that are to say so much."""
+    rows = [_read(record, shape, system_prompt, names, split, curriculum, repair) for record in records]
     for step in steps:
         step([row for row in rows if row.error is None])
     values = [_columns(row, seed) for row in rows]
@@ -79,6 +83,7 @@ def _read(
     system_prompt: str | None,
     names: Names,
     split: SplitSpec | None,
+    curriculum: CurriculumSpec | None,
     repair: RepairSpec | None,
 ) -> Row:
     if record.json_text is None:
@@ -90,6 +95,8 @@ def _read(
         row = Row(*read_row(value, shape, system_prompt, names, mend), repairs=repairs)
         if split is not None:
             row.keys = split_keys(value, row.notes.label, split)
+        if curriculum is not None:
+            row.difficulty = difficulty_of(value, curriculum)
         return row
     except RowError as error:
         return Row("", _NO_NOTES, error)
@@ -117,12 +124,12 @@ def _columns(row: Row, seed: bytes) -> tuple[Any, ...]:
             # JSON can spell half of a surrogate pair; no tokenizer can read it.
             row.error = RowError(problems.NOT_UTF8, r"holds half of a surrogate pair (\ud800 to \udfff)")
     if row.error is not None:
-        return (None,) * 12 + (row.error.reason, row.error.detail)
+        return (None,) * 13 + (row.error.reason, row.error.detail)
     high, low = int.from_bytes(digest[:8], "big"), int.from_bytes(digest[8:], "big")
     is_text = isinstance(row.content, str)
     messages = None if is_text else json.dumps(row.content, ensure_ascii=False)
     notes = None if row.notes == _NO_NOTES else json.dumps(asdict(row.notes), ensure_ascii=False)
     text = row.content if is_text else None
     keys = row.keys or _NO_KEYS
-    found = (row.language, row.signature, keys.group, keys.stratum, keys.time, row.notes.label)
+    found = (row.language, row.signature, keys.group, keys.stratum, keys.time, row.notes.label, row.difficulty)
     return messages, text, notes, high, low, *found, repairs, None, None

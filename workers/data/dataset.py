@@ -24,7 +24,7 @@ from workers.failures import DataError
 SplitName = Literal["train", "validation", "test"]
 SPLITS: tuple[SplitName, ...] = get_args(SplitName)
 
-_VERSION_KEY, _VERSION = b"luthier.split", b"2"
+_VERSION_KEY, _VERSION, _BEFORE = b"luthier.split", b"3", b"2"
 _MASK = pa.list_(pa.uint8())
 
 SCHEMA = pa.schema(
@@ -41,6 +41,7 @@ SCHEMA = pa.schema(
         ("tools", pa.string()),
         ("component", pa.string()),
         ("augmented", pa.string()),
+        ("difficulty", pa.float64()),
     ],
     metadata={_VERSION_KEY: _VERSION},
 )
@@ -48,7 +49,9 @@ SCHEMA = pa.schema(
 is a JSON list of messages as `workers.data.row` has them, or empty for a row of plain text. `weights` is empty for a
 row whose targets count 1 each, `rejected_*` for one that compares no answers, `label` for one without, `tools` (JSON)
 for one that offers none, `component` where the job has one source without a name, `augmented` for one that was read and
-not made of another."""
+not made of another, `difficulty` for one that does not say it."""
+_SCHEMA_BEFORE = SCHEMA.remove(SCHEMA.get_field_index("difficulty"))
+"""Of version 2, which is read as well: nothing else was different."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,8 @@ class Example:
     """Name of the source in `data.sources` that it is from; empty where there is but one, without a name."""
     augmented: str = ""
     """What made it of the row that `source` and `row` name; empty: nothing, it is that row."""
+    difficulty: float | None = None
+    """The larger the harder; None: the data do not say."""
 
     @property
     def prompt(self) -> list[dict[str, Any]]:
@@ -126,6 +131,7 @@ class Split(Sequence[Example]):
         except (FileNotFoundError, pa.ArrowInvalid) as error:
             raise DataError(f"{path} is not a split of a dataset artifact: {error}; {_REMEDY}") from error
         _check_version(path, self._table.schema)
+        self._has_difficulties = "difficulty" in self._table.schema.names
 
     def __len__(self) -> int:
         return self._table.num_rows
@@ -157,6 +163,13 @@ class Split(Sequence[Example]):
         """[rows]: those of the worse answer; 0 where there is none."""
         return self._table.lengths("rejected_ids")
 
+    @cached_property
+    def difficulties(self) -> npt.NDArray[np.float64]:
+        """[rows]: how difficult each row is, not a number where the data do not say."""
+        if not self._has_difficulties:
+            return np.full(len(self), np.nan)
+        return self._table.numbers("difficulty")
+
     def _example(self, batch: MappedBatch, row: int) -> Example:
         messages = batch.value("messages", row) if self._conversations else None
         weights = batch.values("weights", row)
@@ -175,6 +188,7 @@ class Split(Sequence[Example]):
             tools=batch.value("tools", row) or None,
             component=batch.value("component", row) or "",
             augmented=batch.value("augmented", row) or "",
+            difficulty=batch.value("difficulty", row) if self._has_difficulties else None,
         )
 
 
@@ -211,9 +225,9 @@ def write_split(folder: Path, name: SplitName, rows: Sequence[Mapping[str, Any]]
 
 def _check_version(path: Path, schema: pa.Schema) -> None:
     found = (schema.metadata or {}).get(_VERSION_KEY, b"none").decode()
-    if found.encode() != _VERSION:
+    if found.encode() not in (_VERSION, _BEFORE):
         raise DataError(f"{path} is a split of version {found}, and this is version {_VERSION.decode()}; {_REMEDY}")
-    if not schema.equals(SCHEMA):
+    if not schema.equals(SCHEMA if found.encode() == _VERSION else _SCHEMA_BEFORE):
         raise DataError(f"{path} does not have the columns of a split; {_REMEDY}")
 
 

@@ -55,6 +55,7 @@ _ROWS = pa.schema(
         ("stratum", pa.string()),
         ("time", pa.float64()),
         ("label", pa.string()),
+        ("difficulty", pa.float64()),
     ]
 )
 
@@ -126,8 +127,14 @@ def process(
         added = add_rows(rows, decisions, copies, outcome, spec, check_readable, writers, report)
         write_splits(spec, rows, added, decisions, tokenizer, output, outcome, report)
     _refuse_invalid(spec, outcome)
-    if outcome.splits["train"].num_rows == 0:
+    num_train = outcome.splits["train"].num_rows
+    if num_train == 0:
         raise _nothing_left(outcome)
+    if spec.curriculum is not None and outcome.sum(lambda tally: tally.num_without_difficulty) == num_train:
+        raise DataError(
+            f"data.curriculum.difficulty_by: no training row has a number in {spec.curriculum.difficulty_by!r}; name "
+            "the column that has it, or leave data.curriculum out"
+        )
     return outcome
 
 

@@ -51,6 +51,8 @@ class Row:
     """ISO 639-1 code; None: nobody looked."""
     signature: bytes | None = None
     """By which similar rows are found, see dedup/signature.py; None: nobody looks for them."""
+    difficulty: float | None = None
+    """The larger the harder; None: it does not say, or nobody asks."""
     keys: SplitKeys | None = None
     """What the record says of the split that it may go to; None: nothing is asked of it."""
 

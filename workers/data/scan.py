@@ -73,9 +73,11 @@ class Scan:
     def _batches(self, number: int, shard: Shard | None) -> Iterator[pa.RecordBatch]:
         file, part = self.files[number], self.part
         shape, reader = SHAPES[file.shape], FILES[file.file_type]
-        split = self.spec.split if file.split == "train" else None
+        split, curriculum = (self.spec.split, self.spec.curriculum) if file.split == "train" else (None, None)
         seed = self.spec.seed.to_bytes(16, "little")
         wanted = [*part.names.theirs(shape.columns), *key_columns(self.spec)]
+        if curriculum is not None:
+            wanted.append(curriculum.difficulty_by)
         if shard is not None and reader.shard is not None:
             records = reader.shard(file.path, shard)
         else:
@@ -90,6 +92,7 @@ class Scan:
                 seed,
                 self._steps,
                 split,
+                curriculum,
                 self.spec.repair,
             )
 

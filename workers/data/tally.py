@@ -44,11 +44,14 @@ class Tally:
     """Rows by split."""
     num_trainable_tokens: int = 0
     """Of the training rows."""
+    num_without_difficulty: int = 0
+    """Training rows that do not say how difficult they are."""
 
     def keep(self, split: SplitName, rows: pa.Table) -> None:
-        """Counts rows that are written to `split`; they have `num_trainable`."""
+        """Counts rows that are written to `split`; they have `num_trainable` and `difficulty`."""
         self.num_kept[split] += rows.num_rows
         if split == "train":
+            self.num_without_difficulty += rows["difficulty"].null_count
             self.num_trainable_tokens += pc.sum(rows["num_trainable"]).as_py() or 0
 
     def document(self) -> dict[str, Any]:

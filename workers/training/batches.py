@@ -5,10 +5,12 @@ from collections.abc import Sequence
 import torch
 
 from luthier.spec import TrainingSpec
+from luthier.spec.training import BY_DIFFICULTY
 from workers.training.distributed.deal import deal
 from workers.training.distributed.world import World
 from workers.training.objectives import Objective
 from workers.training.packing import Batch, FixedBatches, batch_of, own_lengths, shared_prefix
+from workers.training.rows import difficulties_of
 from workers.training.sampler import Position, Sampler
 from workers.training.samples import Picked, Sample, documents_of
 
@@ -42,7 +44,8 @@ class Batches:
         self._refit = refit
         self._prefix_length = shared_prefix(documents_of(train))
         self._lengths = own_lengths(train, self._prefix_length)
-        self._sampler = Sampler(self._lengths, spec.pack_length - self._prefix_length, spec)
+        difficulties = difficulties_of(train) if spec.order in BY_DIFFICULTY else None
+        self._sampler = Sampler(self._lengths, spec.pack_length - self._prefix_length, spec, difficulties)
         self._shortest = min(
             range(len(train)), key=lambda place: (not objective.weigh(train[place]), train[place].longest)
         )

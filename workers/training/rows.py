@@ -4,6 +4,9 @@ from collections.abc import Sequence
 from typing import overload
 from weakref import WeakValueDictionary
 
+import numpy as np
+from numpy.typing import NDArray
+
 from workers.data.dataset import Example, Split
 from workers.training.samples import Sample
 
@@ -43,6 +46,18 @@ class Rows(Sequence[Sample]):
         lengths: list[int] = (self._split.lengths + rejected - prefix_length * num_documents).tolist()
         return lengths
 
+    @property
+    def difficulties(self) -> NDArray[np.float64]:
+        """[samples]: how difficult each is, not a number where the data do not say; no row is looked at."""
+        return self._split.difficulties
+
+
+def difficulties_of(samples: Sequence[Sample]) -> NDArray[np.float64]:
+    """[samples]: as `Rows.difficulties`."""
+    if isinstance(samples, Rows):
+        return samples.difficulties
+    return np.array([np.nan if one.difficulty is None else one.difficulty for one in samples], np.float64)
+
 
 def _sample(number: int, row: Example) -> Sample:
     return Sample(
@@ -52,4 +67,5 @@ def _sample(number: int, row: Example) -> Sample:
         label=row.label,
         origin=f"{row.source}:{row.row}",
         component=row.component,
+        difficulty=row.difficulty,
     )

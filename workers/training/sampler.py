@@ -6,8 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from luthier.spec import TrainingSpec
+from luthier.spec.training import BY_DIFFICULTY
+from workers.failures import DataError
 from workers.training.packing import pack
 
 
@@ -21,11 +24,44 @@ class Position:
     """Rows of this pass before it."""
 
 
+@dataclass(frozen=True)
+class _Documents:
+    """What an order may go by."""
+
+    lengths: Sequence[int]
+    difficulties: NDArray[np.float64] | None
+
+
+_Order = Callable[[_Documents, np.random.Generator], list[int]]
+
+
 class Sampler:
     """Deals the rows (packs, or single documents) of each epoch in the order that the job names."""
 
-    def __init__(self, lengths: Sequence[int], pack_length: int, spec: TrainingSpec) -> None:
+    def __init__(
+        self,
+        lengths: Sequence[int],
+        pack_length: int,
+        spec: TrainingSpec,
+        difficulties: NDArray[np.float64] | None = None,
+    ) -> None:
+        """
+        Args:
+            lengths: [documents]: tokens of each.
+            pack_length: tokens of a row.
+            spec: the job's `training` section.
+            difficulties: [documents], not a number where nobody knows; only orders by difficulty look at them.
+
+        Raises:
+            DataError: the order is one by difficulty, and none is known.
+        """
+        if spec.order in BY_DIFFICULTY and (difficulties is None or np.isnan(difficulties).all()):
+            raise DataError(
+                f"training.order is {spec.order}, and no row of the dataset says how difficult it is; name the column "
+                "by data.curriculum, and submit the job again"
+            )
         self._lengths = lengths
+        self._documents = _Documents(lengths, difficulties)
         self._pack_length = pack_length
         self._spec = spec
         self._rows_per_step = spec.per_device_train_batch_size * spec.gradient_accumulation_steps
@@ -66,7 +102,7 @@ class Sampler:
     def _deal(self, epoch: int) -> list[list[int]]:
         """Rows of `epoch`, as many in each. Packs of shuffled documents are shuffled again, because packing sorts."""
         rng = np.random.default_rng((self._spec.seed, epoch))
-        order = ORDERS[self._spec.order](self._lengths, rng)
+        order = ORDERS[self._spec.order](self._documents, rng)
         if not self._spec.packing:
             return [[document] for document in order]
         if self._spec.order != "shuffled":
@@ -75,18 +111,33 @@ class Sampler:
         return [rows[index] for index in rng.permutation(len(rows))]
 
 
-def _shuffled(lengths: Sequence[int], rng: np.random.Generator) -> list[int]:
-    return [int(index) for index in rng.permutation(len(lengths))]
+def _shuffled(documents: _Documents, rng: np.random.Generator) -> list[int]:
+    return [int(index) for index in rng.permutation(len(documents.lengths))]
 
 
-def _short_first(lengths: Sequence[int], rng: np.random.Generator) -> list[int]:
-    return sorted(_shuffled(lengths, rng), key=lambda index: lengths[index])
+def _short_first(documents: _Documents, rng: np.random.Generator) -> list[int]:
+    return sorted(_shuffled(documents, rng), key=lambda index: documents.lengths[index])
 
 
-ORDERS: dict[str, Callable[[Sequence[int], np.random.Generator], list[int]]] = {
+def _by_difficulty(sign: int) -> _Order:
+    """From the lowest (1) or the highest (-1) on; those of which nobody knows it are the last either way."""
+
+    def order(documents: _Documents, rng: np.random.Generator) -> list[int]:
+        assert documents.difficulties is not None, "the sampler refuses this"
+        shuffled = np.array(_shuffled(documents, rng), np.int64)
+        # numpy sorts what is not a number last.
+        chosen: list[int] = shuffled[np.argsort(sign * documents.difficulties[shuffled], kind="stable")].tolist()
+        return chosen
+
+    return order
+
+
+ORDERS: dict[str, _Order] = {
     "shuffled": _shuffled,
-    "as_given": lambda lengths, _: list(range(len(lengths))),
+    "as_given": lambda documents, _: list(range(len(documents.lengths))),
     "short_first": _short_first,
+    "easy_first": _by_difficulty(1),
+    "hard_first": _by_difficulty(-1),
 }
 """Documents of an epoch in their order, by the name that the job file uses."""
 

@@ -39,6 +39,8 @@ class Sample:
     """File and line that it came from, for people."""
     component: str = ""
     """Name of the source that it is from, in a job with several."""
+    difficulty: float | None = None
+    """The larger the harder; None: the data do not say."""
 
     @property
     def num_targets(self) -> int:

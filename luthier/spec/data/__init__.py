@@ -1,6 +1,7 @@
 """`data`: what to train on, and how rows become tokens. One module per sub-section."""
 
 from luthier.spec.data.clean import CleanSpec, RepairSpec
+from luthier.spec.data.curriculum import CurriculumSpec
 from luthier.spec.data.decontaminate import DecontaminateSpec
 from luthier.spec.data.deduplicate import DeduplicateSpec, NearSpec
 from luthier.spec.data.engine import Engine
@@ -13,6 +14,7 @@ from luthier.spec.data.split import SplitSpec
 
 __all__ = [
     "CleanSpec",
+    "CurriculumSpec",
     "DataSpec",
     "DecontaminateSpec",
     "DeduplicateSpec",

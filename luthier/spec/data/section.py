@@ -8,6 +8,7 @@ from luthier.spec.base import Section
 from luthier.spec.data.augment import AugmentSpec
 from luthier.spec.data.balance import BalanceSpec
 from luthier.spec.data.clean import CleanSpec, RepairSpec
+from luthier.spec.data.curriculum import CurriculumSpec
 from luthier.spec.data.decontaminate import DecontaminateSpec
 from luthier.spec.data.deduplicate import DeduplicateSpec
 from luthier.spec.data.engine import Engine
@@ -89,6 +90,8 @@ class DataSpec(Section):
     """Classes of about the same size. Absent: as they are."""
     augment: AugmentSpec | None = None
     """More training rows where there are few. Absent: none."""
+    curriculum: CurriculumSpec | None = None
+    """How difficult each row is. Absent: nobody knows."""
 
     engine: Engine = "local"
     """Where rows are read and tokenised: in the worker's own process, or on the Ray cluster at its LUTHIER_RAY_ADDRESS.

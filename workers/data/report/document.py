@@ -147,6 +147,12 @@ def _warnings(outcome: Outcome, spec: DataSpec) -> list[str]:
     if (missing := outcome.augmentation.num_wanted - outcome.augmentation.num_added) > 0:
         refused = outcome.augmentation.refused.summary()
         warnings.append(f"{missing} training rows fewer were made than data asks for; refused: {refused}")
+    num_without = outcome.sum(lambda tally: tally.num_without_difficulty)
+    if spec.curriculum is not None and num_without:
+        warnings.append(
+            f"{num_without} training rows have nothing in {spec.curriculum.difficulty_by}: they come last in an order "
+            "by difficulty"
+        )
     if num_truncated := outcome.sum(lambda tally: tally.num_truncated):
         warnings.append(
             f"{num_truncated} rows were cut at {spec.max_length} tokens: they teach answers that do not end"

@@ -40,6 +40,10 @@ class MappedBatch:
         lengths: npt.NDArray[np.int32] = np.diff(self._lists[name][0])
         return lengths
 
+    def numbers(self, name: str) -> npt.NDArray[np.float64]:
+        """[rows]: of a column of numbers, not a number where it is null."""
+        return np.asarray(self._columns[name].to_numpy(zero_copy_only=False), np.float64)
+
 
 class MappedTable:
     """All rows of an Arrow IPC file without compression."""
@@ -72,6 +76,10 @@ class MappedTable:
         for number, batch in enumerate(self.batches):
             for row in range(self._starts[number + 1] - self._starts[number]):
                 yield batch, row
+
+    def numbers(self, name: str) -> npt.NDArray[np.float64]:
+        """[rows]: of a column of numbers, not a number where it is null."""
+        return np.concatenate([np.zeros(0), *(batch.numbers(name) for batch in self.batches)])
 
     def lengths(self, name: str) -> npt.NDArray[np.int32]:
         """[rows]: of the lists in a column; the lists themselves are not looked at."""

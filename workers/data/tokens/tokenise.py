@@ -26,13 +26,14 @@ _BATCH_ROWS = 1024
 _PARTS_PER_PROCESS = 12
 """Fewer are not worth another process."""
 
-_PLACE = ("file", "row", "augmented")
+_PLACE = ("file", "row", "augmented", "difficulty")
 _ENCODED = pa.schema(
     [
         ("split", pa.int8()),
         ("file", pa.int32()),
         ("row", pa.int64()),
         ("augmented", pa.string()),
+        ("difficulty", pa.float64()),
         ("messages", pa.string()),
         *TOKENS,
         ("tools", pa.string()),

@@ -4,6 +4,7 @@ import gc
 import weakref
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -13,7 +14,7 @@ from workers.training.batches import Batches
 from workers.training.distributed.world import World
 from workers.training.objectives.sft import Sft
 from workers.training.packing import FixedBatches, own_lengths
-from workers.training.rows import Rows
+from workers.training.rows import Rows, difficulties_of
 from workers.training.samples import Picked
 
 NUM_ROWS, LENGTH = 400, 300
@@ -27,6 +28,8 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> Rows:
     for number in range(NUM_ROWS):
         ids = [number % 50 + 3] * (LENGTH - number % 7)
         row = {"row": number + 1, "source": "a.jsonl", "input_ids": ids, "trainable": [True] * len(ids)}
+        if number % 3:
+            row["difficulty"] = number / 2
         if number % 2:
             row |= {"rejected_ids": ids[:100], "rejected_trainable": [True] * 100}
         split.append(row)
@@ -50,6 +53,17 @@ def test_a_sample_is_the_same_one_while_somebody_holds_it(rows: Rows) -> None:
 def test_lengths_are_those_of_the_rows(rows: Rows) -> None:
     for prefix_length in (0, 9):
         assert own_lengths(rows, prefix_length) == own_lengths([*rows], prefix_length)
+
+
+def test_difficulties_are_those_of_the_rows_and_order_the_steps(rows: Rows) -> None:
+    expected = [number / 2 if number % 3 else np.nan for number in range(NUM_ROWS)]
+    np.testing.assert_array_equal(difficulties_of(rows), expected)
+    np.testing.assert_array_equal(difficulties_of([*rows]), expected)
+    spec = TrainingSpec(packing=False, pack_length=1024, order="hard_first")
+    batches = Batches(rows, Sft(SftSpec()), spec, torch.device("cpu"), world=World(), refit=0)
+    seen = [sample.number for step in range(batches.steps_per_epoch) for sample in batches.samples(step)]
+    assert seen[:4] == [398, 397, 395, 394]
+    assert all(number % 3 == 0 for number in seen[-134:])
 
 
 def test_picked_samples_are_those_of_their_places(rows: Rows) -> None:

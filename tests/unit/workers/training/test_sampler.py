@@ -2,9 +2,11 @@
 
 from typing import Literal
 
+import numpy as np
 import pytest
 
 from luthier.spec import TrainingSpec
+from workers.failures import DataError
 from workers.training.sampler import Position, Sampler
 
 LENGTHS = [5 + (7 * index) % 11 for index in range(50)]
@@ -89,3 +91,38 @@ def test_packs_in_an_order_are_as_full_as_the_order_allows(order: Literal["as_gi
     totals = [sum(LENGTHS[index] for index in row) for row in rows]
     assert max(totals) <= 32
     assert all(total + LENGTHS[later[0]] > 32 for total, later in zip(totals, rows[1:], strict=False))
+
+
+DIFFICULTIES = np.array([float(index * 7 % 10) if index % 5 else np.nan for index in range(50)])
+
+
+def _by_difficulty(order: str, seed: int = 1, *, packing: bool = True) -> Sampler:
+    spec = TrainingSpec.model_validate({"seed": seed, "packing": packing, "pack_length": 32, "order": order})
+    return Sampler(LENGTHS, 32, spec, DIFFICULTIES)
+
+
+@pytest.mark.parametrize("packing", [True, False])
+@pytest.mark.parametrize(("order", "sign"), [("easy_first", 1), ("hard_first", -1)])
+def test_rows_come_by_difficulty_and_those_without_it_last(order: str, sign: int, packing: bool) -> None:
+    sampler = _by_difficulty(order, packing=packing)
+    known = sorted(sign * value for value in DIFFICULTIES if not np.isnan(value))
+    epochs = [epoch_of(sampler, epoch) for epoch in (0, 1)]
+    for epoch in epochs:
+        assert sorted(epoch) == list(range(50))
+        assert [sign * DIFFICULTIES[index] for index in epoch[:40]] == known
+        assert np.isnan(DIFFICULTIES[epoch[40:]]).all()
+    assert epochs[0] != epochs[1], "equal ones are shuffled"
+    assert epochs[0] != epoch_of(_by_difficulty(order, 2, packing=packing), 0)
+
+
+@pytest.mark.parametrize("order", ["easy_first", "hard_first"])
+def test_a_step_in_an_order_by_difficulty_is_the_same_for_who_resumes_there(order: str) -> None:
+    straight, resumed = _by_difficulty(order), _by_difficulty(order)
+    expected = [straight.digest(step) for step in range(straight.num_steps)]
+    assert [resumed.digest(step) for step in range(straight.num_steps - 1, 4, -1)] == expected[:4:-1]
+
+
+@pytest.mark.parametrize("difficulties", [None, np.full(50, np.nan)])
+def test_an_order_by_difficulty_without_any_is_refused(difficulties: np.ndarray | None) -> None:
+    with pytest.raises(DataError, match=r"training\.order is easy_first, and no row .* data\.curriculum"):
+        Sampler(LENGTHS, 32, TrainingSpec(pack_length=32, order="easy_first"), difficulties)
