@@ -16,6 +16,7 @@ from tests.unit.workers.data.bad_input.case import GOOD, GOODS, Case, Make, bad_
 
 _TABLE = pa.table({"prompt": [f"question {n}" for n in range(50)], "completion": ["answer"] * 50})
 _BOMB = r"unpack to more than 6\d MiB, over 250 times as much, .*unpack the file yourself"
+_TABLE_BOMB = r"unpack to more than \d+ MiB, over 250 times as much, .*unpack the file yourself"
 _DAMAGED = r"rows\.jsonl\.\w+: the compressed data are damaged or end too soon .*; copy the file again"
 _QUOTE = r"broken file: .*is a quote not closed or not doubled\?"
 _NO_PARQUET = r"rows\.parquet cannot be read as Parquet: .*; expected a file with Parquet footer"
@@ -78,6 +79,20 @@ def _parquet(table: pa.Table, damage: Callable[[bytes], bytes] = lambda raw: raw
         return path
 
     return make
+
+
+def _dictionary_bomb(folder: Path) -> Path:
+    """One answer of a mebibyte, which a hundred thousand rows share."""
+    answers = pa.DictionaryArray.from_arrays(pa.array([0] * 100_000, pa.int32()), pa.array(["x" * (1 << 20)]))
+    pq.write_table(pa.table({"prompt": answers, "completion": answers}), folder / "rows.parquet")
+    return folder / "rows.parquet"
+
+
+def _arrow_bomb(folder: Path) -> Path:
+    table = pa.table({"prompt": ["x" * (1 << 20)] * 70, "completion": ["answer"] * 70})
+    with pa.ipc.new_file(folder / "rows.arrow", table.schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as to:
+        to.write_table(table)
+    return folder / "rows.arrow"
 
 
 def _half_of_arrow(folder: Path) -> Path:
@@ -164,6 +179,8 @@ TABLES = [
     ),
     Case("Parquet of other columns", _parquet(pa.table({"q": ["a"]})), r"columns found: q; expected one of"),
     Case("Parquet without rows", _parquet(_TABLE.slice(0, 0)), r"rows\.parquet holds no rows; expected at least one"),
+    Case("Parquet that shares one long answer", _dictionary_bomb, rf"rows\.parquet: .*{_TABLE_BOMB}"),
+    Case("Arrow that unpacks to far more than it is", _arrow_bomb, rf"rows\.arrow: .*{_TABLE_BOMB}"),
     Case("Arrow that breaks off", _half_of_arrow, _NO_ARROW),
     Case("Arrow by its name alone", content(GOODS, "rows.arrow"), _NO_ARROW),
 ]
