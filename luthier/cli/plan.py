@@ -31,7 +31,7 @@ _PROBE_SECONDS = 120
 _LOOK_BYTES = 16 << 20
 _LOOK_SECONDS = 120
 _ASKED = ("hardware", "precision", "memory", "fits", "at its peak")
-_BEST = ("hardware", "precision", "rows x passes", "checkpointing", "strategy", "memory", "tokens/s", "hours")
+_BEST = ("hardware", "precision", "rows x passes", "checkpointing", "strategy", "memory", "host", "tokens/s", "hours")
 
 
 def plan(
@@ -161,6 +161,7 @@ def _best_row(layout: Layout, asked: Precision) -> tuple[Any, ...]:
         setting.checkpointing,
         "-" if setting.num_devices == 1 else str(setting.sharding),
         _gib(layout.memory.peak_bytes),
+        "-" if setting.on_cpu else _gib(layout.memory.host_bytes),
         f"{cost.tokens_per_second:,.0f}",
         None if cost.seconds is None else f"{cost.seconds / 3600:.2f}",
         None if cost.price is None else f"{cost.price:.2f}",

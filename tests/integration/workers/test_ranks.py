@@ -187,8 +187,11 @@ def test_nothing_of_the_ranks_outlives_the_runner(start: Callable[..., Attempt])
 
 
 @pytest.mark.soak
-def test_divided_weights_become_a_plain_adapter(start: Callable[..., Attempt], tiny_model_dir: Path) -> None:
-    attempt = start(1, strategy={"type": "zero", "stage": 3})
+@pytest.mark.parametrize("strategy", [{"type": "zero", "stage": 3}, {"type": "fsdp"}], ids=lambda one: one["type"])
+def test_divided_weights_become_a_plain_adapter(
+    start: Callable[..., Attempt], tiny_model_dir: Path, strategy: dict[str, Any]
+) -> None:
+    attempt = start(1, strategy=strategy)
     outputs = attempt.until_end()
     assert isinstance(outputs, StageOutputs), log_tail(attempt.work_dir)
     summary = json.loads((Path(outputs.artifact.uri) / "summary.json").read_text())

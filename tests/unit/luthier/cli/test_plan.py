@@ -46,6 +46,8 @@ def test_a_config_and_the_length_of_the_data_give_time_and_price(luthier: Any, j
     assert plan["cheapest"] == "8 x H100 80GB"
     text = luthier("plan", *arguments, "--no-probe").stdout
     assert "8 x H100 80GB" in text
+    assert "host" in text
+    assert best["memory"]["host_bytes"] / 2**30 == pytest.approx(140, rel=0.01)
     assert "cheapest" in text
 
 
