@@ -22,6 +22,8 @@ from luthier.settings import Settings, TelemetrySettings
 TRACEPARENT = "traceparent"
 _ADVISERS = ("bitsandbytes.backends.cpu.ops",)
 """Loggers that warn, whenever they are imported, of packages that would be quicker where they are not even used."""
+_QUOTERS = ("httpx", "httpcore", "urllib3")
+"""Loggers that tell of every request with its whole URL, in which there may be a signature."""
 
 
 def start(service: str, settings: Settings) -> None:
@@ -106,3 +108,5 @@ def _start_logging(service: str, settings: Settings) -> None:
     logging.basicConfig(level=settings.log_level.upper(), handlers=[handler], force=True)
     for name in _ADVISERS:
         logging.getLogger(name).setLevel(logging.ERROR)
+    for name in _QUOTERS:
+        logging.getLogger(name).setLevel(logging.WARNING)

@@ -7,7 +7,7 @@ from typing import Any, get_args
 from pydantic import BaseModel
 
 from luthier.errors import SpecProblem
-from luthier.spec.data.location import HIDDEN, PATH_TAGS
+from luthier.spec.data.location import HIDDEN, PATH_TAGS, without_query
 from luthier.spec.job import JobSpec
 
 _TAG = "type"
@@ -26,7 +26,7 @@ def problem_of(error: Any) -> SpecProblem:
         return SpecProblem(path, "unknown key.", _hint_for_key(error["loc"]))
     given = error.get("input")
     hidden = isinstance(given, dict | list) or error["type"] in ("missing", HIDDEN)
-    shown = "" if hidden else f" (got {given!r})"
+    shown = "" if hidden else f" (got {without_query(given) if isinstance(given, str) else given!r})"
     return SpecProblem(path, error["msg"].removeprefix("Value error, ") + shown)
 
 

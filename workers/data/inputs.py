@@ -12,6 +12,7 @@ from transformers import PreTrainedTokenizerBase
 
 from luthier.artifacts import local_path
 from luthier.spec import DataSpec, ObjectiveSpec
+from luthier.spec.data.location import without_queries
 from workers.data.dedup import benchmark_files
 from workers.data.lineage.digests import code_digest, digest_of, files_digest, tokenizer_digest
 from workers.data.parts import Part, parts_of
@@ -76,7 +77,7 @@ def find_inputs(
         benchmark = benchmark_files(spec, check_readable, downloads)
         version = digest_of(
             {
-                "data": spec.model_dump(mode="json", exclude={"engine"}),
+                "data": without_queries(spec.model_dump(mode="json", exclude={"engine"})),
                 "files": [[file.split, file.uri, file.sha256, file.file_type, file.shape] for file in files],
                 "benchmark": [[file.uri, files_digest([Path(file.path)])] for file in benchmark],
                 "others": _others(spec, check_readable),

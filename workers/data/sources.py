@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from luthier.spec.data.location import without_query
 from workers.data.dataset import SplitName
 from workers.data.files import COMPRESSED_SUFFIXES, FILE_TYPES, FILES, Shard, Unit, type_of_name
 from workers.data.lineage.digest import digest
@@ -111,7 +112,8 @@ def find_files(
         DependencyError: the place does not answer.
     """
     listing = list_files(path, key, check_readable, downloads.remote)
-    listed = _of_split(_of_one_type(listing, path, key, file_type), path, key, split, own_paths)
+    shown = without_query(path)
+    listed = _of_split(_of_one_type(listing, shown, key, file_type), shown, key, split, own_paths)
     return [_fetched(file, kind, own, key, downloads) for file, kind, own in listed]
 
 

@@ -5,7 +5,7 @@ A path on disk: a file, a folder, or a pattern with `*`, `?`, `[...]` and `**`. 
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, NamedTuple
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -26,6 +26,9 @@ _HUB = re.compile(
     r"(?:/(?P<path>[^?]*))?"
     r"(?:\?(?P<query>.*))?"
 )
+_WITH_QUERY = re.compile(r"(?!(?:file|s3|gs|hf)://)([^?]*://[^?]*)\?.*", re.DOTALL)
+"""In the other schemes a `?` is part of a pattern, or asks for nothing secret."""
+_KEYS_OF_PATHS = frozenset({"path", "validation_path", "test_path", "paths"})
 
 
 class HubLocation(NamedTuple):
@@ -63,8 +66,23 @@ def parse_hub(uri: str) -> HubLocation:
 
 
 def without_query(path: str) -> str:
-    """A path as reports show it: what follows the `?` of a web address may be a signature, and is for nobody."""
-    return path.split("?", 1)[0] if path.startswith(("https://", "http://")) else path
+    """A path as reports and messages show it: what follows the `?` of a web address may be a signature, and is for
+    nobody. One that is no valid path, for it has white space or a slip in its scheme, is cut as well."""
+    match = _WITH_QUERY.fullmatch(path)
+    return match[1] if match else path
+
+
+def without_queries(section: Mapping[str, Any]) -> dict[str, Any]:
+    """A `data` section as JSON, or one of its sources, with every path of rows as `without_query` shows it."""
+    shown = dict(section)
+    for key in _KEYS_OF_PATHS & shown.keys():
+        value = shown[key]
+        shown[key] = [*map(without_query, value)] if isinstance(value, list) else value and without_query(value)
+    if shown.get("sources"):
+        shown["sources"] = [*map(without_queries, shown["sources"])]
+    if shown.get("decontaminate"):
+        shown["decontaminate"] = without_queries(shown["decontaminate"])
+    return shown
 
 
 def paths_of(value: str | Sequence[str] | None) -> Sequence[str]:

@@ -34,6 +34,25 @@ def test_a_span_continues_the_trace_of_a_traceparent() -> None:
     assert "b7ad6b7169203331" not in child
 
 
+_ASKING = """
+import logging
+from luthier import telemetry
+from luthier.settings import Settings
+telemetry.start("test", Settings(log_level="DEBUG"))
+for name in ("httpx", "httpcore.http11", "urllib3.connectionpool"):
+    logging.getLogger(name).info("GET https://host/a?signature=hidden")
+    logging.getLogger(name).debug("GET /a?signature=hidden")
+logging.getLogger("workers").debug("shown")
+telemetry.stop()
+"""
+
+
+def test_libraries_do_not_tell_which_urls_they_ask() -> None:
+    ran = subprocess.run([sys.executable, "-c", _ASKING], check=True, capture_output=True, text=True, timeout=60)
+    assert "hidden" not in ran.stderr
+    assert "shown" in ran.stderr
+
+
 def test_json_logs_carry_time_level_service_and_trace() -> None:
     inside, outside = (json.loads(line) for line in _run("json").stderr.splitlines())
     assert inside["message"] == "hello there"

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from transformers import PreTrainedTokenizerBase
 
 from luthier.spec import DataSpec
-from luthier.spec.data.location import without_query
+from luthier.spec.data.location import without_queries
 from workers.data.outcome import Outcome
 from workers.data.report.histogram import length_histogram
 from workers.data.report.page import html_page
@@ -84,7 +84,7 @@ def _document(outcome: Outcome, spec: DataSpec, tokenizer: PreTrainedTokenizerBa
             }
             for file, num_rows in zip(outcome.files, outcome.rows_per_file, strict=True)
         ],
-        "data": _section(spec),
+        "data": without_queries(spec.model_dump(mode="json")),
         "tokenizer": {
             "vocabulary": len(tokenizer),
             "chat_template_sha256": hashlib.sha256(template.encode()).hexdigest() if template else None,
@@ -113,19 +113,6 @@ def _document(outcome: Outcome, spec: DataSpec, tokenizer: PreTrainedTokenizerBa
         ],
         "warnings": _warnings(outcome, spec),
     }
-
-
-def _section(spec: DataSpec) -> dict[str, Any]:
-    """`data` with what it left out filled in, without what may be secret in its paths."""
-    section = spec.model_dump(mode="json")
-    for one in (section, *(section["sources"] or ())):
-        for key in ("path", "validation_path", "test_path"):
-            one[key] = _shown(one[key])
-    return section
-
-
-def _shown(paths: str | list[str] | None) -> str | list[str] | None:
-    return [*map(without_query, paths)] if isinstance(paths, list) else paths and without_query(paths)
 
 
 def _mixture(outcome: Outcome) -> dict[str, Any] | None:

@@ -2,7 +2,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from luthier.errors import InvalidSpecError
-from luthier.spec.data.location import DataPath, HubLocation, parse_hub, without_query
+from luthier.spec.data.location import DataPath, HubLocation, parse_hub, without_queries, without_query
 from luthier.spec.load import parse_spec
 
 
@@ -66,7 +66,53 @@ def test_credentials_in_a_job_file_are_refused_and_not_shown(key: str) -> None:
     assert "hidden" not in str(caught.value)
 
 
-def test_reports_show_no_query_of_a_web_address() -> None:
-    assert without_query("https://host/rows.jsonl?signature=hidden") == "https://host/rows.jsonl"
-    assert without_query("hf://datasets/o/n?split=test") == "hf://datasets/o/n?split=test"
-    assert without_query("/data/what?.jsonl") == "/data/what?.jsonl"
+@pytest.mark.parametrize(
+    ("path", "shown"),
+    [
+        ("https://host/rows.jsonl?signature=hidden", "https://host/rows.jsonl"),
+        ("http://host:80/a?b=https://c?d", "http://host:80/a"),
+        ("HTTPS://host/a?hidden", "HTTPS://host/a"),
+        (" https://host/a?hidden", " https://host/a"),
+        ("htps://host/a?hidden", "htps://host/a"),
+        ("https://host/a\n?hid\nden", "https://host/a\n"),
+        ("https://host/rows.jsonl", "https://host/rows.jsonl"),
+        ("hf://datasets/o/n?split=test", "hf://datasets/o/n?split=test"),
+        ("s3://bucket/part-?.jsonl", "s3://bucket/part-?.jsonl"),
+        ("/data/what?.jsonl", "/data/what?.jsonl"),
+        ("what?://a", "what?://a"),
+    ],
+)
+def test_reports_show_no_query_of_a_web_address(path: str, shown: str) -> None:
+    assert without_query(path) == shown
+
+
+def test_a_section_is_shown_without_any_query_of_its_paths() -> None:
+    url, shown = "https://host/a.jsonl?hidden", "https://host/a.jsonl"
+    section = {
+        "path": [url, "/b.jsonl"],
+        "test_path": url,
+        "validation_path": None,
+        "system_prompt": "https://host/?as-it-is",
+        "sources": [{"name": "c", "path": url}],
+        "decontaminate": {"paths": [url], "ngram": 13},
+    }
+    assert without_queries(section) == {
+        "path": [shown, "/b.jsonl"],
+        "test_path": shown,
+        "validation_path": None,
+        "system_prompt": "https://host/?as-it-is",
+        "sources": [{"name": "c", "path": shown}],
+        "decontaminate": {"paths": [shown], "ngram": 13},
+    }
+    assert section["test_path"] == url
+
+
+@pytest.mark.parametrize("path", ["https://host/../a?hidden", "HTTPS://host/a?hidden", "https://[a?hidden"])
+@pytest.mark.parametrize("key", ["path", "test_path", "decontaminate: {paths: [PATH]}"])
+def test_faults_of_a_job_file_show_no_query(path: str, key: str) -> None:
+    data = f"{key}: '{path}'" if "PATH" not in key else key.replace("PATH", f"'{path}'")
+    if key != "path":
+        data = f"path: a.jsonl, {data}"
+    with pytest.raises(InvalidSpecError) as caught:
+        parse_spec(f"name: a\nbase_model: b/c\ndata: {{{data}}}\n")
+    assert "hidden" not in str(caught.value)
