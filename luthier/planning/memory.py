@@ -154,6 +154,7 @@ def _always(question: Question, setting: Setting, held: _Held) -> dict[str, floa
     """Between two steps, on one device."""
     sharding, shards = setting.sharding, setting.num_devices
     weights = held.weights
+    copy = 0.0 if sharding.writes_in_place else held.copy / (shards if sharding.stage >= 1 else 1)
     if sharding.stage >= 3:
         own = 0.0 if sharding.offloads_weights else held.weights / shards
         weights = own + _gathered_bytes(question, setting)
@@ -163,7 +164,7 @@ def _always(question: Question, setting: Setting, held: _Held) -> dict[str, floa
         "weights": weights + held.mapped,
         "optimizer": state + held.control,
         "messages": 0.0 if setting.on_cpu else float(sharding.bucket_bytes),
-        "checkpoint copy": held.copy / (shards if sharding.stage >= 1 else 1) if setting.on_cpu else 0.0,
+        "checkpoint copy": copy if setting.on_cpu else 0.0,
     }
 
 
@@ -262,7 +263,7 @@ def _host_bytes(question: Question, setting: Setting, held: _Held) -> float:
     sharding, local = setting.sharding, setting.num_local
     part = local / setting.num_devices
     offloaded = held.weights * part if sharding.offloads_weights else 0.0
-    kept = held.copy * (part if sharding.stage >= 1 else 1) + offloaded
+    kept = offloaded if sharding.writes_in_place else held.copy * (part if sharding.stage >= 1 else 1) + offloaded
     if sharding.offloads_state:
         kept += held.state * part
     most = max(

@@ -31,6 +31,8 @@ class Sharding:
     """Weights are whole a block at a time, in the compute dtype; else DeepSpeed's way."""
     keeps_gathered: bool = False
     """Once gathered they stay until the backward pass is over."""
+    writes_in_place: bool = False
+    """Checkpoints are written from where the state is, without a copy; the run waits."""
     loads_on_host: bool = False
     """A rank that loads the whole model does so in the host's memory; else on its device (loading.py)."""
     section: Mapping[str, object] = field(default_factory=dict)
@@ -66,6 +68,7 @@ def sharding_of(section: DistributedSpec) -> Sharding:
             offloads_weights=offloads,
             gathers_blocks=True,
             keeps_gathered=not section.reshard_after_forward,
+            writes_in_place=offloads,
             loads_on_host=True,
             section=section.model_dump(exclude_unset=True),
         )

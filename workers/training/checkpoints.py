@@ -105,8 +105,10 @@ class CheckpointStore:
     def save(self, snapshot: Snapshot[Piece], position: Position) -> float:
         """Begins to commit `snapshot`, after the commit before; the seconds for which the caller was held up.
 
+        What is written in place is committed when this returns.
+
         Raises:
-            OSError, SafetensorError, StageError: the commit before failed; older checkpoints are untouched.
+            OSError, SafetensorError, StageError: the commit before failed, or this; older checkpoints are untouched.
         """
         if not (self._world.is_first or snapshot.is_divided):
             return 0.0
@@ -119,6 +121,9 @@ class CheckpointStore:
             self._agreement = Agreement(self._world, self._writer, commit)
         else:
             self._writer.submit(commit.write_and_finish)
+        if snapshot.is_written_in_place:
+            self._agree(wait=True)
+            self._writer.wait()
         return time.perf_counter() - started
 
     def check(self) -> None:

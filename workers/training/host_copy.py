@@ -20,16 +20,21 @@ class HostCopy:
         self._buffers: dict[str, torch.Tensor] = {}
 
     def take(self, snapshot: Snapshot[Piece]) -> Snapshot[Piece]:
-        """A copy of `snapshot` that later steps do not change; valid until the next call."""
+        """A copy of `snapshot` that later steps do not change, but for what is written in place; valid until the next
+        call."""
         copy = replace(
             snapshot,
             progress=snapshot.progress.detached(),
-            weights=self._copy_pieces("weights", snapshot.weights),
-            optimizer=self._copy_pieces("optimizer", snapshot.optimizer),
             rng=self._copy("rng", snapshot.rng),
             control=self._copy("control", snapshot.control),
             step=self._copy("step", snapshot.step),
         )
+        if not snapshot.is_written_in_place:
+            copy = replace(
+                copy,
+                weights=self._copy_pieces("weights", snapshot.weights),
+                optimizer=self._copy_pieces("optimizer", snapshot.optimizer),
+            )
         if torch.cuda.is_available():
             torch.cuda.synchronize()
         return copy

@@ -51,6 +51,7 @@ class Keeper:
             control=learner.control.tensors(),
             step=self._stepper.tensors(),
             is_divided=learner.strategy.is_divided,
+            is_written_in_place=learner.strategy.is_written_in_place,
         )
         self.saved_step = progress.step
         return self._checkpoints.save(snapshot, position)

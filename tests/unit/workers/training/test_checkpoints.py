@@ -1,6 +1,7 @@
 """Checkpoints: whole or absent, ours or refused, and the best one stays."""
 
 import errno
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -144,6 +145,21 @@ def test_the_state_of_the_moment_is_what_is_written(tmp_path: Path) -> None:
     loaded = store.load(store.uri_of(1))
     assert loaded.weights["a.lora_A"].whole().eq(1.0).all()
     assert loaded.progress == snapshot(1).progress
+
+
+def test_what_is_written_in_place_is_committed_before_the_run_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    report = Recorder()
+    store = make_store(tmp_path, report=report)
+    state = replace(snapshot(1), is_written_in_place=True)
+    store.save(state, Position(0, 0))
+    state.weights["a.lora_A"].values.fill_(9.0)
+    assert [checkpoint.step for checkpoint in report.checkpoints] == [1]
+    assert store.load(store.uri_of(1)).weights["a.lora_A"].whole().eq(1.0).all()
+    monkeypatch.setattr(draft, "describe_file", _full)
+    with pytest.raises(OSError, match="No space left"):
+        store.save(replace(snapshot(2), is_written_in_place=True), Position(0, 0))
 
 
 def test_a_full_disk_comes_out_as_itself_and_costs_no_older_checkpoint(

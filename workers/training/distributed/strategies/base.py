@@ -23,6 +23,12 @@ class Strategy(Protocol):
         ...
 
     @property
+    def is_written_in_place(self) -> bool:
+        """Whether checkpoints are written from where trained weights and optimizer state are, which is the host's
+        memory, while the run waits."""
+        ...
+
+    @property
     def reads_weights(self) -> bool:
         """Whether it reads frozen and trained weights of the base model itself, each rank its part, where the model
         comes without them (workers/models/unread.py)."""

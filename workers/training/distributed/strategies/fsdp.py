@@ -40,6 +40,7 @@ class Fsdp:
         """`spec` is the section of the job file."""
         self._world = world
         self._spec = spec
+        self.is_written_in_place = spec.offload == "cpu"
 
     def loads_on(self, _: torch.device) -> torch.device:
         """In the host's memory: the accelerator need not have room for all of it."""

@@ -41,6 +41,7 @@ class Zero:
 
     takes_every_round = True
     is_divided = True
+    is_written_in_place = False
 
     @property
     def reads_weights(self) -> bool:

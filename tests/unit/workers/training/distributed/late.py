@@ -36,6 +36,7 @@ class Case:
 
 CASES = {
     "full, fsdp": Case(FULL, FSDP),
+    "full, fsdp, offloaded": Case(FULL, FsdpSpec(type="fsdp", offload="cpu")),
     "full in bf16, fsdp": Case(FULL, FSDP, torch.bfloat16),
     "lora, fsdp": Case(LORA, FSDP),
     "lora in bf16, fsdp": Case(LORA, FSDP, torch.bfloat16, "fp32"),
