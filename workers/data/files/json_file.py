@@ -1,8 +1,9 @@
 """JSON, in either of the forms that rows come in; which one is told by how the file begins.
 
 JSON Lines: one object per line; blank lines are skipped, and counted as lines. Or one value: a list of rows, or an
-object that holds exactly one list of objects, as `{"version": 1, "data": [...]}` does. An object whose list holds
-messages, objects with `role` or `from`, is itself a row.
+object that holds exactly one list of objects, as `{"version": 1, "data": [...]}` does. An object is itself a row if it
+has a column of a row, such as `text`, `segments` or `tools`, or if its list holds messages, objects with `role` or
+`from`.
 """
 
 import json

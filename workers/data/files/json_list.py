@@ -15,6 +15,12 @@ _DECODER = json.JSONDecoder()
 _CUT = 16
 """A value that goes on in the next block fails this near to the end of its own, or in a text that does not end."""
 _MESSAGE_KEYS = frozenset({"role", "from"})
+_ROW_KEYS = frozenset(
+    {"messages", "conversations", "prompt", "completion", "completions", "instruction", "history", "text", "segments"}
+    | {"chosen", "rejected", "preferred_output", "non_preferred_output", "tools"}
+)
+"""Columns of the shapes that no object around rows has: with one of them an object is itself a row, whatever lists it
+holds. Were it unpacked, what stands beside the list would be lost."""
 _EXPECTED = "expected a list of objects, as [{...}, {...}]"
 
 
@@ -62,9 +68,14 @@ def _finish(window: "_Window", *, is_wrapped: bool) -> None:
     """What follows the list: other keys of the object around it, and nothing else."""
     character = window.take()
     while is_wrapped and character == ",":
-        window.value()
-        if window.take() != ":":
+        key = json.loads(window.value())
+        if not isinstance(key, str) or window.take() != ":":
             raise BrokenFileError(f"line {window.line}: broken JSON after the list of rows")
+        if key in _ROW_KEYS:
+            raise BrokenFileError(
+                f"line {window.line}: {key!r} after a list of objects; if all of it is one row, write it in a "
+                "list: [{...}]"
+            )
         if _holds_objects(json.loads(window.value())):
             raise BrokenFileError(f"line {window.line}: a second list of objects; {_EXPECTED}, in a file of its own")
         character = window.take()
@@ -167,14 +178,15 @@ def _is_line(text: str, start: int) -> bool:
 
 
 def _list_within(text: str, at: int) -> int | None:
-    """Where the only list of objects opens in the object at `at`, as far as `text` goes; None: there is none."""
+    """Where the only list of objects opens in the object at `at`, as far as `text` goes; None: there is none, or the
+    object is a row."""
     found: int | None = None
     at += 1
     try:
         while True:
             key, at = _DECODER.raw_decode(text, _skip(text, at))
             at = _skip(text, at)
-            if not isinstance(key, str) or text[at : at + 1] != ":":
+            if not isinstance(key, str) or key in _ROW_KEYS or text[at : at + 1] != ":":
                 return None
             at = _skip(text, at + 1)
             if (is_rows := _opens_rows(text, at)) is None or (is_rows and found is not None):

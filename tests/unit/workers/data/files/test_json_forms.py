@@ -8,6 +8,7 @@ import pytest
 
 from workers.data.files import FILES, Record
 from workers.data.files.json_text import DoubledKeyError, parse_json
+from workers.data.shapes import SHAPES
 
 CHAT = {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}
 SHAREGPT = {"conversations": [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]}
@@ -46,11 +47,62 @@ def test_form_is_told_by_the_content(tmp_path: Path, name: str, text: str, unit:
     assert set(FILES["jsonl"].columns(str(tmp_path / name))) == {"text", "messages", "n"}
 
 
-@pytest.mark.parametrize("row", [CHAT, SHAREGPT, {**CHAT, "tools": [{"name": "f"}]}, {"segments": [1]}, {"text": "a"}])
-def test_one_row_alone_is_a_row(tmp_path: Path, row: dict[str, Any]) -> None:
-    (tmp_path / "a.json").write_text(json.dumps(row))
-    assert _values(tmp_path / "a.json") == [(1, row)]
+OBJECTS = [{"label": True, "text": "a"}, {"label": False, "text": "b"}]
+"""A list that could be rows, or the value of a column."""
+ALONE = {
+    "chat": CHAT,
+    "sharegpt": SHAREGPT,
+    "chat with tools": {**CHAT, "tools": [{"name": "f"}]},
+    "tools first": {"tools": [{"name": "f"}], **CHAT},
+    "segments": {"segments": OBJECTS},
+    "segments and an id": {"id": 7, "segments": OBJECTS},
+    "numbers as segments": {"segments": [1]},
+    "text": {"text": "a"},
+    "text with notes": {"text": "a", "annotations": OBJECTS},
+    "notes with text": {"annotations": OBJECTS, "text": "a"},
+    "a prompt with tools": {"prompt": "a", "completion": "b", "tools": [{"type": "function"}]},
+    "a prompt with sources": {"documents": OBJECTS, "prompt": "a", "completion": "b"},
+    "steps": {"prompt": "a", "completions": OBJECTS, "labels": [True, False]},
+    "an instruction": {"instruction": "a", "output": "b", "references": OBJECTS},
+    "a history of objects": {"instruction": "a", "output": "b", "history": OBJECTS},
+    "a pair": {"chosen": OBJECTS, "rejected": OBJECTS},
+    "one answer of a pair": {"chosen": OBJECTS, "rejected": "b"},
+    "OpenAI's pair": {"input": {"messages": []}, "preferred_output": OBJECTS, "non_preferred_output": []},
+    "messages by other names": {"dialogue": [{"from": "a", "said": "b"}]},
+    "two lists": {"left": OBJECTS, "right": OBJECTS},
+}
+
+
+@pytest.mark.parametrize("name", ALONE)
+@pytest.mark.parametrize("end", ["", "\n", "\r\n\n"])
+def test_one_row_alone_is_a_row(tmp_path: Path, name: str, end: str) -> None:
+    (tmp_path / "a.json").write_text(json.dumps(ALONE[name]) + end, newline="")
+    assert _values(tmp_path / "a.json") == [(1, ALONE[name])]
     assert FILES["jsonl"].unit(str(tmp_path / "a.json")) == "line"
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_one_row_of_any_shape_is_a_row_whatever_its_columns_hold(tmp_path: Path, name: str) -> None:
+    for column in SHAPES[name].columns:
+        row = {**dict.fromkeys(SHAPES[name].required, "a"), column: OBJECTS}
+        (tmp_path / "a.json").write_text(json.dumps(row))
+        assert _values(tmp_path / "a.json") == [(1, row)]
+
+
+@pytest.mark.parametrize("key", ["data", "rows", "examples", "train", "anything"])
+@pytest.mark.parametrize("more", [{}, {"version": "1.1", "tags": ["x"]}, {"label": "x", "input": "y", "system": "z"}])
+def test_object_around_rows_is_none(tmp_path: Path, key: str, more: dict[str, Any]) -> None:
+    for document in ({key: OBJECTS, **more}, {**more, key: OBJECTS}):
+        (tmp_path / "a.json").write_text(json.dumps(document))
+        assert _values(tmp_path / "a.json") == list(enumerate(OBJECTS, 1))
+
+
+def test_column_of_a_row_beyond_the_first_block_is_refused_not_lost(tmp_path: Path) -> None:
+    filler = [{"note": "x" * 1000}] * 1500
+    (tmp_path / "a.json").write_text(json.dumps({"annotations": filler, "text": "a"}))
+    last = _read(tmp_path / "a.json")[-1]
+    assert last.reason == "broken file"
+    assert "'text' after a list of objects; if all of it is one row, write it in a list" in str(last.detail)
 
 
 def test_list_much_longer_than_a_block_is_read_row_by_row(tmp_path: Path) -> None:
@@ -76,6 +128,7 @@ def test_empty_list_has_no_rows(tmp_path: Path, text: str) -> None:
         ('[{"a": 1},\n {"a": 2},]', [1, 2, 3], "line 2: broken JSON: Expecting value"),
         ('[{"a": 1}] {"a": 2}', [1, 2], "line 1: '{' after the list of rows"),
         ('{"x": [{"a": 1}],\n "y": ' + "[" * 3, [1, 2], "broken JSON"),
+        ('{"x": [{"a": 1}],\n [1]: 2}', [1, 2], "line 2: broken JSON after the list of rows"),
         ("[" * 100_000, [1], "maximum recursion depth"),
         ('[{"a": 1} {"a": 2}]', [1, 2], "line 1: '{' after a row"),
     ],
