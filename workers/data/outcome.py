@@ -15,6 +15,7 @@ from workers.data.dedup import REASONS, Decisions
 from workers.data.parts import Part
 from workers.data.problems import Fault, Ledger
 from workers.data.quality import Quality
+from workers.data.row import Repair
 from workers.data.sources import SourceFile
 from workers.data.statistics import SplitStatistics
 from workers.data.tally import Tally
@@ -104,14 +105,13 @@ def note_decisions(decisions: Decisions, outcome: Outcome) -> None:
             tally.ledger.count(reason, len(chosen), first)
 
 
-def repairs_of(batch: pa.RecordBatch, files: Sequence[SourceFile]) -> list[Fault]:
-    """What was mended in a batch with `file`, `row` and `repairs`: every kind once per row, with its first detail."""
+def note_repairs(batch: pa.RecordBatch, files: Sequence[SourceFile], ledger: Ledger) -> None:
+    """What was mended in a batch with `file`, `row` and `repairs`: of each row the first of every kind."""
     mended = pa.Table.from_batches([batch]).filter(pc.is_valid(batch["repairs"])).select(["file", "row", "repairs"])
-    return [
-        Fault(files[row["file"]].name, row["row"], kind, detail)
-        for row in mended.to_pylist()
-        for kind, detail in dict(reversed(json.loads(row["repairs"]))).items()
-    ]
+    for row in mended.to_pylist():
+        first = {repair.kind: repair for repair in reversed([Repair(*values) for values in json.loads(row["repairs"])])}
+        for kind, detail, count in first.values():
+            ledger.count(kind, count, [Fault(files[row["file"]].name, row["row"], kind, detail)])
 
 
 def faults_of(batch: pa.RecordBatch, files: Sequence[SourceFile]) -> list[Fault]:

@@ -20,7 +20,7 @@ from workers.data.dataset import SPLITS
 from workers.data.dedup import Benchmark, decide, find_benchmark, write_clusters
 from workers.data.engine.carried import raise_carried
 from workers.data.inputs import Inputs, find_inputs
-from workers.data.outcome import Outcome, faults_of, note_decisions, repairs_of
+from workers.data.outcome import Outcome, faults_of, note_decisions, note_repairs
 from workers.data.places import CheckReadable, Remote
 from workers.data.quality import assess, check_quality
 from workers.data.scan import read_rows
@@ -156,7 +156,7 @@ def _read(
                 outcome.rows_per_file[entry["values"]] += entry["counts"]
             faults = faults_of(batch, outcome.files)
             tally.ledger.add(faults)
-            tally.repairs.add(repairs_of(batch, outcome.files))
+            note_repairs(batch, outcome.files, tally.repairs)
             broken = next((fault for fault in faults if fault.reason == problems.BROKEN_FILE), None)
             if broken is not None:
                 raise DataError(f"{broken}; nothing after this place can be read, so it cannot be left out either")

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from workers.data import problems
 from workers.data.problems import RowError
@@ -37,6 +37,16 @@ class Notes:
     """The functions that the assistant may call, a JSON list of their schemas; None: there are none."""
 
 
+class Repair(NamedTuple):
+    """Something that was mended in a row."""
+
+    kind: str
+    detail: str
+    """What it did to this row."""
+    num_places: int = 1
+    """How often, where every place in a row is counted; else 1."""
+
+
 @dataclass
 class Row:
     """A row on its way through the steps, which may change it, or drop it by an `error`."""
@@ -45,8 +55,8 @@ class Row:
     notes: Notes
     error: RowError | None = None
     """Why it is dropped; None: it stays."""
-    repairs: list[tuple[str, str]] = field(default_factory=list)
-    """What was mended: which kind of repair, and what it did to this row."""
+    repairs: list[Repair] = field(default_factory=list)
+    """What was mended."""
     language: str | None = None
     """ISO 639-1 code; None: nobody looked."""
     signature: bytes | None = None

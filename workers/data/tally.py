@@ -26,7 +26,7 @@ class Tally:
     ledger: Ledger = field(default_factory=Ledger)
     """Every row that was dropped."""
     repairs: Ledger = field(default_factory=Ledger)
-    """Every mended row, once for each kind of repair that it needed."""
+    """Every mended row, once for each kind of repair that it needed; of lines that were taken out every line."""
     num_augmented: Counter[str] = field(default_factory=Counter)
     """Rows that were made of its training rows, by what made them."""
     num_truncated: int = 0

@@ -10,6 +10,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from luthier.spec.base import Section
+from luthier.spec.data.lines import LinesSpec
 
 Preset = Literal["gopher", "c4"]
 _PREFIXES = ("min_", "max_", "no_")
@@ -60,6 +61,8 @@ class FiltersSpec(Section):
     preset: Preset | None = None
     """Sets the rules that Gopher or C4 publish; rules that are given beside it count instead. Both are made for English
     web pages: chats with short answers break them."""
+    lines: LinesSpec | None = None
+    """Single lines of plain text are taken out, as C4 does it; no preset does that. Absent: texts stay whole."""
     languages: list[str] | None = Field(default=None, min_length=1)
     """ISO 639 codes (`en`, `de`) of the languages to keep, as identified from the first characters of the answers."""
     drop_unknown_language: bool = False
@@ -142,7 +145,7 @@ class FiltersSpec(Section):
 
     @model_validator(mode="after")
     def _something_on(self) -> Self:
-        if not self.rules and self.languages is None:
+        if not self.rules and self.languages is None and self.lines is None:
             raise ValueError("filters has no rule, so it would do nothing; give one, or leave filters out")
         return self
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from luthier.spec.data import RepairSpec
 from workers.data.problems import RowError
-from workers.data.row import read_list
+from workers.data.row import Repair, read_list
 from workers.data.shapes.messages import ROLES
 from workers.data.shapes.shape import Shape
 
@@ -17,8 +17,7 @@ _TEXT_KEYS = ("content", "value")
 _MERGEABLE = {"role", "from", "content", "value", "weight", "train"}
 _WHAT_COUNTS = ("weight", "train")
 
-Repairs = list[tuple[str, str]]
-"""What was mended: kind and detail."""
+Repairs = list[Repair]
 _Messages = list[dict[str, Any]]
 
 
@@ -52,7 +51,7 @@ def _drop_empty_system(messages: _Messages, repairs: Repairs) -> _Messages:
     kept = [message for message in messages if _role(message) != "system" or not _is_empty(message)]
     if len(kept) == len(messages):
         return messages
-    repairs.append(("empty system message", f"{len(messages) - len(kept)} removed"))
+    repairs.append(Repair("empty system message", f"{len(messages) - len(kept)} removed"))
     return kept
 
 
@@ -65,7 +64,7 @@ def _merge(messages: _Messages, repairs: Repairs) -> _Messages:
             runs.append([message])
     if len(runs) == len(messages):
         return messages
-    repairs.append(("merged turns", f"{len(messages)} messages became {len(runs)}"))
+    repairs.append(Repair("merged turns", f"{len(messages)} messages became {len(runs)}"))
     return [run[0] if len(run) == 1 else _joined(run) for run in runs]
 
 
@@ -95,7 +94,7 @@ def _drop_leading(messages: _Messages, repairs: Repairs) -> _Messages:
     # Without any question nothing would be left; that is for a person to mend.
     if end == start or end == len(messages):
         return messages
-    repairs.append(("leading answer", f"{_quoted(messages[start:end])} removed"))
+    repairs.append(Repair("leading answer", f"{_quoted(messages[start:end])} removed"))
     return messages[:start] + messages[end:]
 
 
@@ -105,7 +104,7 @@ def _drop_trailing(messages: _Messages, repairs: Repairs) -> _Messages:
         end -= 1
     if end == len(messages) or not any(_role(message) == "assistant" for message in messages[:end]):
         return messages
-    repairs.append(("trailing question", f"{_quoted(messages[end:])} removed"))
+    repairs.append(Repair("trailing question", f"{_quoted(messages[end:])} removed"))
     return messages[:end]
 
 

@@ -1,8 +1,8 @@
 """What is done to rows one by one, each step on or off in `data`. A new step is one module and one row here.
 
 A step gets the rows of a batch that are still in, in order, and may change each, note what it mended
-(`row.repairs.append((kind, detail))`), or drop it (`row.error = RowError(reason, detail)`). It never takes a row out of
-the list: every row that was read is counted.
+(`row.repairs.append(Repair(kind, detail))`), or drop it (`row.error = RowError(reason, detail)`). It never
+takes a row out of the list: every row that was read is counted.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,7 +10,7 @@ from typing import Protocol
 
 from luthier.spec import DataSpec
 from workers.data.row import Row
-from workers.data.steps import clean, filters, language, pii, toxicity
+from workers.data.steps import clean, filters, language, lines, pii, toxicity
 
 
 class RowStep(Protocol):
@@ -21,6 +21,7 @@ class RowStep(Protocol):
 
 STEPS: dict[str, Callable[[DataSpec], RowStep | None]] = {
     "clean": clean.build,
+    "lines": lines.build,
     "language": language.build,
     "filters": filters.build,
     "toxicity": toxicity.build,

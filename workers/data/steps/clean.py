@@ -13,7 +13,7 @@ from pyarrow import compute as pc
 from luthier.spec import DataSpec
 from workers.data import problems
 from workers.data.problems import RowError
-from workers.data.row import Row, is_segmented
+from workers.data.row import Repair, Row, is_segmented
 from workers.data.steps.characters import (
     SUSPECT_CONTROL,
     SUSPECT_FORM,
@@ -138,7 +138,7 @@ def _mend(slot: _Slot, parts: Sequence[_Part], needed: Sequence[bool]) -> None:
             continue
         mended = part.mend(text, slot.is_alone)
         if mended != text and (not must_parse or is_json(mended)):
-            slot.row.repairs.append((part.kind, _excerpt(text, mended)))
+            slot.row.repairs.append(Repair(part.kind, _excerpt(text, mended)))
             text = mended
     if text is not slot.text:
         slot.put(text)

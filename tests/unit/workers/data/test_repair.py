@@ -28,7 +28,7 @@ def repaired(messages: list[dict[str, Any]], shape: str = "chat", **parts: bool)
     repairs: Repairs = []
     column = SHAPES[shape].required[0]
     record = repair_turns({column: messages}, SHAPES[shape], RepairSpec(**(OFF | parts if parts else {})), repairs)
-    return record[column], [kind for kind, _ in repairs]
+    return record[column], [repair.kind for repair in repairs]
 
 
 @pytest.mark.parametrize(

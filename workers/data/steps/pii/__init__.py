@@ -15,7 +15,7 @@ from luthier.spec import DataSpec
 from luthier.spec.data.pii import PiiSpec
 from workers.data import problems
 from workers.data.problems import RowError
-from workers.data.row import Row
+from workers.data.row import Repair, Row
 from workers.data.steps.pii.json_text import pieces_of, with_pieces
 from workers.data.steps.pii.recognisers import Recognisers
 from workers.data.steps.pii.replacing import Replace, label, masked, pseudonyms, replaced
@@ -114,7 +114,7 @@ class Pii:
     def _act(self, row: Row, values: Sequence[tuple[str, str]], texts: Sequence[_Seen | str]) -> None:
         first = dict(reversed(values))
         # What earlier steps quote of the row may be what is to stay hidden.
-        row.repairs = [(kind, "not shown: the row holds personal data") for kind, _ in row.repairs]
+        row.repairs = [one._replace(detail="not shown: the row holds personal data") for one in row.repairs]
         if self._action == "drop":
             detail = ", ".join(f"{kind} {masked(value)}" for kind, value in first.items())
             row.error = RowError(problems.PERSONAL_DATA, detail)
@@ -122,7 +122,7 @@ class Pii:
         done = "redacted" if self._action == "redact" else "found"
         for kind, value in first.items():
             count = sum(other == kind for other, _ in values)
-            row.repairs.append((f"{kind} {done}", f"{count}, the first is {masked(value)}"))
+            row.repairs.append(Repair(f"{kind} {done}", f"{count}, the first is {masked(value)}"))
         if self._action == "redact":
             others = iter(text if isinstance(text, str) else text.without(self._replace) for text in texts)
             change_texts(row, lambda _: next(others))

@@ -11,7 +11,7 @@ from luthier.spec import DataSpec
 from luthier.spec.data.toxicity import ToxicitySpec
 from workers.data import problems
 from workers.data.problems import RowError
-from workers.data.row import Row
+from workers.data.row import Repair, Row
 from workers.data.steps.toxicity.verdict import Judge
 from workers.data.texts import texts_of
 
@@ -61,4 +61,4 @@ class Toxicity:
                 if self._drops:
                     row.error = RowError(problems.TOXIC, detail)
                 else:
-                    row.repairs.append(("toxic text found", detail))
+                    row.repairs.append(Repair("toxic text found", detail))

@@ -144,7 +144,7 @@ def test_a_change_is_noted_with_what_it_did() -> None:
     row = clean(exchange("x" * 100 + "  \nWhy?", "Ã¶"), rejected="bad\x00")
     assert row.content == exchange("x" * 100 + "\nWhy?", "ö")
     assert row.notes.rejected == "bad"
-    assert [kind for kind, _ in row.repairs] == ["white space", "mojibake", "control characters"]
+    assert [repair.kind for repair in row.repairs] == ["white space", "mojibake", "control characters"]
     assert row.repairs[0][1] == f"'{'x' * 20}  \\nWhy?' became '{'x' * 20}\\nWhy?'"
 
 
