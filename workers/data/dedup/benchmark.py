@@ -89,8 +89,8 @@ def read_benchmark(files: Sequence[SourceFile], spec: DecontaminateSpec, signing
     """
     gathered = _Gathered()
     for number, file in enumerate(files):
-        wanted = spec.columns or FILES[file.file_type].columns(file.path)
-        records = FILES[file.file_type].records(file.path, wanted)
+        found = FILES[file.file_type].columns(file.path)
+        records = FILES[file.file_type].records(file.path, spec.columns or found)
         while batch := list(islice(records, _BATCH_ROWS)):
             texts = [_texts(record, file, spec.columns) for record in batch]
             _gather(gathered, texts, spec.ngram)

@@ -17,5 +17,5 @@ def why_too_much(num_packed: int, num_bytes: int) -> str | None:
         return None
     return (
         f"{num_packed} bytes unpack to more than {num_bytes >> 20} MiB, over {MAX_RATIO} times as much, so they were "
-        f"not unpacked any further; unpack the file yourself if that is as it should be"
+        f"not unpacked any further; unpack the file yourself (a table: into JSON Lines) if that is as it should be"
     )

@@ -142,6 +142,18 @@ def test_a_benchmark_that_says_nothing_or_cannot_be_read_is_refused(write_rows: 
         run(path, decontaminate={"paths": [str(broken)]})
 
 
+@pytest.mark.parametrize("columns", [None, ["question"]])
+def test_a_benchmark_that_is_far_more_than_its_file_is_refused(
+    write_rows: Write, run: Run, monkeypatch: pytest.MonkeyPatch, columns: list[str] | None
+) -> None:
+    monkeypatch.setattr("workers.data.files.ratio.FREE_BYTES", 1 << 20)
+    path = write_rows([{"text": "a"}, {"text": "b"}])
+    bomb = path.parent / "bench.parquet"
+    pq.write_table(pa.table({"question": ["one long question " * 100] * 10_000}), bomb)
+    with pytest.raises(DataError, match=r"over 250 times as much"):
+        run(path, decontaminate={"paths": [str(bomb)], "columns": columns})
+
+
 def test_a_benchmark_is_read_only_where_a_worker_may_read(write_rows: Write, tokenizer: Any, recorder: Any) -> None:
     from luthier.spec import DataSpec
     from workers.data.pipeline import preprocess
