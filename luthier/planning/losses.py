@@ -11,6 +11,10 @@ from luthier.planning.workload import Workload
 _FP32 = 4
 _NUM_CACHED = 1 << 18
 """Logits that cross-entropy takes at a time on a CPU, before and after its softmax."""
+_TILE = (4096, 32768)
+"""Tokens and vocabulary of a tile (trl/kernels/chunked_logprob.py, trl/trainer/utils.py)."""
+_TILE_COPIES = 7.75
+"""Of a tile, in fp32: on a CPU its backward pass is written out. Elsewhere one kernel works in place."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +28,8 @@ class Loss:
     is_in_place: bool = False
     """On a CPU it keeps the logits alone, in the dtype of the products, and their gradient takes their place
     (workers/training/kernels/cross_entropy.py)."""
+    is_tiled: bool = False
+    """It takes some tokens and some of the vocabulary at a time, as TRL does, and keeps none of it."""
 
 
 _TOKENS = Loss(num_kept=1, num_transient=2, is_in_place=True)
@@ -36,8 +42,7 @@ LOSSES: dict[str, Loss] = {
     **dict.fromkeys(("classification", "reward"), _HEAD),
     # Log-probabilities of both terms, and those without the teacher's likeliest tokens.
     "distillation": Loss(num_kept=3, num_transient=2),
-    # TRL works on a part of the vocabulary at a time, and keeps none of it.
-    "grpo": Loss(num_kept=0, num_transient=0.5),
+    "grpo": Loss(num_kept=0, num_transient=0, is_tiled=True),
 }
 
 
@@ -52,6 +57,10 @@ def transient_bytes(loss: Loss, shape: ModelShape, work: Workload, *, on_cpu: bo
     num_logits = shape.vocabulary * work.num_targets
     if on_cpu and loss.is_in_place:
         return 2 * _FP32 * min(num_logits, _NUM_CACHED)
+    if loss.is_tiled:
+        # On a CPU of all tokens, elsewhere of the targets.
+        num_tokens, copies = (work.row_tokens, _TILE_COPIES) if on_cpu else (work.num_targets, 1.0)
+        return copies * _FP32 * min(num_tokens, _TILE[0]) * min(shape.vocabulary, _TILE[1])
     return loss.num_transient * _FP32 * num_logits
 
 

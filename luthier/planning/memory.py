@@ -32,8 +32,8 @@ _CPU_WASTE = {2: 1.25, 4: 1.35}
 shorter-lived tensors leave between longer-lived ones. After five passes; measured: benchmarks/plan_accuracy.py."""
 _WASTE_GROWTH = 0.06
 """More of it with each doubling of the passes: rows differ in length, so that holes fit less and less."""
-_WASTE_PASSES = (5, 256)
-"""From where to where it grows; beyond, nothing was measured."""
+_WASTE_PASSES = (5, 128)
+"""From where to where it grows: a run of a hundred hardly grew in its second half."""
 _GPU_WASTE = 1.05
 """The same for PyTorch's caching allocator."""
 _CACHE_COPIES = 2
