@@ -5,14 +5,20 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 import torch
 
 ROOT = Path(__file__).parents[4]
-Launch = Callable[[int, str, Path], list[int]]
+
+
+class Launch(Protocol):
+    """See `launch`."""
+
+    def __call__(self, num_ranks: int, function: str, folder: Path, seconds: int = ...) -> list[int]: ...
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -25,7 +31,10 @@ def _one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def launch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launch]:
-    """A function that has so many ranks call "module:name" with a folder and their world; their exit statuses."""
+    """A function that has so many ranks call "module:name" with a folder and their world; their exit statuses.
+
+    Ranks that wait for each other for ever are ended before the test is, or no other test would get any.
+    """
     log = tmp_path_factory.mktemp("zygote") / "stderr"
     environment = os.environ | {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo", "PYTHONPATH": str(ROOT)}
     argv = [sys.executable, "-m", "tests.unit.workers.training.distributed.zygote"]
@@ -37,8 +46,8 @@ def launch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launch]:
     assert process.stdout is not None
     requests, answers = process.stdin, process.stdout
 
-    def start(num_ranks: int, function: str, folder: Path) -> list[int]:
-        request = {"num_ranks": num_ranks, "function": function, "folder": str(folder)}
+    def start(num_ranks: int, function: str, folder: Path, seconds: int = 270) -> list[int]:
+        request = {"num_ranks": num_ranks, "function": function, "folder": str(folder), "seconds": seconds}
         print(json.dumps(request), file=requests, flush=True)
         answer = answers.readline()
         print(log.read_text()[-6000:])  # pytest shows it where a test fails

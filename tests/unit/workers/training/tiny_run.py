@@ -197,7 +197,8 @@ class Killer(Recorder):
             raise KilledError
 
 
-_TIMED = ("tokens_per_second", "checkpoint_stall_seconds")
+TIMED = ("tokens_per_second", "checkpoint_stall_seconds")
+"""Figures of a step that no two runs have in common."""
 
 
 @dataclass(frozen=True)
@@ -216,7 +217,7 @@ class Outcome:
         summary = engine.run()
         return cls(
             samples=summary.samples,
-            rows=[{key: value for key, value in row.items() if key not in _TIMED} for row in summary.history],
+            rows=[{key: value for key, value in row.items() if key not in TIMED} for row in summary.history],
             best=(summary.best_step, summary.best_validation_loss),
             weights={name: tensor.flatten().tolist() for name, tensor in weights(model).items()},
         )

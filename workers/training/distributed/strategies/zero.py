@@ -142,6 +142,8 @@ class Zero:
                 part = self._part(parameter, weights[name])
                 safe_set_local_fp32_param(parameter, part)
                 parameter.ds_tensor.data.copy_(part)  # type: ignore[attr-defined]  # what the forward pass gathers
+                # Small weights stay gathered after a forward pass; that copy is out of date now.
+                parameter.partition()  # type: ignore[attr-defined]
             else:
                 _fill(parameter, weights[name], None)
         if self._spec.stage < 3:

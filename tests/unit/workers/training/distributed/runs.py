@@ -1,5 +1,6 @@
 """The runs that are made by one rank and by two, and what is kept of them. `ranks.py` makes them on every rank."""
 
+import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -13,7 +14,7 @@ from torch import nn
 from luthier.spec import SftSpec
 from luthier.spec.distributed import DdpSpec, DistributedSpec, FsdpSpec, ZeroSpec
 from luthier.v1.stage_pb2 import Checkpoint
-from tests.unit.workers.training.tiny_run import ALONE, Recorder, make_engine, make_model, weights
+from tests.unit.workers.training.tiny_run import ALONE, TIMED, Recorder, make_engine, make_model, weights
 from workers.failures import PreemptedError
 from workers.training.distributed.strategies import make_strategy
 from workers.training.distributed.world import World
@@ -102,9 +103,20 @@ class Kept:
     """What is left of a run, in JSON values."""
 
     rows: list[dict[str, float]]
-    weights: dict[str, list[float]]
+    """Of metrics, without those of time."""
+    weights: dict[str, str]
+    """Digest of each trained one, all its bits; empty where the rank has nothing of it."""
     checkpoints: list[dict[str, Any]]
     """Newest first."""
+
+    @classmethod
+    def of(cls, history: Sequence[Mapping[str, float]], model: nn.Module, report: Recorder) -> "Kept":
+        """What a run left that came to an end; of one that was stopped, without a `history`, the checkpoints alone."""
+        return cls(
+            [{key: value for key, value in row.items() if key not in TIMED} for row in history],
+            {key: _digest(value) for key, value in weights(model).items()} if history else {},
+            [{"uri": one.uri, "digest": one.digest, "step": one.step} for one in report.checkpoints],
+        )
 
     def earlier(self) -> list[Checkpoint]:
         """Its checkpoints, to go on from."""
@@ -159,12 +171,11 @@ def make(
         rows = engine.run().history
     except PreemptedError:
         assert stop_at is not None
-    timed = ("tokens_per_second", "checkpoint_stall_seconds")
-    return Kept(
-        [{key: value for key, value in row.items() if key not in timed} for row in rows],
-        {key: value.flatten().tolist() for key, value in weights(model).items()} if rows else {},
-        [{"uri": one.uri, "digest": one.digest, "step": one.step} for one in report.checkpoints],
-    )
+    return Kept.of(rows, model, report)
+
+
+def _digest(weight: torch.Tensor) -> str:
+    return hashlib.sha256(weight.contiguous().numpy().tobytes()).hexdigest() if weight.numel() else ""
 
 
 def write(path: Path, kept: Mapping[str, Kept]) -> None:

@@ -77,7 +77,7 @@ def test_a_worker_that_can_makes_the_folder(tmp_path: Path, monkeypatch: pytest.
     reason="needs a C++ compiler and libaio-dev, of which DeepSpeed compiles async_io",
 )
 def test_with_its_state_on_disk_a_run_goes_on_bit_equal(tmp_path: Path, launch: Launch) -> None:
-    assert launch(2, "tests.unit.workers.training.distributed.ranks:keep_state_on_disk", tmp_path) == [0, 0]
+    assert launch(2, "tests.unit.workers.training.distributed.ranks:keep_state_on_disk", tmp_path, 1100) == [0, 0]
     assert int((tmp_path / "0.size").read_text()) > 1 << 20
     for rank in range(2):
         runs = read(tmp_path / f"{rank}.json")

@@ -2,7 +2,7 @@
 
 It reads JSON, one line for each world: `num_ranks`, `function` ("module:name", called with a folder and the world of
 the rank) and `folder`. It answers with the exit status of each rank; what they print goes to the standard error. When
-one fails the others are killed, as torchrun does.
+one fails the others are killed, as torchrun does, and so are all when they are not done after `seconds`.
 """
 
 import json
@@ -19,7 +19,11 @@ import torch
 from workers.parent import die_with_parent
 from workers.training.distributed.world import joined
 
-LOADED = ("tests.unit.workers.training.distributed.ranks", "workers.training.distributed.strategies.zero")
+LOADED = (
+    "tests.unit.workers.training.distributed.ranks",
+    "tests.unit.workers.training.methods.on_ranks",
+    "workers.training.distributed.strategies.zero",
+)
 """Takes seconds to import."""
 
 
@@ -39,7 +43,7 @@ def be_a_rank(rank: int, num_ranks: int, function: str, folder: Path, store: Pat
     os._exit(status)
 
 
-def start(num_ranks: int, function: str, folder: Path) -> list[int]:
+def start(num_ranks: int, function: str, folder: Path, seconds: int) -> list[int]:
     """Forks the ranks and lives through them; their exit statuses, negative for a signal."""
     store = folder / f"store-{uuid.uuid4().hex[:8]}"
     children: list[int] = []
@@ -48,6 +52,7 @@ def start(num_ranks: int, function: str, folder: Path) -> list[int]:
         child = os.fork()
         if child == 0:
             die_with_parent(parent)
+            signal.alarm(seconds)
             be_a_rank(rank, num_ranks, function, folder, store)
         children.append(child)
     statuses: dict[int, int] = {}
@@ -68,7 +73,7 @@ def main() -> None:
         import_module(name)
     for line in sys.stdin:
         asked = json.loads(line)
-        statuses = start(asked["num_ranks"], asked["function"], Path(asked["folder"]))
+        statuses = start(asked["num_ranks"], asked["function"], Path(asked["folder"]), asked["seconds"])
         print(json.dumps(statuses), file=answers, flush=True)
 
 

@@ -1,5 +1,5 @@
-"""The base model of the matrix as a folder, because methods load it themselves and what they save goes beside it; and
-two adapters to mix."""
+"""The base model of the matrix as a folder, because methods load it themselves and what they save goes beside it; two
+adapters to mix; and a teacher."""
 
 from pathlib import Path
 
@@ -9,8 +9,9 @@ from bitsandbytes.functional import dequantize_4bit, quantize_4bit
 from peft import LoraConfig, get_peft_model
 from torch import nn
 
+from tests.unit.workers.training.methods.pairings import Models
 from tests.unit.workers.training.tiny_run import make_base
-from workers.models import load_tokenizer, save_model
+from workers.models import load_model, load_tokenizer, save_model
 
 
 @pytest.fixture(scope="session")
@@ -34,3 +35,15 @@ def base_dir(tiny_model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> 
         adapted = get_peft_model(make_base(len(tokenizer)), config)
         adapted.save_pretrained(folder.parent / f"expert-{number}")
     return folder
+
+
+@pytest.fixture(scope="session")
+def models(base_dir: Path) -> Models:
+    """The base model, and a teacher of the same vocabulary that finds other tokens likely."""
+    teacher = load_model(base_dir, torch.float32)
+    with torch.no_grad():
+        for weight in teacher.parameters():
+            weight.mul_(0.7)
+    folder = base_dir.parent / "teacher"
+    save_model(teacher, load_tokenizer(base_dir), folder, torch.float32)
+    return Models(base_dir, folder)

@@ -1,112 +1,115 @@
-"""What two ranks and one make alike: every objective with LoRA, and every method with supervised fine-tuning.
+"""What two ranks make of a pair of pairings.py: a run, the same one gone on with, and one that one rank began.
 
-test_on_ranks.py makes the runs of one rank; `make_all` makes them on every rank of a world.
+test_on_ranks.py makes the runs of one rank and asks for those of two (`ask`), which `make_case` makes on each of them.
 """
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
-import torch
-
-from luthier.spec.distributed import DdpSpec, DistributedSpec, FsdpSpec
+from luthier.spec.distributed import DdpSpec, DistributedSpec, FsdpSpec, ZeroSpec
+from luthier.v1.stage_pb2 import Checkpoint
+from tests.unit.workers.training.distributed.runs import Kept, write
 from tests.unit.workers.training.methods.objective_rows import LEARNED
+from tests.unit.workers.training.methods.pairings import FIRST, PAIRS, Models, adapt_pair, engine_of_pair, save_pair
 from tests.unit.workers.training.methods.rows import ROWS, Row
-from tests.unit.workers.training.methods.trained import adapt, engine_of
 from tests.unit.workers.training.tiny_run import ALONE, Recorder
 from workers.training.distributed.strategies import make_strategy
 from workers.training.distributed.world import World
-from workers.training.heads import put_head
-from workers.training.methods import METHODS
 
-NUM_STEPS = 4
-_TRAINING = {"max_steps": NUM_STEPS, "eval_steps": 2, "pack_length": 64, "gradient_accumulation_steps": 2}
+STRATEGIES: dict[str, DistributedSpec] = {
+    "ddp": DdpSpec(),
+    "zero 2": ZeroSpec(type="zero", stage=2),
+    "zero 3": ZeroSpec(type="zero", stage=3),
+    "fsdp": FsdpSpec(type="fsdp"),
+}
+ARTIFACT = "artifact"
+_ASKED = "asked.json"
+_ROWS = {"spiel": "spiel-momentum"}
+"""Those that stand for a method here: by accumulated gradient SpIEL is for one rank, and the job file says so."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """One run."""
+    """A pair, and how two ranks share its state."""
 
-    row: str
-    objective: str = "sft"
+    method: str
+    objective: str
+    strategy: str = "ddp"
+
+    def __str__(self) -> str:
+        return f"{self.method}-{self.objective}-{self.strategy}"
+
+    @property
+    def is_divided(self) -> bool:
+        """Whether each rank has a part of it."""
+        return STRATEGIES[self.strategy].divides_state
+
+    @property
+    def row(self) -> Row:
+        """Of the method, without dropout: each rank would draw its own."""
+        row = ROWS[_ROWS.get(self.method, self.method)]
+        off = {key: 0.0 for key in row.section if key.endswith("dropout")}
+        return replace(row, section={**row.section, **off})
 
 
-CASES: dict[str, Case] = {
-    **{objective: Case("lora", objective) for objective in LEARNED},
-    # The first row of each method. By accumulated gradient SpIEL is for one rank alone, and the job file says so.
-    **{
-        row.section["type"]: Case(name)
-        for name, row in reversed(ROWS.items())
-        if row.section["type"] != "spiel" or row.section.get("selection") == "momentum"
-    },
-}
-
-
-DIVIDED = ("lora", "full")
-"""Cases that are also made with FSDP."""
-ARTIFACT = "artifact"
-DDP = DdpSpec()
-
-
-@dataclass(frozen=True)
-class Folders:
-    """Where the models are that every process reads."""
-
-    base: str
-    teacher: str
+CASES = [
+    *(Case(method, objective) for method, objective in PAIRS),
+    *(
+        Case(method, objective, strategy)
+        for method in ("lora", "full")
+        for objective in LEARNED
+        for strategy, section in STRATEGIES.items()
+        if section.divides_state
+    ),
+]
 
 
 def make(
-    name: str, folders: Folders, folder: Path, world: World = ALONE, strategy: DistributedSpec = DDP
-) -> list[dict[str, float]]:
-    """Trains by the case of that name without dropout; its rows of metrics.
+    case: Case,
+    models: Models,
+    folder: Path,
+    world: World = ALONE,
+    *,
+    earlier: Sequence[Checkpoint] = (),
+    artifact: Path | None = None,
+) -> Kept:
+    """Trains by the case, on one rank with nothing divided, from the start or the newest of `earlier`.
 
-    Rank 0 leaves a train artifact in `FOLDER/artifact`.
+    Rank 0 leaves a train artifact in the new folder `artifact`.
     """
-    case = CASES[name]
-    row, learned = _without_dropout(ROWS[case.row]), LEARNED[case.objective]
-    train, validation = learned.make_rows(16, 0), learned.make_rows(4, 9)
-    model = adapt(row, Path(folders.base))
-    if labels := learned.labels(train):
-        put_head(model, len(labels))
-    folder.mkdir(parents=True, exist_ok=True)
-    engine = engine_of(
-        row,
-        model,
-        folder,
-        Recorder(),
-        training=_TRAINING,
-        objective=learned.make(Path(folders.teacher), folder),
-        train=train,
-        validation=validation,
-        world=world,
-        strategy=make_strategy(world, strategy),
+    adapted = adapt_pair(case.row, case.objective, models)
+    report = Recorder()
+    strategy = make_strategy(world, STRATEGIES[case.strategy]) if world.size > 1 else None
+    engine = engine_of_pair(
+        case.row, case.objective, adapted, models, folder, report, earlier=earlier, world=world, strategy=strategy
     )
-    rows = engine.run().history
-    if world.is_first and not labels:
-        (folder / ARTIFACT).mkdir()
-        METHODS[row.section["type"]].save(model, Path(folders.base), folder / ARTIFACT)
-    return [{key: value for key, value in one.items() if "second" not in key} for one in rows]
+    kept = Kept.of(engine.run().history, adapted.model, report)
+    if artifact is not None and world.is_first:
+        save_pair(case.row, adapted, models, artifact)
+    return kept
 
 
-def make_all(folder: Path, world: World) -> None:
-    """All cases, with the models that `FOLDER/folders.json` names; the rows go to `FOLDER/<rank>.json`."""
-    folders = Folders(**json.loads((folder / "folders.json").read_text()))
-    rows = {name: make(name, folders, folder / name, world) for name in CASES}
-    for name in DIVIDED:
-        rows[f"{name}, divided"] = make(name, folders, folder / f"{name}, divided", world, FsdpSpec(type="fsdp"))
-    (folder / f"{world.rank}.json").write_text(json.dumps(rows))
+def ask(case: Case, models: Models, folder: Path, begun: Kept) -> None:
+    """Tells the ranks of `make_case` what to do; `begun` is what one rank made of the case."""
+    document = {"case": asdict(case), "base": str(models.base), "teacher": str(models.teacher), "begun": asdict(begun)}
+    (folder / _ASKED).write_text(json.dumps(document))
 
 
-def read(path: Path) -> Mapping[str, list[dict[str, float]]]:
-    """What a rank left."""
-    rows: dict[str, list[dict[str, float]]] = json.loads(path.read_text())
-    return rows
+def make_case(folder: Path, world: World) -> None:
+    """Makes the runs that `ask` asked for in `folder`; what each rank keeps of them goes to `FOLDER/<rank>.json`."""
+    asked = json.loads((folder / _ASKED).read_text())
+    case, models = Case(**asked["case"]), Models(Path(asked["base"]), Path(asked["teacher"]))
+    whole = make(case, models, folder / "whole", world, artifact=folder / ARTIFACT)
+    # Which checkpoints there are is told to the coordinator, and by it to the ranks of the next attempt.
+    own, others = world.first(whole.checkpoints), asked["begun"]["checkpoints"]
+    resumed = make(case, models, folder / "resumed", world, earlier=first_of(own))
+    taken_over = make(case, models, folder / "taken over", world, earlier=first_of(others))
+    write(folder / f"{world.rank}.json", {"whole": whole, "resumed": resumed, "taken over": taken_over})
 
 
-def _without_dropout(row: Row) -> Row:
-    """Each rank would draw its own."""
-    torch.manual_seed(0)
-    off = {key: 0.0 for key in row.section if key.endswith("dropout")}
-    return replace(row, section={**row.section, **off})
+def first_of(checkpoints: Sequence[Mapping[str, Any]]) -> list[Checkpoint]:
+    """The one that others go on from, out of `Kept.checkpoints`."""
+    return [Checkpoint(**one) for one in checkpoints if one["step"] == FIRST]

@@ -1,7 +1,6 @@
 """Every method with every objective: each pair trains and resumes to the bit, or the job file is refused with words.
 
-One row of rows.py for each method, one of objective_rows.py for each objective. Ranks stand in
-../distributed/test_ranks.py, and what a method saves in test_matrix.py.
+One rank does so here; two in test_on_ranks.py. What a method saves stands in test_matrix.py.
 """
 
 import json
@@ -18,37 +17,19 @@ from luthier.errors import InvalidSpecError
 from luthier.spec import MethodSpec, ObjectiveSpec, parse_spec
 from luthier.v1.stage_pb2 import Checkpoint
 from tests.unit.workers.training.methods.objective_rows import LEARNED
+from tests.unit.workers.training.methods.pairings import (
+    FIRST,
+    PAIRED,
+    PAIRS,
+    REFUSED,
+    STEPS,
+    Models,
+    adapt_pair,
+    engine_of_pair,
+)
 from tests.unit.workers.training.methods.rows import ROWS
-from tests.unit.workers.training.methods.trained import adapt, engine_of
 from tests.unit.workers.training.tiny_run import Outcome, Recorder, same, weights
-from workers.models import load_model, load_tokenizer, save_model
-from workers.training.heads import put_head
 from workers.training.methods import METHODS
-
-PAIRED = [*dict.fromkeys(row.section["type"] for row in ROWS.values()), "lora-pissa"]
-"""Rows: the first one of each method, which is called as the method is, and one that changes frozen weights."""
-REFUSED: dict[tuple[str, str], str] = {
-    (
-        method,
-        objective,
-    ): rf"objective\.type {objective} gives .* a head, which .* {method} cannot carry; take type: lora"
-    for method, objective in product(("bottleneck", "custom", "xlora"), ("classification", "reward"))
-}
-"""Pairs that the job file is refused for, and what is said: field, reason and remedy. All others train."""
-STEPS = 3
-TRAINING = {"max_steps": STEPS, "save_steps": 1, "eval_steps": 2, "pack_length": 64, "gradient_accumulation_steps": 2}
-
-
-@pytest.fixture(scope="module")
-def teacher_dir(base_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model of the same vocabulary that finds other tokens likely than the base model."""
-    folder = tmp_path_factory.mktemp("models") / "teacher"
-    model = load_model(base_dir, torch.float32)
-    with torch.no_grad():
-        for weight in model.parameters():
-            weight.mul_(0.7)
-    save_model(model, load_tokenizer(base_dir), folder, torch.float32)
-    return folder
 
 
 class Watcher(Recorder):
@@ -77,29 +58,13 @@ def frozen(model: nn.Module) -> dict[str, torch.Tensor]:
 
 
 def run(
-    name: str, objective: str, base: Path, teacher: Path, folder: Path, earlier: Sequence[Checkpoint] = ()
+    name: str, objective: str, models: Models, folder: Path, earlier: Sequence[Checkpoint] = ()
 ) -> tuple[Outcome, Watcher]:
     """Trains by the rows of those names as the train stage does, from the start or the newest of `earlier`."""
-    learned = LEARNED[objective]
-    train, validation = learned.make_rows(12, 0), learned.make_rows(3, 9)
-    model = adapt(ROWS[name], base)
-    if labels := learned.labels(train):
-        put_head(model, len(labels))
-    report = Watcher(model)
-    folder.mkdir()
-    engine = engine_of(
-        ROWS[name],
-        model,
-        folder,
-        report,
-        earlier=earlier,
-        fence=1 + len(earlier),
-        training=TRAINING,
-        objective=learned.make(teacher, folder),
-        train=train,
-        validation=validation,
-    )
-    return Outcome.of(engine, model), report
+    adapted = adapt_pair(ROWS[name], objective, models)
+    report = Watcher(adapted.model)
+    engine = engine_of_pair(ROWS[name], objective, adapted, models, folder, report, earlier=earlier)
+    return Outcome.of(engine, adapted.model), report
 
 
 def types_of(sections: Any) -> set[str]:
@@ -126,17 +91,15 @@ def test_a_pair_is_refused_only_if_the_table_says_so(name: str, objective: str) 
         parse_spec(job)
 
 
-@pytest.mark.parametrize(("name", "objective"), [pair for pair in product(PAIRED, LEARNED) if pair not in REFUSED])
-def test_a_pair_trains_and_resumes_to_the_bit(
-    tmp_path: Path, base_dir: Path, teacher_dir: Path, name: str, objective: str
-) -> None:
-    whole, report = run(name, objective, base_dir, teacher_dir, tmp_path / "whole")
+@pytest.mark.parametrize(("name", "objective"), PAIRS)
+def test_a_pair_trains_and_resumes_to_the_bit(tmp_path: Path, models: Models, name: str, objective: str) -> None:
+    whole, report = run(name, objective, models, tmp_path / "whole")
     assert len(whole.rows) == STEPS
     assert all(row["loss"] < 100 and row["grad_norm"] > 0 for row in whole.rows)
     assert report.is_frozen
     assert not report.still
 
     torch.rand(17)  # a new process would not find the generator where the old one left it
-    (first,) = (checkpoint for checkpoint in report.checkpoints if checkpoint.step == 1)
-    resumed, _ = run(name, objective, base_dir, teacher_dir, tmp_path / "resumed", [first])
+    (first,) = (checkpoint for checkpoint in report.checkpoints if checkpoint.step == FIRST)
+    resumed, _ = run(name, objective, models, tmp_path / "resumed", [first])
     assert resumed == whole
