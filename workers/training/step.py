@@ -16,6 +16,7 @@ from workers.training.optimizers import make_optimizer
 from workers.training.packing import Batch
 from workers.training.schedule import learning_rate
 from workers.training.skipping import reason_to_skip, recent_norms, usual_norm
+from workers.training.sums import Sums
 
 
 @dataclass(frozen=True)
@@ -81,16 +82,15 @@ class Stepper:
         rate = learning_rate(step, num_steps, self._spec)
         for group in self._optimizer.param_groups:
             group["lr"] = rate * group["rate_ratio"]
-        figures: dict[str, float] = {"loss": 0.0}
+        sums = Sums()
         for number, batch in enumerate(rounds, start=1):
             before_each()
-            for name, value in self._backward(batch, total, is_last=number == len(rounds)).items():
-                figures[name] = figures.get(name, 0.0) + value
-        figures = self._world.sum_figures(figures)
+            self._backward(batch, total, sums, is_last=number == len(rounds))
         self._strategy.sum_gradients()
         self._scale.unscale(self._optimizer)
         self._control.before_step(step)
         norm = self._strategy.clip()
+        figures = {"loss": 0.0} | self._world.sum_figures(sums.read())
         norms = recent_norms(history)
         reason = reason_to_skip(figures["loss"], norm, usual_norm(norms), self._spec)
         is_applied = reason is None
@@ -130,11 +130,11 @@ class Stepper:
         """What the batch counts."""
         return sum(self._objective.weigh(sample) for sample in batch.samples)
 
-    def _backward(self, batch: Batch | None, total: float, *, is_last: bool) -> dict[str, float]:
-        """Adds the batch's share of the step's gradient; returns its share of the step's figures."""
+    def _backward(self, batch: Batch | None, total: float, sums: Sums, *, is_last: bool) -> None:
+        """Adds the batch's share of the step's gradient, and to `sums` its share of the step's figures."""
         counts = batch is not None and self.weight(batch) > 0
         if not counts and not self._strategy.takes_every_round:
-            return {}
+            return
         batch = batch if batch is not None and counts else self._idle
         with fits_into_memory(batch):
             measured = self._objective.measure(self._model, batch, self._compute)
@@ -142,9 +142,9 @@ class Stepper:
             # Activations that are computed again must be cast as they were the first time (forward.py).
             with disable_input_dtype_casting(self._model, active=self._compute != torch.float32):
                 self._strategy.backward(self._scale.scaled(loss), is_last=is_last)
-        if not counts:
-            return {}
-        return {"loss": loss.item(), **{name: value / total for name, value in measured.figures.items()}}
+        if counts:
+            sums.add({"loss": loss})
+            sums.add(measured.figures, divided_by=total)
 
 
 def _part(tensors: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:

@@ -1,7 +1,6 @@
 """The model on samples that it does not learn from: the same objective, in a fixed order, shared among the ranks."""
 
 import math
-from collections import Counter
 from collections.abc import Callable
 
 import torch
@@ -9,6 +8,7 @@ import torch
 from workers.training.guards import fits_into_memory
 from workers.training.learner import Learner
 from workers.training.packing import Batch, FixedBatches
+from workers.training.sums import Sums
 
 
 class Validation:
@@ -40,7 +40,7 @@ class Validation:
         """
         self._model.eval()
         self._objective.begin(self._model, self._samples, self._compute)
-        sums: Counter[str] = Counter()
+        sums = Sums()
         for number in range(self._num_rounds):
             batch = self._batch(number)
             before_each()
@@ -49,10 +49,10 @@ class Validation:
             with torch.no_grad(), fits_into_memory(batch or self._idle):
                 measured = self._objective.measure(self._model, batch or self._idle, self._compute)
             if batch is not None:
-                sums.update({"loss": measured.loss.item(), **measured.figures})
+                sums.add({"loss": measured.loss, **measured.figures})
         self._model.train()
         weight = sum(self._objective.weigh(sample) for sample in self._samples)
-        return {f"validation_{name}": total / weight for name, total in self._world.sum_figures(sums).items()}
+        return {f"validation_{name}": total / weight for name, total in self._world.sum_figures(sums.read()).items()}
 
     def _batch(self, number: int) -> Batch | None:
         """This rank's batch in a round; None where it has none left."""

@@ -20,8 +20,8 @@ class Measured:
 
     loss: torch.Tensor
     """fp32 scalar with a gradient: the loss of every sample times its weight, summed."""
-    figures: Mapping[str, float] = field(default_factory=dict)
-    """Further figures, such as an accuracy, summed in the same way."""
+    figures: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    """Further figures, such as an accuracy, summed in the same way: scalars, which the loop reads once for many."""
     losses: torch.Tensor | None = None
     """fp32 [samples of the batch], without a gradient: what `loss` sums, by sample; None: not told."""
 

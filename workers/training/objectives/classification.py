@@ -50,7 +50,7 @@ class Classification:
         weights = torch.tensor(self._weights, device=scores.device)
         losses = functional.cross_entropy(scores, classes, weight=weights, reduction="none")
         right = weights[classes] @ (scores.argmax(1) == classes).to(weights.dtype)
-        return Measured(losses.sum(), {"accuracy": right.item()}, losses.detach())
+        return Measured(losses.sum(), {"accuracy": right}, losses.detach())
 
     def _class_of(self, sample: Sample) -> int:
         assert sample.label is not None, "check() has looked at it"

@@ -14,6 +14,7 @@ from torch import nn
 from workers.training.objectives.base import Measured, Objective, Passes
 from workers.training.packing import Batch
 from workers.training.samples import Sample
+from workers.training.transfer import send
 
 
 class ByComponent:
@@ -49,7 +50,9 @@ class ByComponent:
         """See `Objective`."""
         measured = self._objective.measure(model, batch, compute)
         assert measured.losses is not None, "every objective tells the losses of samples from a named source"
-        figures: defaultdict[str, float] = defaultdict(float)
-        for sample, loss in zip(batch.samples, measured.losses.tolist(), strict=True):
-            figures[f"loss/{sample.component}"] += loss * self._scales.get(sample.component, 0.0)
+        names = [sample.component for sample in batch.samples]
+        present = list(dict.fromkeys(names))
+        share = [[self._scales.get(one, 0.0) * (one == name) for name in present] for one in names]
+        sums = measured.losses.double() @ send(torch.tensor(share, dtype=torch.float64), measured.losses.device)
+        figures = {f"loss/{name}": value for name, value in zip(present, sums, strict=True)}
         return replace(measured, figures={**measured.figures, **figures})

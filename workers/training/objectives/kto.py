@@ -23,6 +23,7 @@ from workers.training.objectives.base import Measured, Passes
 from workers.training.objectives.reference import Reference
 from workers.training.packing import Batch
 from workers.training.samples import Document, Sample
+from workers.training.sums import Sums
 
 
 @dataclass(frozen=True)
@@ -77,14 +78,14 @@ class Kto:
         """How far the model has moved, by the mismatched rows of the step."""
         was_training = model.training
         model.eval()
-        moved = 0.0
+        moved = Sums()
         for batch in self._passes([self._mismatched[sample] for sample in samples]):
             with torch.no_grad(), fits_into_memory(batch):
                 log_probs = document_log_probs(model, batch, compute)
-                moved += float((log_probs - self._reference.of(batch)).sum())
+                moved.add({"moved": (log_probs - self._reference.of(batch)).sum()})
         model.train(was_training)
         num_desirable = sum(sample.label == DESIRABLE for sample in samples)
-        self._step = _Step(max(moved / len(samples), 0.0), num_desirable, len(samples))
+        self._step = _Step(max(moved.read()["moved"] / len(samples), 0.0), num_desirable, len(samples))
 
     def weigh(self, sample: Sample) -> float:
         """1; the weights of the section are factors of the loss."""
@@ -100,18 +101,18 @@ class Kto:
         losses = weight * (1 - torch.sigmoid(sign * spec.beta * (log_ratios - step.divergence)))
         return Measured(losses.sum(), self._figures(spec.beta * log_ratios.detach(), desirable), losses.detach())
 
-    def _figures(self, rewards: torch.Tensor, desirable: torch.Tensor) -> dict[str, float]:
+    def _figures(self, rewards: torch.Tensor, desirable: torch.Tensor) -> dict[str, torch.Tensor]:
         """Of the batch; each is a mean over the rows of its kind once those of the step are summed and divided."""
         step = self._step
         chosen, rejected = (
-            float(rewards[of_kind].sum()) * step.num_rows / max(num, 1)
+            torch.where(of_kind, rewards, 0.0).sum().double() * step.num_rows / max(num, 1)
             for of_kind, num in ((desirable, step.num_desirable), (~desirable, step.num_rows - step.num_desirable))
         )
         return {
             "rewards/chosen": chosen,
             "rewards/rejected": rejected,
             "rewards/margins": chosen - rejected,
-            "kl": step.divergence * len(rewards),
+            "kl": torch.full_like(chosen, step.divergence * len(rewards)),
         }
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from workers.failures import DataError
-from workers.training.forward import document_log_probs
+from workers.training.forward import by_document, document_log_probs
 from workers.training.objectives.base import Measured, Passes
 from workers.training.objectives.reference import Reference
 from workers.training.packing import Batch
@@ -74,7 +74,7 @@ class Pairs:
     def measure(self, model: nn.Module, batch: Batch, compute: torch.dtype) -> Measured:
         """The losses of the batch's pairs, summed, and what the model thinks of them."""
         log_probs = document_log_probs(model, batch, compute)
-        lengths = torch.bincount(batch.owners, minlength=batch.num_documents).to(log_probs.dtype)
+        lengths = by_document(torch.ones_like(batch.targets, dtype=log_probs.dtype), batch)
         reference = torch.zeros_like(log_probs) if self._reference is None else self._reference.of(batch)
         scored = self._score(
             PairLogProbs(
@@ -102,11 +102,11 @@ def check_pairs(train: Sequence[Sample], validation: Sequence[Sample]) -> None:
         )
 
 
-def reward_figures(chosen: torch.Tensor, rejected: torch.Tensor) -> dict[str, float]:
+def reward_figures(chosen: torch.Tensor, rejected: torch.Tensor) -> dict[str, torch.Tensor]:
     """Figures of pairs, summed over them; a chosen answer that is no better than the rejected one counts as wrong."""
     return {
-        "rewards/chosen": float(chosen.detach().sum()),
-        "rewards/rejected": float(rejected.detach().sum()),
-        "rewards/accuracies": float((chosen > rejected).sum()),
-        "rewards/margins": float((chosen - rejected).detach().sum()),
+        "rewards/chosen": chosen.detach().sum(),
+        "rewards/rejected": rejected.detach().sum(),
+        "rewards/accuracies": (chosen > rejected).sum(),
+        "rewards/margins": (chosen - rejected).detach().sum(),
     }

@@ -104,7 +104,7 @@ def test_the_figures_are_the_means_of_the_sources(name: str, tmp_path: Path) -> 
     for part in (samples[:4], samples[4:5], samples[5:]):
         measured = objective.measure(model, batch_of(part), torch.float32)
         for figure, value in {"loss": measured.loss.item(), **measured.figures}.items():
-            sums[figure] = sums.get(figure, 0.0) + value / total
+            sums[figure] = sums.get(figure, 0.0) + float(value) / total
     alone = {}
     for source in NAMES:
         own = [sample for sample in samples if sample.component == source]
