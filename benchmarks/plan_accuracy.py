@@ -50,7 +50,7 @@ def main() -> int:
     parser.add_argument("--tolerance", type=float, default=0.15, help="largest deviation, as a part of the actual peak")
     arguments = parser.parse_args()
     known = read_results(arguments.results)
-    rows = []
+    rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory(prefix="plan-accuracy-") as scratch:
         for name, case in CASES.items():
             is_meant = name == arguments.exact if arguments.exact else arguments.only in name
