@@ -35,9 +35,9 @@ def columns(path: str) -> list[str]:
         with _opened(path, None) as reader:
             names = check_columns(reader.schema.names, path)
             kinds = list(reader.schema.types)
-    except (pa.ArrowException, OSError) as error:
+        _check_batches(path)
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} cannot be read as Arrow: {error}; expected an Arrow IPC file or stream") from error
-    _check_batches(path)
     _check_rows(path, [number for number, kind in enumerate(kinds) if repeats(kind)])
     return names
 
@@ -63,19 +63,17 @@ def _check_batches(path: str) -> None:
     """
     Raises:
         DataError: its compressed batches take far more than the file, or one of them more than a machine should give.
+        pa.ArrowInvalid: what they take cannot be told, for the file is damaged.
     """
     num_bytes = 0
-    try:
-        for size in batch_sizes(path, is_file=_is_file(path)):
-            if size.unpacked > MAX_BATCH_BYTES:
-                raise DataError(
-                    f"{path}: a batch of {size.packed} bytes unpacks to {size.unpacked >> 20} MiB in memory, over "
-                    f"{MAX_BATCH_BYTES >> 20}; write the file with fewer rows to a batch, or without compression"
-                )
-            num_bytes += size.unpacked
-            _check_size(path, num_bytes)
-    except (pa.ArrowException, OSError):
-        return  # whoever reads it says where it is damaged
+    for size in batch_sizes(path, is_file=_is_file(path)):
+        if size.unpacked > MAX_BATCH_BYTES:
+            raise DataError(
+                f"{path}: a batch of {size.packed} bytes unpacks to {size.unpacked >> 20} MiB in memory, over "
+                f"{MAX_BATCH_BYTES >> 20}; write the file with fewer rows to a batch, or without compression"
+            )
+        num_bytes += size.unpacked
+        _check_size(path, num_bytes)
 
 
 def _check_rows(path: str, chosen: list[int]) -> None:
@@ -90,7 +88,7 @@ def _check_rows(path: str, chosen: list[int]) -> None:
             num_bytes += int(row_bytes(batch).sum())
             _check_size(path, num_bytes)
     except (pa.ArrowException, OSError):
-        return  # as above
+        return  # whoever reads it says where it is damaged
 
 
 def _check_size(path: str, num_bytes: int) -> None:

@@ -18,9 +18,8 @@ _BLOCK = struct.Struct("<qi4xq")
 _BUFFER = struct.Struct("<qq")
 """`Buffer`: place in the body, bytes."""
 _LENGTH = struct.Struct("<q")
+"""Of a buffer, unpacked; less than zero: it is not compressed."""
 _FOOTER_END = struct.Struct("<i6s")
-_AS_IT_IS = -1
-"""In place of a length: this buffer is not compressed."""
 
 
 class BatchSize(NamedTuple):
@@ -45,7 +44,7 @@ def batch_sizes(path: str, *, is_file: bool) -> Iterator[BatchSize]:
         try:
             for message in _of_file(stream) if is_file else pa.ipc.MessageReader.open_stream(stream):
                 yield _size(message)
-        except (struct.error, IndexError) as error:
+        except (struct.error, IndexError, EOFError) as error:
             raise pa.ArrowInvalid(f"its metadata are damaged: {error}; copy the file again") from error
 
 
@@ -71,7 +70,7 @@ def _size(message: pa.Message) -> BatchSize:
         return BatchSize(body.size if body is not None else 0, 0)
     view = memoryview(body)
     asked = (_LENGTH.unpack_from(view, place)[0] for place, size in batch.structs(2, _BUFFER) if size)
-    return BatchSize(len(view), sum(length for length in asked if length != _AS_IT_IS))
+    return BatchSize(len(view), sum(max(0, length) for length in asked))
 
 
 class _Table:

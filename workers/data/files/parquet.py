@@ -34,7 +34,7 @@ def columns(path: str) -> list[str]:
         with pq.ParquetFile(path) as file:
             _check_size(path, sum(_group_bytes(file.metadata.row_group(n)) for n in range(file.num_row_groups)))
             names = check_columns(file.schema_arrow.names, path)
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} cannot be read as Parquet: {error}; expected a file with Parquet footer") from error
     _check_rows(path)
     return names

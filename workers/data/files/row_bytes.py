@@ -23,8 +23,8 @@ _VIEW_INTS = 4
 
 
 def row_bytes(batch: pa.RecordBatch) -> Lengths:
-    """About how many bytes each row of a valid batch takes, names of columns left out."""
-    return sum((_lengths(column) for column in batch.columns), np.zeros(batch.num_rows, np.int64))
+    """About how many bytes each row of a valid batch takes, at least one; names of columns left out."""
+    return sum((_lengths(column) for column in batch.columns), np.ones(batch.num_rows, np.int64))
 
 
 def pieces(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
@@ -38,12 +38,18 @@ def pieces(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
 
 
 def repeats(kind: pa.DataType) -> bool:
-    """Whether values of this type, or within it, may share their bytes."""
+    """Whether values of this type, or within it, may share their bytes, or take none."""
     if any(test(kind) for test in _SHARED):
         return True
     if isinstance(kind, pa.BaseExtensionType):
         return repeats(kind.storage_type)
     return any(repeats(kind.field(number).type) for number in range(kind.num_fields))
+
+
+def _takes_nothing(kind: pa.DataType) -> bool:
+    is_empty_struct = types.is_struct(kind) and not kind.num_fields
+    is_empty_list = types.is_fixed_size_list(kind) and not kind.list_size
+    return types.is_null(kind) or is_empty_struct or is_empty_list or kind == pa.binary(0)
 
 
 def _lengths(array: pa.Array) -> Lengths:
@@ -54,7 +60,7 @@ def _lengths(array: pa.Array) -> Lengths:
 
 
 def _width(kind: pa.DataType) -> int:
-    return 0 if types.is_null(kind) else max(1, kind.bit_width // 8)
+    return 0 if _takes_nothing(kind) else max(1, kind.bit_width // 8)
 
 
 def _of_text(array: pa.Array) -> Lengths:
@@ -122,6 +128,7 @@ _SHARED: tuple[_Test, ...] = (
     types.is_dictionary,
     types.is_run_end_encoded,
     types.is_union,
+    _takes_nothing,
     *_VIEWS,
     *_LIST_VIEWS,
 )
