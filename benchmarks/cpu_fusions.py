@@ -6,7 +6,7 @@ weights and a small vocabulary, so that nearly all of the time is theirs; the wa
 counts is the processor's time, which other work on the machine changes least; the gain is that of the median of the
 rounds. The losses must agree. One JSON object on stdout, a table on stderr.
 
-Training uses none of this: docs/kernels.md has what it printed.
+Training uses none of this: docs/kernels.md says why. Its RMSNorm is that of workers/training/kernels/norms.py.
 """
 
 import argparse

@@ -14,6 +14,7 @@ from workers.training.attention import register
 from workers.training.kernels.attention import choose_attention
 from workers.training.kernels.contract import Wanted
 from workers.training.kernels.layers import choose_layers
+from workers.training.kernels.norms import choose_norms
 from workers.training.kernels.output_loss import LOSSES, PLAIN, choose_loss, loss_by
 from workers.training.kernels.rotary import choose_positions
 from workers.training.objectives.sft import SummedLoss
@@ -25,7 +26,9 @@ class Kernels:
 
     attention: str
     layers: str
-    """RMSNorm, SwiGLU and, on a GPU, rotary positions."""
+    """RMSNorm, SwiGLU and rotary positions on a GPU."""
+    norms: str
+    """RMSNorm on a CPU."""
     positions: str
     """Rotary positions on a CPU."""
     loss: str
@@ -50,17 +53,20 @@ def use_kernels(model: TunedModel, spec: JobSpec, compute: torch.dtype, device: 
     attention, slower_attention = choose_attention(wanted)
     inner.set_attn_implementation(register(attention))
     layers, slower_layers = choose_layers(inner, wanted)
+    norms, slower_norms = choose_norms(inner, compute, device)
     positions, slower_positions = choose_positions(inner, device)
     loss, slower_loss = _loss(model, spec, compute)
     passed_over = {
         "attention": slower_attention,
         "layers": slower_layers,
+        "norms": slower_norms,
         "positions": slower_positions,
         "loss": slower_loss,
     }
     return Kernels(
         attention,
         layers,
+        norms,
         positions,
         loss,
         {f"{part}.{name}": reason for part, reasons in passed_over.items() for name, reason in reasons.items()},
