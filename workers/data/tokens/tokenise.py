@@ -54,6 +54,8 @@ def tokenise(
     for a row that is dropped.
     """
     files = sorted(rows.iterdir())
+    if not files:  # every row of the source was dropped
+        return
     stops = start + np.cumsum([pq.read_metadata(file).num_rows for file in files])
     starts = [start, *stops[:-1].tolist()]
     parts = pa.table(
