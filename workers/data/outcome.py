@@ -58,6 +58,8 @@ class Outcome:
     """Of rows that were made, what the tallies do not say."""
     quality: Quality | None = None
     """None: `data.quality.report` is off."""
+    quality_by_part: Sequence[Quality] = ()
+    """That of each part, where there are several."""
     clusters: dict[str, Any] | None = None
     """The largest clusters of near duplicates, for report.json; None: nobody looked for them."""
     splits: dict[SplitName, SplitStatistics] = field(

@@ -119,8 +119,9 @@ def process(
         if all(part.targets == "nothing" for part in parts):
             check_classes(rows, decisions.split)
         if spec.quality.report:
-            outcome.quality = assess(rows, decisions, files, outcome.ledger)
-            check_quality(outcome.quality, spec.quality)
+            quality = assess(rows, decisions, files, part_of_file, [tally.ledger for tally in tallies])
+            outcome.quality, outcome.quality_by_part = quality.whole, quality.by_part
+            check_quality(quality.whole, spec.quality)
         note_decisions(decisions, outcome)
         if spec.deduplication.near is not None:
             outcome.clusters = write_clusters(rows, decisions, files, output / "clusters.parquet")

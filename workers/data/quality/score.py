@@ -64,14 +64,18 @@ class Quality:
         total = sum(PARTS[name].weight for name in parts)
         return 100.0 * math.exp(sum(PARTS[name].weight * math.log(value) for name, value in parts.items()) / total)
 
+    def scored(self) -> dict[str, Any]:
+        """The score and its parts, for report.json."""
+        parts = [
+            {"name": name, "value": value, "weight": PARTS[name].weight, "meaning": PARTS[name].meaning}
+            for name, value in self.parts.items()
+        ]
+        return {"score": round(self.score, 1), "parts": parts}
+
     def document(self) -> dict[str, Any]:
         """For report.json."""
         return {
-            "score": round(self.score, 1),
-            "parts": [
-                {"name": name, "value": value, "weight": PARTS[name].weight, "meaning": PARTS[name].meaning}
-                for name, value in self.parts.items()
-            ],
+            **self.scored(),
             "num_read": self.num_read,
             "num_empty": self.num_empty,
             "num_invalid": self.num_invalid,

@@ -99,7 +99,7 @@ def _document(outcome: Outcome, spec: DataSpec, tokenizer: PreTrainedTokenizerBa
         "repaired": outcome.repairs.document(),
         "augmentation": outcome.augmentation.document() if outcome.augmentation.num_wanted else None,
         "mixture": _mixture(outcome),
-        "quality": None if outcome.quality is None else outcome.quality.document(),
+        "quality": _quality(outcome),
         "clusters": outcome.clusters,
         "splits": {name: statistics.document() for name, statistics in outcome.splits.items()},
         "samples": [
@@ -113,6 +113,17 @@ def _document(outcome: Outcome, spec: DataSpec, tokenizer: PreTrainedTokenizerBa
         ],
         "warnings": _warnings(outcome, spec),
     }
+
+
+def _quality(outcome: Outcome) -> dict[str, Any] | None:
+    """Of all rows, and the score of each source by itself where there are several; None where nobody looked."""
+    if outcome.quality is None:
+        return None
+    by_source = [
+        {"name": part.name, **own.scored(), "num_read": own.num_read, "num_good": own.num_good}
+        for part, own in zip(outcome.parts, outcome.quality_by_part, strict=False)
+    ]
+    return {**outcome.quality.document(), "sources": by_source}
 
 
 def _mixture(outcome: Outcome) -> dict[str, Any] | None:

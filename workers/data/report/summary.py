@@ -90,7 +90,20 @@ def _quality(quality: dict[str, Any] | None) -> list[str]:
         return []
     head = ["part", "value", "weight", "share of"]
     parts = [[part["name"], f"{part['value']:.3f}", part["weight"], part["meaning"]] for part in quality["parts"]]
-    return ["## Quality", f"Score {quality['score']} of 100.", _table(head, parts)]
+    return ["## Quality", f"Score {quality['score']} of 100.", _table(head, parts), *_by_source(quality)]
+
+
+def _by_source(quality: dict[str, Any]) -> list[str]:
+    """The score of each source with its parts; a part that does not apply to one is a dash."""
+    if not quality["sources"]:
+        return []
+    names = [part["name"] for part in quality["parts"]]
+    rows = [
+        [source["name"], source["num_read"], source["score"], *(values.get(name, "-") for name in names)]
+        for source in quality["sources"]
+        for values in [{part["name"]: f"{part['value']:.3f}" for part in source["parts"]}]
+    ]
+    return ["### Quality by source", _table(["source", "rows read", "score", *names], rows)]
 
 
 def _shares(mixture: dict[str, Any]) -> list[list[object]]:
