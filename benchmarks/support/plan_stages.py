@@ -77,11 +77,11 @@ def _random_model(name: str, base: Path, folder: Path) -> Path:
 
 
 def _random_experts(model: Path, folder: Path) -> list[str]:
-    """Folders of LoRA adapters of the model, fresh ones."""
+    """Folders of LoRA adapters of the model, random ones: what does nothing cannot be mixed."""
     paths = []
     for number, rank in enumerate(_EXPERT_RANKS):
         base = transformers.AutoModelForCausalLM.from_pretrained(model, local_files_only=True, dtype=torch.bfloat16)
-        config = LoraConfig(task_type="CAUSAL_LM", r=rank, target_modules="all-linear")
+        config = LoraConfig(task_type="CAUSAL_LM", r=rank, target_modules="all-linear", init_lora_weights=False)
         paths.append(str(folder / f"expert-{number}"))
         get_peft_model(base, config).save_pretrained(paths[-1])
     return paths
