@@ -74,9 +74,10 @@ def train(task: Task, report: Report, world: World) -> StageResult:
     check_rows(chain(train, validation), base, task.spec.method)
     _leave_if_asked(report, world)
     cache = task.settings.model_cache_path
-    planned = forecast(task.spec, base, train, dtype, device, num_ranks=world.size, model_cache=cache)
-    set_seed(task.spec.training.seed)
     section = method.locate(task.spec.method, task, base)
+    located = task.spec.model_copy(update={"method": section})
+    planned = forecast(located, base, train, dtype, device, num_ranks=world.size, model_cache=cache)
+    set_seed(task.spec.training.seed)
     strategy = make_strategy(world, task.spec.resources.distributed)
     labels = _labels(task, train)
     # The output layer that a head replaces is none of what the ranks divide, and is saved.

@@ -1,6 +1,7 @@
 """Adapters through PEFT: how every such method puts one beside the frozen base, and how it is saved."""
 
 from pathlib import Path
+from typing import Any
 
 from peft import PeftConfig, PeftModel, get_peft_model
 from transformers import PreTrainedModel
@@ -19,5 +20,9 @@ def attach(model: PreTrainedModel, config: PeftConfig) -> PeftModel:
 
 
 def save_adapter(model: PeftModel, _: Path, folder: Path) -> None:
-    """Writes `adapter/` as plain PEFT loads it."""
+    """Writes `adapter/` as plain PEFT loads it. Names of layers are in order: equal adapters are equal files."""
+    configs: list[Any] = list(model.peft_config.values())
+    for config in configs:
+        if isinstance(names := getattr(config, "target_modules", None), set):
+            config.target_modules = sorted(names)
     model.save_pretrained(str(folder / ADAPTER), safe_serialization=True)

@@ -1,7 +1,8 @@
 """What ZeRO needs of a worker to keep state on a fast disk: DeepSpeed's `async_io`, and a folder.
 
 DeepSpeed compiles `async_io` on the worker when it is first used, which takes minutes; it needs a C++ compiler and the
-headers of libaio.
+headers of libaio. Who is killed meanwhile leaves a mark in torch's build folder that others would wait on for ever.
+So one process at a time compiles, under a lock that ends with it, and whoever has the lock removes the mark.
 """
 
 import os
@@ -9,6 +10,8 @@ import shutil
 from pathlib import Path
 
 from deepspeed.ops.op_builder import AsyncIOBuilder
+from filelock import FileLock
+from torch.utils.cpp_extension import _get_build_directory
 
 from workers.failures import ConfigError
 
@@ -37,8 +40,15 @@ def check_nvme(folder: Path) -> None:
             f"resources.distributed offloads to nvme; install {' and '.join(lacking)} on the worker, {_ELSE}"
         )
     try:
-        builder.load(verbose=False)
+        _load(builder)
     except (RuntimeError, ImportError) as error:
         raise ConfigError(
             f"DeepSpeed's async_io cannot be compiled on this worker ({error}); mend that, {_ELSE}"
         ) from None
+
+
+def _load(builder: AsyncIOBuilder) -> None:
+    build = Path(_get_build_directory(builder.NAME, verbose=False))
+    with FileLock(build.with_name(f"{build.name}.lock")):
+        (build / "lock").unlink(missing_ok=True)
+        builder.load(verbose=False)

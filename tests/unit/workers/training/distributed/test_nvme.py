@@ -18,6 +18,8 @@ from workers.training.distributed.world import World
 class Builder:
     """DeepSpeed's, of a worker with or without libaio, on which compiling goes well or not."""
 
+    NAME = "async_io"
+
     def __init__(self, has_libaio: bool, error: Exception | None = None) -> None:
         self._has_libaio, self._error = has_libaio, error
 
@@ -49,6 +51,16 @@ def test_a_worker_that_cannot_says_what_to_install(
     monkeypatch.setattr(nvme, "AsyncIOBuilder", builder)
     with pytest.raises(ConfigError, match=words):
         make_strategy(World(), offloaded(tmp_path / "fast"))
+
+
+def test_what_a_killed_process_left_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(tmp_path / "extensions"))
+    left = tmp_path / "extensions" / "async_io" / "lock"
+    left.parent.mkdir(parents=True)
+    left.touch()
+    monkeypatch.setattr(nvme, "AsyncIOBuilder", Builder(True))
+    make_strategy(World(), offloaded(tmp_path / "fast"))
+    assert not left.exists()
 
 
 def test_without_a_compiler_it_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """What is special about LoRA: its learning rates, where it starts, and what it refuses."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from tests.unit.workers.training.methods.trained import (
 from tests.unit.workers.training.tiny_run import KilledError, Killer, Recorder, make_base, weights
 from workers.failures import ConfigError
 from workers.models import load_model
+from workers.training.methods.adapter import save_adapter
 from workers.training.methods.borrowed import BorrowedStart
 from workers.training.methods.lora import add_lora
 
@@ -114,6 +116,13 @@ def test_an_output_layer_that_is_the_embeddings_is_refused(tiny_model_dir: Path)
 def test_an_output_layer_of_its_own_may_have_an_adapter(tmp_path: Path, base_dir: Path) -> None:
     run = train(Row({"type": "lora", "r": 4, "target_modules": ["lm_head"]}, 0), base_dir, tmp_path)
     assert logits_of(plain_model(base_dir, run.folder)) == pytest.approx(logits_in_training(run.model), abs=3e-5)
+
+
+def test_the_names_of_its_layers_are_saved_in_order(tmp_path: Path, base_dir: Path) -> None:
+    model = add_lora(load_model(base_dir, torch.float32), LoraSpec(r=4))
+    save_adapter(model, base_dir, tmp_path)
+    names = json.loads((tmp_path / "adapter" / "adapter_config.json").read_text())["target_modules"]
+    assert names == ["down_proj", "gate_proj", "k_proj", "o_proj", "q_proj", "up_proj", "v_proj"]
 
 
 def test_a_larger_rank_fits_where_small_layers_are_left_out() -> None:
