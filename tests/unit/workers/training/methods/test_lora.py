@@ -122,7 +122,8 @@ def test_the_names_of_its_layers_are_saved_in_order(tmp_path: Path, base_dir: Pa
     model = add_lora(load_model(base_dir, torch.float32), LoraSpec(r=4))
     save_adapter(model, base_dir, tmp_path)
     names = json.loads((tmp_path / "adapter" / "adapter_config.json").read_text())["target_modules"]
-    assert names == ["down_proj", "gate_proj", "k_proj", "o_proj", "q_proj", "up_proj", "v_proj"]
+    assert len(names) == 7 * model.config.num_hidden_layers
+    assert names == sorted(names)
 
 
 def test_a_larger_rank_fits_where_small_layers_are_left_out() -> None:
