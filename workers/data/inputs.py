@@ -35,7 +35,7 @@ class Inputs:
     benchmark: list[SourceFile]
     """What the rows must not overlap with."""
     version: str
-    """Of the dataset that will come of them, see lineage.py."""
+    """Of the dataset that will come of them, see lineage/digests.py."""
 
     @property
     def files(self) -> list[SourceFile]:

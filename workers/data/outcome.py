@@ -66,7 +66,7 @@ class Outcome:
         default_factory=lambda: {name: SplitStatistics() for name in SPLITS}
     )
     version: str = ""
-    """Of the dataset, see lineage.py."""
+    """Of the dataset, see lineage/digests.py."""
 
     @property
     def num_rows(self) -> int:
