@@ -22,7 +22,7 @@ _COMPRESSION = "zstd"
 
 
 class TableWriter:
-    """Gathers batches and hands them on in tables of so many rows or 16 MiB, whichever comes first.
+    """Gathers batches and hands them on in tables of `max_rows` rows or 16 MiB, whichever comes first.
 
     Where a table ends depends on its rows alone, not on how they were cut into batches: equal rows make equal files.
     """

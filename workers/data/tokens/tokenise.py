@@ -24,7 +24,7 @@ from workers.data.tokens.fit import TOKENS, Limit, columns, fit, fit_pair
 
 _BATCH_ROWS = 1024
 _PARTS_PER_PROCESS = 12
-"""Fewer are not worth another process."""
+"""Fewer are not worth another process, which takes seconds to start."""
 
 _PLACE = ("file", "row", "augmented", "difficulty")
 _ENCODED = pa.schema(
