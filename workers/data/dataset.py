@@ -24,7 +24,7 @@ from workers.failures import DataError
 SplitName = Literal["train", "validation", "test"]
 SPLITS: tuple[SplitName, ...] = get_args(SplitName)
 
-_VERSION_KEY, _VERSION, _BEFORE = b"luthier.split", b"3", b"2"
+_VERSION_KEY, _VERSION = b"luthier.split", b"4"
 _MASK = pa.list_(pa.uint8())
 
 SCHEMA = pa.schema(
@@ -42,6 +42,7 @@ SCHEMA = pa.schema(
         ("component", pa.string()),
         ("augmented", pa.string()),
         ("difficulty", pa.float64()),
+        ("labels", pa.string()),
     ],
     metadata={_VERSION_KEY: _VERSION},
 )
@@ -49,9 +50,10 @@ SCHEMA = pa.schema(
 is a JSON list of messages as `workers.data.row` has them, or empty for a row of plain text. `weights` is empty for a
 row whose targets count 1 each, `rejected_*` for one that compares no answers, `label` for one without, `tools` (JSON)
 for one that offers none, `component` where the job has one source without a name, `augmented` for one that was read and
-not made of another, `difficulty` for one that does not say it."""
-_SCHEMA_BEFORE = SCHEMA.remove(SCHEMA.get_field_index("difficulty"))
-"""Of version 2, which is read as well: nothing else was different."""
+not made of another, `difficulty` for one that does not say it. `labels` is a JSON list of names, empty for a row of no
+class, and null for one that is not about sets of classes."""
+_ADDED_SINCE = {b"4": (), b"3": ("labels",), b"2": ("labels", "difficulty")}
+"""Versions that are read, and the columns of `SCHEMA` that each does not have."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,8 @@ class Example:
     """What the row's last answer is better than; None: the row compares nothing."""
     label: str | None = None
     """What kind of row it is; None: the data do not say."""
+    labels: tuple[str, ...] | None = None
+    """The classes that it is of, each once, sorted; empty: of none. None: it is not a row with a set of classes."""
     tools: str | None = None
     """The functions that the assistant may call, a JSON list of their schemas; None: there are none."""
     component: str = ""
@@ -131,7 +135,7 @@ class Split(Sequence[Example]):
         except (FileNotFoundError, pa.ArrowInvalid) as error:
             raise DataError(f"{path} is not a split of a dataset artifact: {error}; {_REMEDY}") from error
         _check_version(path, self._table.schema)
-        self._has_difficulties = "difficulty" in self._table.schema.names
+        self._columns = frozenset(self._table.schema.names)
 
     def __len__(self) -> int:
         return self._table.num_rows
@@ -166,7 +170,7 @@ class Split(Sequence[Example]):
     @cached_property
     def difficulties(self) -> npt.NDArray[np.float64]:
         """[rows]: how difficult each row is, not a number where the data do not say."""
-        if not self._has_difficulties:
+        if "difficulty" not in self._columns:
             return np.full(len(self), np.nan)
         return self._table.numbers("difficulty")
 
@@ -174,6 +178,7 @@ class Split(Sequence[Example]):
         messages = batch.value("messages", row) if self._conversations else None
         weights = batch.values("weights", row)
         rejected = batch.values("rejected_ids", row)
+        labels = batch.value("labels", row) if "labels" in self._columns else None
         return Example(
             batch.value("row", row),
             batch.value("source", row),
@@ -185,10 +190,11 @@ class Split(Sequence[Example]):
             if len(rejected)
             else None,
             label=batch.value("label", row) or None,
+            labels=None if labels is None else tuple(json.loads(labels)),
             tools=batch.value("tools", row) or None,
             component=batch.value("component", row) or "",
             augmented=batch.value("augmented", row) or "",
-            difficulty=batch.value("difficulty", row) if self._has_difficulties else None,
+            difficulty=batch.value("difficulty", row) if "difficulty" in self._columns else None,
         )
 
 
@@ -225,9 +231,10 @@ def write_split(folder: Path, name: SplitName, rows: Sequence[Mapping[str, Any]]
 
 def _check_version(path: Path, schema: pa.Schema) -> None:
     found = (schema.metadata or {}).get(_VERSION_KEY, b"none").decode()
-    if found.encode() not in (_VERSION, _BEFORE):
+    lacking = _ADDED_SINCE.get(found.encode())
+    if lacking is None:
         raise DataError(f"{path} is a split of version {found}, and this is version {_VERSION.decode()}; {_REMEDY}")
-    if not schema.equals(SCHEMA if found.encode() == _VERSION else _SCHEMA_BEFORE):
+    if not schema.equals(pa.schema([field for field in SCHEMA if field.name not in lacking])):
         raise DataError(f"{path} does not have the columns of a split; {_REMEDY}")
 
 

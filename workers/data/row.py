@@ -33,6 +33,8 @@ class Notes:
     """An answer that is worse than the last one; None: the row compares nothing."""
     label: str | None = None
     """What kind of row it is; None: the record does not say."""
+    labels: list[str] | None = None
+    """The classes that it is of, each once, sorted; empty: of none. None: it is not a row with a set of classes."""
     tools: str | None = None
     """The functions that the assistant may call, a JSON list of their schemas; None: there are none."""
 

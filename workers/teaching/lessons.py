@@ -167,6 +167,7 @@ def _table(lessons: Sequence[Lesson], tokens: pa.Table) -> pa.Table:
         "augmented": pa.array([lesson.row.augmented or None for lesson in lessons], pa.string()),
         "messages": pa.array([json.dumps(lesson.messages, ensure_ascii=False) for lesson in lessons], pa.string()),
         "label": pa.nulls(len(lessons), pa.string()),
+        "labels": pa.nulls(len(lessons), pa.string()),
         "difficulty": pa.array([lesson.row.difficulty for lesson in lessons], pa.float64()),
         "tools": pa.array([lesson.row.tools for lesson in lessons], pa.string()),
     }

@@ -38,6 +38,7 @@ _ENCODED = pa.schema(
         *TOKENS,
         ("tools", pa.string()),
         ("label", pa.string()),
+        ("labels", pa.string()),
         ("has_control_text", pa.bool_()),
         ("warning", pa.string()),
     ]
@@ -122,7 +123,8 @@ def _encode(
         any(encoder.has_control_text(text) for text in (row, other) if text is not None)
         for row, other in zip(rows, worse, strict=True)
     ]
-    beside = [pa.array(column, pa.string()) for column in (tools, [note.label for note in said])]
+    sets = [None if note.labels is None else orjson.dumps(note.labels).decode() for note in said]
+    beside = [pa.array(column, pa.string()) for column in (tools, [note.label for note in said], sets)]
     spelled = pa.array(has_control_text, pa.bool_())
     return [pa.array(spoken, pa.string()), *columns(fitted), *beside, spelled]
 

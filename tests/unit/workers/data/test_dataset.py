@@ -136,7 +136,7 @@ def test_what_is_not_a_split_of_this_version_is_refused(tmp_path: Path) -> None:
     pq.write_table(pa.table({"row": [1]}), path)
     with pytest.raises(DataError, match="not a split of a dataset artifact"):
         load_split(tmp_path, "train")
-    for metadata, found in (({b"luthier.split": b"7"}, "version 7, and this is version 3"), (None, "version none")):
+    for metadata, found in (({b"luthier.split": b"7"}, "version 7, and this is version 4"), (None, "version none")):
         with pa.ipc.new_file(path, SCHEMA.with_metadata(metadata)):
             pass
         with pytest.raises(DataError, match=f"{found}.*submit the job again"):
@@ -147,18 +147,28 @@ def test_what_is_not_a_split_of_this_version_is_refused(tmp_path: Path) -> None:
         load_split(tmp_path, "train")
 
 
-def test_a_split_from_before_difficulties_is_read_as_one_that_says_none(tmp_path: Path) -> None:
+def test_of_a_row_with_a_set_of_classes_an_empty_set_is_not_none(tmp_path: Path) -> None:
+    rows = [{"row": 1, "source": "a.jsonl", "input_ids": [1], "trainable": [False]} for _ in range(3)]
+    sets = ['["billing", "späť"]', "[]", None]
+    write_split(tmp_path, "train", [row | {"labels": labels} for row, labels in zip(rows, sets, strict=True)])
+    assert [example.labels for example in load_split(tmp_path, "train")] == [("billing", "späť"), (), None]
+
+
+@pytest.mark.parametrize(("version", "lacking"), [(b"2", ["difficulty", "labels"]), (b"3", ["labels"])])
+def test_a_split_from_before_some_columns_is_read_as_one_that_says_nothing_of_them(
+    tmp_path: Path, version: bytes, lacking: list[str]
+) -> None:
     _write(tmp_path, 3)
     path = split_path(tmp_path, "train")
     with pa.ipc.open_file(path) as reader:
         table = reader.read_all()
-    earlier = table.drop_columns("difficulty").replace_schema_metadata({b"luthier.split": b"2"})
+    earlier = table.drop_columns(lacking).replace_schema_metadata({b"luthier.split": version})
     with pa.ipc.new_file(path, earlier.schema) as writer:
         writer.write_table(earlier)
     split = load_split(tmp_path, "train")
-    assert [example.difficulty for example in split] == [None] * 3
+    assert [(example.difficulty, example.labels) for example in split] == [(None, None)] * 3
     assert np.isnan(split.difficulties).tolist() == [True] * 3
-    with pa.ipc.new_file(path, table.schema.with_metadata({b"luthier.split": b"2"})):
+    with pa.ipc.new_file(path, table.schema.with_metadata({b"luthier.split": version})):
         pass
     with pytest.raises(DataError, match="does not have the columns of a split"):
         load_split(tmp_path, "train")
