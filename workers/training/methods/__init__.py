@@ -74,7 +74,7 @@ METHODS: dict[str, Method] = {
     "lora": Method(
         adapt=lora.add_lora, save=save_adapter, load_unread=lora.load_unless_looked_at, control=lora.control_lora
     ),
-    "adalora": Method(adapt=adalora.add_adalora, save=save_adapter, control=adalora.Allocation),
+    "adalora": Method(adapt=adalora.add_adalora, save=adalora.save_adalora, control=adalora.Allocation),
     "ia3": Method(adapt=ia3.add_ia3, save=save_adapter),
     "oft": Method(adapt=oft.add_oft, save=save_adapter),
     "full": Method(

@@ -2,21 +2,23 @@
 
 PEFT has the layers and the allocator, and leaves to the loop when it is asked. Two things are done here because that
 loop is ours: the penalty that keeps P and Q orthogonal, which PEFT adds only to a loss that the model itself computes;
-and the allocator's memory, which goes into checkpoints.
+and the allocator's memory, which goes into checkpoints. A third because PEFT takes factors without a row for those of a
+sharded model, and warns of them: a layer that has no rank left is saved as one that has no adapter.
 """
 
 import logging
 from collections.abc import Mapping
+from pathlib import Path
 from types import MappingProxyType
 
 import torch
 from peft import AdaLoraConfig, PeftModel
-from peft.tuners.adalora import AdaLoraModel
+from peft.tuners.adalora import AdaLoraLayer, AdaLoraModel
 from transformers import PreTrainedModel
 
 from luthier.spec import AdaloraSpec
 from workers.failures import ConfigError
-from workers.training.methods.adapter import attach
+from workers.training.methods.adapter import attach, save_adapter
 from workers.training.methods.targets import check_rank, peft_targets, target_layers
 
 _ADAPTER = "default"
@@ -46,6 +48,20 @@ def add_adalora(model: PreTrainedModel, spec: AdaloraSpec) -> PeftModel:
         total_step=1,  # PEFT wants one; Allocation, which knows the number of steps, sets it
     )
     return attach(model, config)
+
+
+def save_adalora(model: PeftModel, base: Path, folder: Path) -> None:
+    """As `save_adapter`, after training. Layers of rank 0 lose their adapter, and stand in `exclude_modules`."""
+    config, inner = model.peft_config[_ADAPTER], model.get_base_model()
+    assert isinstance(config, AdaLoraConfig)
+    kept = {name: pattern for name, pattern in (config.rank_pattern or {}).items() if any(pattern)}
+    empty = sorted(name.partition(".lora_E")[0] for name in (config.rank_pattern or {}).keys() - kept.keys())
+    for name in empty:
+        layer = inner.get_submodule(name)
+        assert isinstance(layer, AdaLoraLayer)
+        inner.set_submodule(name, layer.get_base_layer())
+    config.rank_pattern, config.exclude_modules = kept, empty or None
+    save_adapter(model, base, folder)
 
 
 class Allocation:

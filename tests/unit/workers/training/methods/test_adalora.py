@@ -1,6 +1,7 @@
 """What is special about AdaLoRA: ranks that fall, what they fall to, and the penalty beside the loss."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,6 +21,7 @@ from tests.unit.workers.training.methods.trained import (
     engine_of,
     logits_in_training,
     logits_of,
+    plain_model,
     section_of,
     train,
 )
@@ -32,6 +34,7 @@ from tests.unit.workers.training.tiny_run import (
     make_engine,
     make_store,
 )
+from workers.export.merge import merge
 from workers.failures import ConfigError
 from workers.models.tuned import ADAPTER, load_tuned
 from workers.training.methods.adalora import Allocation, add_adalora
@@ -45,8 +48,8 @@ def test_the_final_ranks_are_as_low_as_was_asked_for(tmp_path: Path, base_dir: P
     run = train(ROWS["adalora"], base_dir, tmp_path)
     config = json.loads((run.folder / ADAPTER / "adapter_config.json").read_text())
     ranks = {name: sum(kept) for name, kept in config["rank_pattern"].items()}
-    assert len(ranks) == LAYERS * len(LINEAR)
-    assert sum(ranks.values()) == 3 * len(ranks)
+    assert len(ranks) + len(config["exclude_modules"]) == LAYERS * len(LINEAR)
+    assert sum(ranks.values()) == 3 * LAYERS * len(LINEAR)
     assert len(set(ranks.values())) > 1, "layers keep what they need, not all the same"
     stored = load_file(run.folder / ADAPTER / "adapter_model.safetensors")
     for name, rank in ranks.items():
@@ -56,6 +59,31 @@ def test_the_final_ranks_are_as_low_as_was_asked_for(tmp_path: Path, base_dir: P
     assert {name: layer.r["default"] for name, layer in _layers(loaded)} == {
         f"base_model.model.{name.removesuffix('.lora_E')}": rank for name, rank in ranks.items()
     }
+
+
+@pytest.mark.parametrize(
+    "targets", ["all-linear", r".*\.(q_proj|up_proj|down_proj)", ["q_proj", "up_proj", "down_proj"]]
+)
+def test_a_layer_that_lost_all_ranks_is_saved_without_an_adapter(
+    tmp_path: Path, base_dir: Path, recwarn: pytest.WarningsRecorder, targets: str | list[str]
+) -> None:
+    """PEFT takes factors without a row for those of a sharded model, and torch warns of them when they are loaded."""
+    early = ROWS["adalora-early"]
+    run = train(replace(early, section={**early.section, "target_modules": targets}), base_dir, tmp_path)
+    config = json.loads((run.folder / ADAPTER / "adapter_config.json").read_text())
+    stored = load_file(run.folder / ADAPTER / "adapter_model.safetensors")
+    adapted = dict(_layers(run.model))
+    excluded = config["exclude_modules"]
+    assert excluded
+    assert all(0 not in weight.shape for weight in stored.values())
+    assert not any(name in key for name in excluded for key in stored)
+    assert {f"base_model.model.{name.removesuffix('.lora_E')}" for name in config["rank_pattern"]} == adapted.keys()
+    assert logits_of(plain_model(base_dir, run.folder)) == pytest.approx(logits_in_training(run.model), abs=3e-5)
+    assert logits_of(merge(load_tuned(base_dir, run.folder, torch.float32))) == pytest.approx(
+        logits_in_training(run.model), abs=3e-5
+    )
+    words = ("invalid shape", "zero-element", "exclude_modules", "inconsistency")
+    assert not [str(one.message) for one in recwarn if any(word in str(one.message) for word in words)]
 
 
 def test_no_rank_is_taken_away_before_its_time_nor_after(tmp_path: Path, base_dir: Path) -> None:
