@@ -21,15 +21,13 @@ def block_bytes(
     shape: ModelShape, adaptation: Adaptation, work: Workload, compute_bytes: int, *, on_cpu: bool
 ) -> float:
     """Of one block of the decoder."""
-    low = compute_bytes < _FP32
-    hidden, inner, queries, keys = shape.hidden, shape.intermediate, shape.query_width, shape.key_width
-    # A norm keeps its input in fp32 and, where its scale is trained, the normalised input besides.
-    norms = _FP32 * hidden * (shape.num_norms + adaptation.num_norms) + _FP32 * shape.num_norms
-    # Queries, keys and values as they come out of the rotation, and again side by side, padded. Embeddings that are
-    # trained are fp32, and so are the cosines of the rotation.
-    rotated = (
-        _FP32 * (queries + keys) if adaptation.trains_embeddings and low else compute_bytes * (queries + keys)
-    ) + (compute_bytes * keys)
+    inner, queries, keys = shape.intermediate, shape.query_width, shape.key_width
+    norms = _norms_bytes(shape, adaptation, work, compute_bytes, on_cpu=on_cpu)
+    # Queries and keys as they come out of the rotation. Embeddings that are trained are fp32, and so are the cosines of
+    # the rotation. Values as they come out of their layer, with all else that comes out of it; and all three again side
+    # by side, padded.
+    rotated = _stream_bytes(adaptation, compute_bytes) * (queries + keys)
+    rotated += compute_bytes * (queries + 2 * keys if shape.is_fused else keys)
     seen = 1 + _before(adaptation, work) / work.document_tokens
     padded = compute_bytes * (queries + 2 * keys * seen) * work.padding
     # The gate before and after its activation, and what it is multiplied with.
@@ -74,11 +72,11 @@ def activation_bytes(
     num_blocks = shape.num_layers * adaptation.part_of_blocks
     one = block_bytes(shape, adaptation, work, compute_bytes, on_cpu=on_cpu)
     tokens = row_tokens(adaptation, work)
-    stream = _FP32 if adaptation.trains_embeddings else compute_bytes
-    inputs = num_blocks * recomputed * stream * shape.hidden * tokens
+    inputs = num_blocks * recomputed * _stream_bytes(adaptation, compute_bytes) * shape.hidden * tokens
     last = compute_bytes * shape.hidden * work.num_targets if adaptation.trains_output else 0.0
     # The last norm keeps its input. The first one of all that is learned from does not, if nothing is learned below.
-    norms = _FP32 * shape.hidden * tokens * (1 if adaptation.part_of_blocks == 1 else recomputed)
+    each = _frozen_norm_bytes(shape, adaptation, work, compute_bytes, on_cpu=on_cpu)
+    norms = each * shape.hidden * tokens * (1 if adaptation.part_of_blocks == 1 else recomputed)
     return num_blocks * (1 - recomputed) * one + inputs + norms + last
 
 
@@ -90,6 +88,32 @@ def passing_bytes(shape: ModelShape, adaptation: Adaptation, work: Workload, com
     """
     gone = 1.0 if "down_proj" in adaptation.layers and adaptation.layers["down_proj"].rank else 0.0
     return row_tokens(adaptation, work) * (3.0 - gone) * compute_bytes * shape.intermediate
+
+
+def _norms_bytes(
+    shape: ModelShape, adaptation: Adaptation, work: Workload, compute_bytes: int, *, on_cpu: bool
+) -> float:
+    """Per token: of each norm its input and one number in fp32. One whose scale is trained keeps its input in fp32 and
+    the normalised input besides."""
+    trained = adaptation.num_norms / shape.num_norms
+    frozen_bytes = (1 - trained) * _frozen_norm_bytes(shape, adaptation, work, compute_bytes, on_cpu=on_cpu)
+    wide = shape.hidden * (frozen_bytes + trained * (_FP32 + _stream_bytes(adaptation, compute_bytes)))
+    narrow = shape.head_dim * (frozen_bytes + trained * (_FP32 + compute_bytes))
+    return shape.num_norms * (wide + _FP32) + shape.num_normed_heads * (narrow + _FP32)
+
+
+def _frozen_norm_bytes(
+    shape: ModelShape, adaptation: Adaptation, work: Workload, compute_bytes: int, *, on_cpu: bool
+) -> int:
+    """Per element of what goes into a norm whose scale is frozen: as it is, where workers/training/kernels/norms.py
+    computes it; else in fp32."""
+    is_ours = on_cpu and not work.by_transformers and not shape.adds_to_scale and not adaptation.trains_embeddings
+    return compute_bytes if is_ours else _FP32
+
+
+def _stream_bytes(adaptation: Adaptation, compute_bytes: int) -> int:
+    """Per element of what goes from block to block: in fp32 where the embeddings, being trained, are."""
+    return _FP32 if adaptation.trains_embeddings else compute_bytes
 
 
 def _attention_bytes(

@@ -14,6 +14,8 @@ class Family:
     """Norms as wide as the model in each block."""
     norms_heads: bool = False
     """Whether queries and keys have a norm of their own, as wide as a head."""
+    adds_to_scale: bool = False
+    """Whether norms multiply by one more than their scale, so that workers/training/kernels/norms.py leaves them."""
     input_bias: bool | None = None
     """Bias of the query, key and value layers; None: as `attention_bias` says."""
     output_bias: bool | None = None
@@ -32,9 +34,9 @@ FAMILIES: dict[str, Family] = {
     "smollm3": Family(ties_embeddings=True),
     "qwen2": Family(input_bias=True, output_bias=False),
     "qwen3": Family(norms_heads=True, head_dim=128),
-    "gemma": Family(ties_embeddings=True, head_dim=256),
-    "gemma2": Family(norms_per_block=4, ties_embeddings=True, head_dim=256),
-    "gemma3_text": Family(norms_per_block=4, norms_heads=True, ties_embeddings=True, head_dim=256),
+    "gemma": Family(adds_to_scale=True, ties_embeddings=True, head_dim=256),
+    "gemma2": Family(norms_per_block=4, adds_to_scale=True, ties_embeddings=True, head_dim=256),
+    "gemma3_text": Family(norms_per_block=4, norms_heads=True, adds_to_scale=True, ties_embeddings=True, head_dim=256),
     "phi3": Family(input_bias=False, output_bias=False, is_fused=True),
 }
 

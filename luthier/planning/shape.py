@@ -134,6 +134,21 @@ class ModelShape:
         return self._traits.norms_per_block
 
     @property
+    def num_normed_heads(self) -> int:
+        """Heads of queries and of keys that have a norm of their own, in one block."""
+        return self.num_heads + self.num_kv_heads if self._traits.norms_heads else 0
+
+    @property
+    def is_fused(self) -> bool:
+        """Whether query, key and value come out of one layer, and gate and up out of another."""
+        return self._traits.is_fused
+
+    @property
+    def adds_to_scale(self) -> bool:
+        """Whether norms multiply by one more than their scale."""
+        return self._traits.adds_to_scale
+
+    @property
     def _traits(self) -> Family:
         return FAMILIES[self.family]
 

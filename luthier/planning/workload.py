@@ -52,6 +52,8 @@ class Workload:
     """Tokens at the start of the pass that all its documents continue."""
     stretch: float = 1.0
     """Tokens of a document for each one that is its own."""
+    by_transformers: bool = False
+    """Whether the code of transformers computes it, as in TRL's loop, and not workers/training/kernels."""
 
     @property
     def counted_tokens(self) -> float:
@@ -115,7 +117,8 @@ def workload_of(spec: JobSpec, data: DataFigures) -> Workload:
         num_shared=shared,
         stretch=mean / own,
     )
-    return replace(work, **_length(training, data, work))
+    num_steps, num_tokens = _length(training, data, work)
+    return replace(work, num_steps=num_steps, num_tokens=num_tokens)
 
 
 def _answers(objective: GrpoSpec, training: TrainingSpec, prompt: int) -> Workload:
@@ -130,18 +133,16 @@ def _answers(objective: GrpoSpec, training: TrainingSpec, prompt: int) -> Worklo
         accumulation=training.gradient_accumulation_steps,
         num_steps=training.max_steps,
         num_tokens=None,
+        by_transformers=True,
     )
 
 
-def _length(training: TrainingSpec, data: DataFigures, work: Workload) -> dict[str, int]:
+def _length(training: TrainingSpec, data: DataFigures, work: Workload) -> tuple[int | None, int | None]:
     """`num_steps` and `num_tokens` of the run, as far as they are known."""
     per_step = work.counted_tokens * work.accumulation
     if training.max_steps is not None:
-        return {"num_steps": training.max_steps, "num_tokens": round(training.max_steps * per_step)}
+        return training.max_steps, round(training.max_steps * per_step)
     if data.num_tokens is None:
-        return {}
+        return None, None
     epochs = training.num_train_epochs
-    return {
-        "num_steps": max(1, round(epochs * math.ceil(data.num_tokens / per_step))),
-        "num_tokens": round(epochs * data.num_tokens),
-    }
+    return max(1, round(epochs * math.ceil(data.num_tokens / per_step))), round(epochs * data.num_tokens)

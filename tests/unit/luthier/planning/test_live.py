@@ -18,11 +18,12 @@ from luthier.planning.losses import LOSSES, kept_bytes, transient_bytes
 from luthier.planning.methods import adapt
 from luthier.planning.shape import read_shape
 from luthier.planning.workload import Workload
-from luthier.spec import MethodSpec, ObjectiveSpec, SftSpec
+from luthier.spec import JobSpec, MethodSpec, ObjectiveSpec, SftSpec
 from tests.unit.workers.training.methods.rows import ROWS
 from workers.data.row import DESIRABLE, UNDESIRABLE
 from workers.training.attention import register
 from workers.training.heads import put_head
+from workers.training.kernels.choice import use_kernels
 from workers.training.methods import METHODS
 from workers.training.objectives import OBJECTIVES, Objective
 from workers.training.objectives.distillation import Distillation
@@ -37,6 +38,7 @@ CONFIG = {
     "num_key_value_heads": 2, "vocab_size": 1000, "tie_word_embeddings": True, "max_position_embeddings": 512,
 }  # fmt: skip
 SHAPE = read_shape({"model_type": "llama", **CONFIG})
+JOB = JobSpec.model_validate({"name": "x", "base_model": "x", "data": {"path": "/x"}})
 LENGTHS = (100, 100, 100, 90)
 PAIRED = ("dpo", "ipo", "orpo", "simpo", "reward")
 BF16 = torch.bfloat16
@@ -70,7 +72,9 @@ def test_with_activation_checkpointing(section: dict[str, Any]) -> None:
 def _model(section: dict[str, Any], compute: torch.dtype) -> Any:
     spec: MethodSpec = TypeAdapter(MethodSpec).validate_python(section)
     model = LlamaForCausalLM(LlamaConfig(**CONFIG, attn_implementation=register()))
-    return METHODS[spec.type].adapt(model if spec.type == "full" else model.to(compute), spec).train()
+    adapted = METHODS[spec.type].adapt(model if spec.type == "full" else model.to(compute), spec).train()
+    use_kernels(adapted, JOB, compute, torch.device("cpu"))
+    return adapted
 
 
 def _batch(*, is_paired: bool = False) -> Batch:

@@ -1,12 +1,17 @@
 """The pass that a plan counts with is one that the training makes of the same documents."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from luthier.planning.activations import activation_bytes
+from luthier.planning.methods import adapt
+from luthier.planning.shape import read_shape
 from luthier.planning.workload import DataFigures, read_report, workload_of
 from luthier.spec import JobSpec
+from tests.unit.luthier.planning.test_shape import SMALL
 from workers.training.forecast import figures_of
 from workers.training.packing import batch_of, pack
 from workers.training.samples import Sample
@@ -76,3 +81,17 @@ def test_a_beginning_longer_than_the_rows_of_the_job_leaves_room_for_a_token():
     work = workload_of(_spec(), DataFigures(10, 3000, 100, 300, 250))
     assert work.document_tokens >= 1
     assert work.num_targets >= 1
+
+
+def test_answers_are_trained_on_by_code_that_keeps_more():
+    spec = _spec(packing=False, per_device_train_batch_size=8).model_dump(mode="json")
+    spec["objective"] = {"type": "grpo", "rewards": [{"type": "length"}], "max_completion_length": 60}
+    work = workload_of(JobSpec.model_validate(spec), figures_of(_samples(0)))
+    assert work.by_transformers
+    shape = read_shape(SMALL | {"model_type": "llama"})
+    adaptation = adapt(shape, JobSpec.model_validate(spec).method)
+    theirs, ours = (
+        activation_bytes(shape, adaptation, replace(work, by_transformers=each), 2) for each in (True, False)
+    )
+    norms = shape.num_norms * shape.num_layers + 1
+    assert theirs - ours == pytest.approx(2 * shape.hidden * norms * work.row_tokens)
