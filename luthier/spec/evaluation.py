@@ -7,7 +7,7 @@ from pydantic import Field
 from luthier.spec.base import Section
 
 MetricName = Literal[
-    "perplexity", "exact_match", "token_f1", "json_valid", "preference_accuracy", "accuracy", "macro_f1"
+    "perplexity", "exact_match", "token_f1", "json_valid", "preference_accuracy", "accuracy", "micro_f1", "macro_f1"
 ]
 
 

@@ -22,6 +22,7 @@ from luthier.spec.method import (
     XloraSpec,
 )
 from luthier.spec.objective import ClassificationSpec, DistillationSpec, GrpoSpec, ObjectiveSpec, SftSpec
+from luthier.spec.objective.classification import CLASS_METRICS
 from luthier.spec.resources import ResourcesSpec
 from luthier.spec.training import BY_DIFFICULTY, TrainingSpec
 
@@ -248,8 +249,8 @@ class JobSpec(Section):
             )
         if self.data.format not in ("auto", *self.objective.row_formats):
             raise ValueError(
-                f"data.format {self.data.format} is not what objective.type {self.objective.type} learns from; "
-                f"set it to {' or '.join(self.objective.row_formats)}, or change objective.type"
+                f"data.format {self.data.format} is not what objective.type {self.objective.type} learns from; set it "
+                f"to {' or '.join(self.objective.row_formats)}, or change {_key_of(self.objective, self.data.format)}"
             )
         if self.data.overlong == "split" and self.objective.type != "pretrain":
             raise ValueError(
@@ -266,11 +267,10 @@ class JobSpec(Section):
                 remedy = f"method.type {self.method.type} cannot be merged into a plain model, so leave deploy out"
             raise ValueError(f"deploy needs 'triton' in export.formats; {remedy}")
         own = self.objective.metrics
-        of_classes = ClassificationSpec.metrics
         unsuitable = [
             name
             for name in self.evaluation.metrics
-            if (name not in own if self.objective.has_head else name in of_classes)
+            if (name not in own if self.objective.has_head else name in CLASS_METRICS)
         ]
         if unsuitable:
             raise ValueError(
@@ -281,6 +281,11 @@ class JobSpec(Section):
         if unmeasured:
             raise ValueError(f"evaluation.gate names {unmeasured}, which evaluation.metrics does not measure")
         return self
+
+
+def _key_of(objective: ObjectiveSpec, row_format: str) -> str:
+    """What to change for rows of a format that `objective` does not learn from."""
+    return objective.key_for(row_format) if isinstance(objective, ClassificationSpec) else "objective.type"
 
 
 def _no_formats(method: MethodSpec) -> dict[str, str]:

@@ -56,7 +56,7 @@ def plan_of_labels(dataset: Path, spec: EvaluationSpec) -> Plan:
 
 
 def classify_both(task: Task, plan: Plan, report: Report) -> tuple[list[Prediction], list[Prediction]]:
-    """Predictions of what stands for the base model, and of the tuned one; answer and reference are classes."""
+    """Predictions of what stands for the base model, and of the tuned one: of classes alone."""
     base = resolve_base_of(task.spec, task.settings)
     device = choose_device()
     dtype = choose_dtype(task.spec.training.precision, device)
@@ -107,4 +107,4 @@ def _most_frequent(dataset: Path) -> str:
 
 
 def _prediction(label: str, example: Example) -> Prediction:
-    return Prediction(answer=label, reference=str(example.label), nll_sum=0.0, num_tokens=0)
+    return Prediction("", "", 0.0, 0, given=frozenset((label,)), wanted=frozenset((str(example.label),)))

@@ -1,4 +1,7 @@
-"""How many rows get the class that the dataset says."""
+"""How many rows get the classes that the dataset says: of several, all of them and no others.
+
+The latter is known as subset accuracy.
+"""
 
 from workers.evaluation.metrics.metric import Metric
 
@@ -7,7 +10,7 @@ ACCURACY = Metric(
     higher_is_better=True,
     needs_answer=False,
     needs_pair=False,
-    measure=lambda row: float(row.answer == row.reference),
+    measure=lambda row: float(row.given == row.wanted),
     weigh=lambda row: 1.0,
     finish=lambda ratio: ratio,
 )

@@ -23,6 +23,10 @@ class Prediction:
     """Number of those tokens."""
     is_chosen_preferred: bool | None = None
     """Whether the better one of the row's two answers is the one that the model prefers; None: it is no pair."""
+    given: frozenset[str] = frozenset()
+    """The classes that the model gives the row: one, or where a row has several labels any number."""
+    wanted: frozenset[str] = frozenset()
+    """Those that the dataset says."""
 
 
 @dataclass(frozen=True)

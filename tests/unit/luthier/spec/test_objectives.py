@@ -58,6 +58,49 @@ def test_what_a_classifier_does_not_have_is_refused_with_the_remedy(changes: dic
         _parse(**{"objective": {"type": "classification"}, **changes})
 
 
+def test_a_row_may_have_several_labels() -> None:
+    one = _parse(objective={"type": "classification"})
+    several = _parse(objective={"type": "classification", "multi_label": True})
+    assert (one.objective.threshold, several.objective.threshold) == (None, 0.5)
+    assert one.objective.row_formats == ("labelled_text", "labelled_chat")
+    assert several.objective.row_formats == ("multi_labelled_text", "multi_labelled_chat")
+    assert several.evaluation.metrics == ["micro_f1", "macro_f1", "accuracy"]
+    assert several.export.formats == ["peft", "merged"]
+    assert several.objective.describe().endswith("threshold 0.5")
+    tag = _parse(objective={"type": "classification", "multi_label": True, "labels": ["spam"], "threshold": 0.9})
+    assert tag.objective.labels == ["spam"]
+    for spec in (one, several, tag):
+        assert parse_spec(canonical_json(spec)) == spec
+
+
+@pytest.mark.parametrize(
+    ("objective", "changes", "reason"),
+    [
+        ({"multi_label": True, "threshold": 1.0}, {}, r"objective\.threshold: Input should be less than 1"),
+        ({"multi_label": True, "threshold": 0.0}, {}, r"objective\.threshold: Input should be greater than 0"),
+        ({"threshold": 0.5}, {}, "threshold has no use where .* likeliest label; leave it out, or set multi_label"),
+        ({"labels": ["spam"]}, {}, "labels names one class, .* name two or more, or set multi_label: true"),
+        ({"multi_label": True, "labels": []}, {}, r"objective\.labels: List should have at least 1 item"),
+        (
+            {"multi_label": True, "labels": ["a"], "class_weights": {"b": 2.0}},
+            {},
+            "class_weights names 'b', which is none of labels",
+        ),
+        (
+            {"multi_label": True},
+            {"data": {**DATA, "format": "labelled_text"}},
+            r"set it to multi_labelled_text or multi_labelled_chat, or change objective\.multi_label",
+        ),
+        ({}, {"evaluation": {"metrics": ["micro_f1"]}}, "has micro_f1, which does not suit .* accuracy, macro_f1"),
+    ],
+)
+def test_what_makes_no_sense_of_several_labels_is_refused(
+    objective: dict[str, Any], changes: dict[str, Any], reason: str
+) -> None:
+    with pytest.raises(InvalidSpecError, match=reason):
+        _parse(objective={"type": "classification", **objective}, **changes)
+
+
 def test_a_relative_teacher_is_relative_to_the_job_file() -> None:
     folder = Path("/jobs")
     local = _parse(objective={"type": "distillation", "teacher": "./big"})

@@ -10,7 +10,7 @@ import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from luthier.spec import DpoSpec, GrpoSpec, KtoSpec, ObjectiveSpec, PretrainSpec, SftSpec
+from luthier.spec import ClassificationSpec, DpoSpec, GrpoSpec, KtoSpec, ObjectiveSpec, PretrainSpec, SftSpec
 from luthier.spec.data.mapping import Column, RowFormat
 from workers.data.dataset import Example, load_split
 from workers.data.problems import RowError
@@ -42,7 +42,10 @@ def test_a_job_file_knows_the_shapes_and_columns_that_there_are() -> None:
 def test_every_shape_is_for_some_objective() -> None:
     sections = get_args(get_args(ObjectiveSpec)[0])
     fixed = [formats for section in sections if isinstance(formats := section.row_formats, tuple)]
-    assert {name for formats in fixed for name in formats} == {*SHAPES}
+    by_labels = [
+        ClassificationSpec(type="classification", multi_label=several).row_formats for several in (False, True)
+    ]
+    assert {name for formats in [*fixed, *by_labels] for name in formats} >= {*SHAPES}
 
 
 @pytest.mark.parametrize(

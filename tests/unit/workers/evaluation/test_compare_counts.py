@@ -12,7 +12,10 @@ SETTINGS = {"num_resamples": 2000, "confidence_level": 0.9, "seed": 3}
 
 
 def _rows(answers: str, references: str) -> list[Prediction]:
-    return [Prediction(answer, reference, 0.0, 0) for answer, reference in zip(answers, references, strict=True)]
+    return [
+        Prediction("", "", 0.0, 0, given=frozenset(answer), wanted=frozenset(reference))
+        for answer, reference in zip(answers, references, strict=True)
+    ]
 
 
 @pytest.mark.parametrize("num_rows", [8, 60])
