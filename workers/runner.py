@@ -111,10 +111,15 @@ def run_attempt(
 
 
 def _lasting_places(assignment: StageAssignment, work_dir: Path) -> list[Path]:
-    """Folders that an attempt finds when it begins: its own, and that of the job once something was recorded there."""
+    """Folders that an attempt finds when it begins: its own, and those of job and project in which something was
+    recorded that it reads. A dataset is in none of the job's."""
     job_folder = local_path(assignment.output_uri.rstrip("/").rsplit("/", 2)[0])
-    is_begun = any(outputs.HasField("artifact") for outputs in assignment.inputs.values()) or assignment.checkpoints
-    return [work_dir, job_folder] if is_begun and job_folder is not None else [work_dir]
+    if job_folder is None:
+        return [work_dir]
+    uris = [outputs.artifact.uri for outputs in assignment.inputs.values()]
+    recorded = [path for path in map(local_path, [*uris, *(one.uri for one in assignment.checkpoints)]) if path]
+    folders = (job_folder, job_folder.parent)
+    return [work_dir, *(one for one in folders if any(path.is_relative_to(one) for path in recorded))]
 
 
 def _spec(assignment: StageAssignment) -> JobSpec:

@@ -61,6 +61,27 @@ def test_what_a_stage_raises_becomes_a_classified_failure(run, kind, failure_cla
     assert "Traceback" in outcome.detail
 
 
+@pytest.mark.parametrize(
+    ("recorded", "failure_class"),
+    [
+        ("store/project/datasets/version/1-7", FailureClass.FAILURE_CLASS_CONFIG),
+        ("store/project/job-1/preprocess/1-6/output", FailureClass.FAILURE_CLASS_UNAVAILABLE),
+    ],
+)
+def test_a_folder_in_which_nothing_was_recorded_yet_is_not_missed(
+    tmp_path, assign, runner_argv, runner_environment, recorded, failure_class
+):
+    """The dataset of a job is its project's. So before its first checkpoint a job may have no folder, and what a stage
+    says of the job file is true though there is none."""
+    assignment = assign("config")
+    assignment.output_uri = str(tmp_path / "store" / "project" / "job-1" / "train" / "1-7")
+    assignment.inputs["preprocess"].artifact.uri = str(tmp_path / recorded)
+    (tmp_path / "store" / "project" / "datasets").mkdir(parents=True)
+    write_task(tmp_path, assignment)
+    subprocess.run([*runner_argv, str(tmp_path)], env=runner_environment, capture_output=True, timeout=60)
+    assert read_outcome(tmp_path).failure_class == failure_class
+
+
 def test_a_job_file_from_another_version_is_a_config_failure(tmp_path, assign, runner_argv, runner_environment):
     assignment = assign("echo")
     assignment.spec_json = json.dumps({"name": "job", "base_model": "tiny", "data": {"path": "x"}, "telepathy": {}})
