@@ -99,7 +99,7 @@ def _type(field: dict[str, Any]) -> str:
     if kind == "object":
         return "mapping"
     bounds = [
-        f"{sign} {field[key]:g}"
+        f"{sign} {field[key]:.10g}"
         for key, sign in (
             ("minimum", "≥"),
             ("exclusiveMinimum", ">"),

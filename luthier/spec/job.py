@@ -17,6 +17,7 @@ from luthier.spec.method import (
     FullSpec,
     LoraSpec,
     MethodSpec,
+    PrefixTuningSpec,
     QloraSpec,
     SpielSpec,
     XloraSpec,
@@ -175,11 +176,8 @@ class JobSpec(Section):
                 f"method.init_lora_weights {self.method.init_lora_weights} changes frozen weights, which "
                 f"resources.distributed.type {strategy.type} divides; take default, gaussian, or ddp"
             )
-        if isinstance(self.method, AdaloraSpec) and self.training.ema_decay is not None:
-            raise ValueError(
-                "method.type adalora sets singular values to zero, and the average of training.ema_decay would "
-                "bring them back; leave ema_decay out"
-            )
+        if isinstance(self.method, AdaloraSpec | PrefixTuningSpec):
+            self.method.check_suits(self.training)
         if isinstance(self.method, SpielSpec):
             self.method.check_suits(self.training, self.resources.most_ranks)
         return self

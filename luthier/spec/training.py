@@ -1,5 +1,6 @@
 """`training`: the loop. Names follow Hugging Face's TrainingArguments."""
 
+import math
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
@@ -92,13 +93,17 @@ class TrainingSpec(Section):
     """Checkpoints kept; older ones are removed, the best one never."""
     early_stopping_patience: int | None = Field(default=None, ge=1)
     """Stop after this many validations without a better loss."""
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, le=2**32 - 1)
     """Of an adapter's initial weights, dropout and the order of the rows."""
 
     @model_validator(mode="after")
     def _schedule_fits(self) -> Self:
         if self.warmup_steps and self.max_steps and self.warmup_steps >= self.max_steps:
             raise ValueError(f"warmup_steps ({self.warmup_steps}) must be fewer than max_steps ({self.max_steps})")
+        if self.warmup_steps is None and self.max_steps and self.num_warmup_steps(self.max_steps) >= self.max_steps > 1:
+            raise ValueError(
+                f"warmup_ratio ({self.warmup_ratio}) leaves none of max_steps ({self.max_steps}) at the peak; lower it"
+            )
         if self.lr_scheduler_type == "wsd" and self._warmup_part + self.wsd_decay_ratio > 1.0:
             raise ValueError("the warm-up and wsd_decay_ratio are more than the whole run; lower one of them")
         if self.min_lr_ratio and self.lr_scheduler_type == "constant":
@@ -115,6 +120,10 @@ class TrainingSpec(Section):
                     f"{' or '.join(users)}"
                 )
         return self
+
+    def num_warmup_steps(self, num_steps: int) -> int:
+        """Optimizer steps, out of so many, in which the rate rises."""
+        return math.ceil(self.warmup_ratio * num_steps) if self.warmup_steps is None else self.warmup_steps
 
     @property
     def _warmup_part(self) -> float:

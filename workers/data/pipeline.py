@@ -55,7 +55,6 @@ _ROWS = pa.schema(
         ("stratum", pa.string()),
         ("time", pa.float64()),
         ("label", pa.string()),
-        ("labels", pa.string()),
         ("difficulty", pa.float64()),
     ]
 )

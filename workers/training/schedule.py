@@ -22,7 +22,7 @@ def learning_rate(step: int, num_steps: int, spec: TrainingSpec) -> float:
     Cosine: Loshchilov & Hutter, 2016, arXiv:1608.03983, without restarts. WSD: Hu et al., 2024, arXiv:2404.06395, with
     the linear decay of Hägele et al., 2024, arXiv:2405.18392.
     """
-    num_warmup = _num_warmup_steps(num_steps, spec)
+    num_warmup = spec.num_warmup_steps(num_steps)
     if step < num_warmup:
         return spec.learning_rate * (step + 1) / (num_warmup + 1)
     num_left = max(1, num_steps - num_warmup)
@@ -36,12 +36,9 @@ def check_schedule(num_steps: int, spec: TrainingSpec) -> None:
     Raises:
         ConfigError: the run is over before its rate has risen.
     """
-    if _num_warmup_steps(num_steps, spec) >= num_steps > 1:
+    if spec.num_warmup_steps(num_steps) >= num_steps > 1:
+        name, value = ("ratio", spec.warmup_ratio) if spec.warmup_steps is None else ("steps", spec.warmup_steps)
         raise ConfigError(
-            f"training.warmup_steps ({spec.warmup_steps}) are not over when the run is, which has {num_steps} "
+            f"the warm-up of training.warmup_{name} ({value}) is not over when the run is, which has {num_steps} "
             f"optimizer steps; lower it, or train longer"
         )
-
-
-def _num_warmup_steps(num_steps: int, spec: TrainingSpec) -> int:
-    return math.ceil(spec.warmup_ratio * num_steps) if spec.warmup_steps is None else spec.warmup_steps

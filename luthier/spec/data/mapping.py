@@ -22,8 +22,6 @@ RowFormat = Literal[
     "labelled_stepwise",
     "labelled_text",
     "labelled_chat",
-    "multi_labelled_text",
-    "multi_labelled_chat",
 ]
 Column = Literal[
     "messages",

@@ -6,6 +6,9 @@ from pydantic import Field, model_validator
 
 from luthier.spec.base import Section
 from luthier.spec.method.targets import TargetModules, describe_targets
+from luthier.spec.training import TrainingSpec
+
+_INIT_PART, _FINAL_PART = 0.1, 0.3
 
 
 class AdaloraSpec(Section):
@@ -54,6 +57,34 @@ class AdaloraSpec(Section):
                 f"with r: {self.target_r}"
             )
         return self
+
+    def check_suits(self, training: TrainingSpec) -> None:
+        """
+        Raises:
+            ValueError: an average of the weights would bring back what was taken away, or the run is too short.
+        """
+        if training.ema_decay is not None:
+            raise ValueError(
+                "method.type adalora sets singular values to zero, and the average of training.ema_decay would "
+                "bring them back; leave ema_decay out"
+            )
+        if training.max_steps is not None:
+            self.fixed_steps(training.max_steps)
+
+    def fixed_steps(self, num_steps: int) -> tuple[int, int]:
+        """Out of so many optimizer steps, how many are before the first rank is taken away, and after the last.
+
+        Raises:
+            ValueError: they leave none in which ranks could be taken away.
+        """
+        first = int(_INIT_PART * num_steps) if self.tinit is None else self.tinit
+        last = int(_FINAL_PART * num_steps) if self.tfinal is None else self.tfinal
+        if first >= num_steps - last:
+            raise ValueError(
+                f"method.tinit ({first}) and method.tfinal ({last}) leave none of the {num_steps} optimizer steps for "
+                f"taking ranks away; lower them, or train longer"
+            )
+        return first, last
 
     def describe(self) -> str:
         """One line for people."""

@@ -5,6 +5,7 @@ from typing import ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from luthier.spec.base import Section
+from luthier.spec.training import TrainingSpec
 
 
 class PrefixTuningSpec(Section):
@@ -42,6 +43,17 @@ class PrefixTuningSpec(Section):
         if self.encoder_hidden_size is not None and not self.prefix_projection:
             raise ValueError("encoder_hidden_size is the width of a network that is off; set prefix_projection: true")
         return self
+
+    def check_suits(self, training: TrainingSpec) -> None:
+        """
+        Raises:
+            ValueError: activations would be computed again without the prefix.
+        """
+        if training.gradient_checkpointing != "none":
+            raise ValueError(
+                "method.type prefix_tuning puts keys and values into every layer, which "
+                f"training.gradient_checkpointing {training.gradient_checkpointing} drops; set it to none"
+            )
 
     def describe(self) -> str:
         """One line for people."""

@@ -22,7 +22,6 @@ from workers.training.methods.adapter import attach, save_adapter
 from workers.training.methods.targets import check_rank, peft_targets, target_layers
 
 _ADAPTER = "default"
-_INIT_PART, _FINAL_PART = 0.1, 0.3
 _log = logging.getLogger(__name__)
 
 
@@ -78,13 +77,10 @@ class Allocation:
         assert isinstance(config, AdaLoraConfig)
         assert isinstance(tuner, AdaLoraModel)
         config.total_step = self._num_steps = num_steps
-        config.tinit = int(_INIT_PART * num_steps) if spec.tinit is None else spec.tinit
-        config.tfinal = int(_FINAL_PART * num_steps) if spec.tfinal is None else spec.tfinal
-        if config.tinit >= num_steps - config.tfinal:
-            raise ConfigError(
-                f"method.tinit ({config.tinit}) and method.tfinal ({config.tfinal}) leave none of the {num_steps} "
-                f"optimizer steps for taking ranks away; lower them or raise training.num_train_epochs"
-            )
+        try:
+            config.tinit, config.tfinal = spec.fixed_steps(num_steps)
+        except ValueError as error:
+            raise ConfigError(str(error)) from None
         self._config, self._tuner, self._allocator = config, tuner, tuner.rankallocator
 
     def attach(self, optimizer: torch.optim.Optimizer) -> None:

@@ -23,6 +23,14 @@ def _job(**sections: Any) -> JobSpec:
             "init_lora_weights pissa changes frozen weights, which resources.distributed.type zero divides",
         ),
         ({"method": {"type": "adalora"}, "training": {"ema_decay": 0.99}}, "leave ema_decay out"),
+        (
+            {"method": {"type": "adalora", "tinit": 8}, "training": {"max_steps": 10}},
+            r"method.tinit \(8\) and method.tfinal \(3\) leave none of the 10 optimizer steps",
+        ),
+        (
+            {"method": {"type": "prefix_tuning"}, "training": {"gradient_checkpointing": "full"}},
+            "training.gradient_checkpointing full drops; set it to none",
+        ),
     ],
 )
 def test_what_the_method_rules_out_is_refused(sections: dict[str, Any], words: str) -> None:

@@ -12,6 +12,11 @@ from luthier.spec import JobSpec, TrainingSpec
     ("settings", "said"),
     [
         ({"warmup_steps": 9, "max_steps": 9}, r"warmup_steps \(9\).*max_steps \(9\)"),
+        (
+            {"warmup_ratio": 0.95, "max_steps": 10},
+            r"warmup_ratio \(0\.95\) leaves none of max_steps \(10\) .* lower it",
+        ),
+        ({"seed": 2**32}, "seed"),
         ({"lr_scheduler_type": "wsd", "warmup_ratio": 0.6, "wsd_decay_ratio": 0.5}, "more than the whole run"),
         (
             {"lr_scheduler_type": "wsd", "warmup_steps": 6, "max_steps": 10, "wsd_decay_ratio": 0.5},

@@ -86,5 +86,8 @@ def test_it_falls_no_further_than_asked(shape: str) -> None:
 
 def test_a_warm_up_longer_than_the_run_is_refused() -> None:
     check_schedule(11, make_spec(warmup_steps=10))
+    check_schedule(1, make_spec(warmup_ratio=0.95))
     with pytest.raises(ConfigError, match=r"training\.warmup_steps \(10\).*which has 10 .*lower it"):
         check_schedule(10, make_spec(warmup_steps=10))
+    with pytest.raises(ConfigError, match=r"training\.warmup_ratio \(0\.95\).*which has 10 .*lower it"):
+        check_schedule(10, make_spec(warmup_ratio=0.95))
