@@ -39,6 +39,7 @@ CANONICAL = pa.schema(
         ("stratum", pa.string()),
         ("time", pa.float64()),
         ("label", pa.string()),
+        ("labels", pa.string()),
         ("difficulty", pa.float64()),
         ("repairs", pa.string()),
         ("reason", pa.string()),
@@ -48,8 +49,8 @@ CANONICAL = pa.schema(
 """`file` is an index into the sources. `messages` (JSON) or `text` is set, or `reason` and `detail` of a bad row.
 `notes` (JSON) is set on a row that says something beside its text, `repairs` (JSON list of `Repair`) on one that was
 mended. The fingerprint is 128 bits in two halves. `signature` is there where similar rows are looked for, `group`,
-`stratum` and `time` where the split asks for them, `difficulty` where the curriculum does; `label` is that of the
-notes."""
+`stratum` and `time` where the split asks for them, `difficulty` where the curriculum does; `label` and
+`labels` (JSON) are those of the notes."""
 
 _NO_NOTES = Notes()
 _NO_KEYS = SplitKeys()
@@ -94,7 +95,7 @@ def _read(
         mend = None if repair is None else partial(repair_turns, spec=repair, repairs=repairs)
         row = Row(*read_row(value, shape, system_prompt, names, mend), repairs=repairs)
         if split is not None:
-            row.keys = split_keys(value, row.notes.label, split)
+            row.keys = split_keys(value, row.notes.label, row.notes.labels is not None, split)
         if curriculum is not None:
             row.difficulty = difficulty_of(value, curriculum)
         return row
@@ -124,12 +125,14 @@ def _columns(row: Row, seed: bytes) -> tuple[Any, ...]:
             # JSON can spell half of a surrogate pair; no tokenizer can read it.
             row.error = RowError(problems.NOT_UTF8, r"holds half of a surrogate pair (\ud800 to \udfff)")
     if row.error is not None:
-        return (None,) * 13 + (row.error.reason, row.error.detail)
+        return (None,) * 14 + (row.error.reason, row.error.detail)
     high, low = int.from_bytes(digest[:8], "big"), int.from_bytes(digest[8:], "big")
     is_text = isinstance(row.content, str)
     messages = None if is_text else json.dumps(row.content, ensure_ascii=False)
     notes = None if row.notes == _NO_NOTES else json.dumps(asdict(row.notes), ensure_ascii=False)
     text = row.content if is_text else None
     keys = row.keys or _NO_KEYS
-    found = (row.language, row.signature, keys.group, keys.stratum, keys.time, row.notes.label, row.difficulty)
-    return messages, text, notes, high, low, *found, repairs, None, None
+    labels = None if row.notes.labels is None else json.dumps(row.notes.labels, ensure_ascii=False)
+    found = (row.language, row.signature, keys.group, keys.stratum, keys.time)
+    beside = (row.notes.label, labels, row.difficulty)
+    return messages, text, notes, high, low, *found, *beside, repairs, None, None

@@ -55,6 +55,7 @@ _ROWS = pa.schema(
         ("stratum", pa.string()),
         ("time", pa.float64()),
         ("label", pa.string()),
+        ("labels", pa.string()),
         ("difficulty", pa.float64()),
     ]
 )

@@ -145,8 +145,7 @@ def describe(
         shape = detect(names.ours(columns), allowed) if row_format == "auto" else row_format
     except ValueError as error:
         raise DataError(f"{key}: {file.uri}: {error}") from error
-    missing = [name for name in SHAPES[shape].required if name not in names.ours(columns)]
-    if missing:
+    if SHAPES[shape].lacking(names.ours(columns)):
         raise DataError(
             f"{key}: {file.uri}: columns found: {', '.join(columns) or 'none'}; data.format {shape} expects "
             f"{SHAPES[shape].expected}"

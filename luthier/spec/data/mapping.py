@@ -22,6 +22,8 @@ RowFormat = Literal[
     "labelled_stepwise",
     "labelled_text",
     "labelled_chat",
+    "multi_labelled_text",
+    "multi_labelled_chat",
 ]
 Column = Literal[
     "messages",

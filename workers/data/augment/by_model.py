@@ -14,7 +14,7 @@ from workers.data.augment.origin import ANSWERS_ARE_KEPT, ASKED, Origin, Refusal
 from workers.data.augment.protect import protected_spans
 from workers.data.augment.remembering import RememberingWriter
 from workers.data.augment.writer import Reply, Request
-from workers.data.row import Content, Message
+from workers.data.row import Content, Message, Notes
 
 CUT_OFF = "the model's answer was cut off"
 SILENT = "the model said nothing"
@@ -116,7 +116,7 @@ class Synthetic:
             fields
             for other in pool
             if other.ordinal != origin.ordinal
-            and other.notes.label == origin.notes.label
+            and (other.notes.label, other.notes.labels) == (origin.notes.label, origin.notes.labels)
             and (fields := _fields(other)) is not None
             and fields.keys() == own.keys()
         ]
@@ -124,9 +124,20 @@ class Synthetic:
         examples = [own, *random.sample(alike, min(len(alike), _NUM_EXAMPLES - 1))]
         return _INVENT.format(
             examples="\n".join(json.dumps(fields, ensure_ascii=False) for fields in examples),
-            label=f" of the class {origin.notes.label!r}" if origin.notes.label else "",
+            label=_classes(origin.notes),
             keys=" and ".join(json.dumps(key) for key in own),
         )
+
+
+def _classes(notes: Notes) -> str:
+    """Which classes the example is to be of, for a model; empty where rows have none."""
+    if notes.labels is None:
+        return f" of the class {notes.label!r}" if notes.label else ""
+    if not notes.labels:
+        return " of none of the classes that other examples have"
+    if len(notes.labels) == 1:
+        return f" of the class {notes.labels[0]!r} alone"
+    return f" of all of the classes {' and '.join(map(repr, notes.labels))}, and of no other"
 
 
 def _asked(origin: Origin) -> str | Refusal:

@@ -13,7 +13,8 @@ from workers.data.dedup.clusters import Clusters
 from workers.data.dedup.decisions import Decisions
 from workers.data.dedup.index import read_codes, read_column
 from workers.data.parts import Part
-from workers.data.splits.split_keys import LANGUAGE
+from workers.data.splits.label_sets import LabelSets
+from workers.data.splits.split_keys import LABEL, LABELS, LANGUAGE
 from workers.data.splits.splitting import Drawable, draw
 
 
@@ -40,9 +41,11 @@ def assign_splits(
     texts = None if spec.deduplication.exact else fingerprints[rows]
     if split.group_by is not None:
         keys = _join_groups(keys, read_column(files, "group", np.uint64)[rows])
-    strata = None if split.stratify_by is None else _strata(files, split.stratify_by)[rows]
+    sets = LabelSets.of(*read_codes(files, "labels")) if split.stratify_by in (LABEL, LABELS) else None
+    classes = None if sets is None else sets.strata()[rows]
+    strata = None if split.stratify_by is None or sets is not None else _strata(files, split.stratify_by)[rows]
     times = None if split.time_by is None else read_column(files, "time", np.float64)[rows]
-    drawable = Drawable(keys, texts, strata, times)
+    drawable = Drawable(keys, texts, strata, times, classes)
     if len(parts) == 1:
         decisions.split[rows] = draw(drawable, parts[0].fractions)
         return

@@ -48,7 +48,7 @@ def decide(rows: Path, parts: Sequence[Part], part_of_file: Sequence[int], spec:
     if decisions.cluster is not None:
         _drop_leaks(decisions, decisions.cluster)
         if spec.deduplication.near is not None:
-            _drop_near(decisions, decisions.cluster, read_codes(files, "label")[0])
+            _drop_near(decisions, decisions.cluster, _said(files))
     part = np.array(part_of_file, np.int32)[decisions.file]
     for number, one in enumerate(parts):
         if one.max_samples is not None:
@@ -82,6 +82,13 @@ def _clusters(
     return cluster
 
 
+def _said(files: Sequence[Path]) -> npt.NDArray[np.int32]:
+    """[rows]: a number for the label, or for the whole set of labels; -1 for a row with neither."""
+    labels, names = read_codes(files, "label")
+    sets, _ = read_codes(files, "labels")
+    return np.where(sets < 0, labels, sets + len(names)).astype(np.int32)
+
+
 def _drop_leaks(decisions: Decisions, cluster: npt.NDArray[np.int32]) -> None:
     """Rows that are like one of a later split."""
     split = decisions.split
@@ -93,7 +100,8 @@ def _drop_leaks(decisions: Decisions, cluster: npt.NDArray[np.int32]) -> None:
 
 
 def _drop_near(decisions: Decisions, cluster: npt.NDArray[np.int32], labels: npt.NDArray[np.int32]) -> None:
-    """All but the first row of each cluster and label: rows that say different things of one text are no copies."""
+    """All but the first row of each cluster and label, or set of labels: rows that say different things of one text are
+    no copies."""
     left = np.flatnonzero((cluster >= 0) & (decisions.split >= 0))
     kind = cluster[left].astype(np.int64) * (int(labels.max(initial=0)) + 2) + labels[left] + 1
     _, first, inverse = np.unique(kind, return_index=True, return_inverse=True)

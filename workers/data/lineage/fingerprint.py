@@ -14,6 +14,7 @@ def fingerprint(content: Content, seed: bytes = b"", notes: Notes = Notes()) -> 
     parts = [content] if isinstance(content, str) else [part for message in content for part in _parts(message)]
     parts += ["/"] * 2 + [notes.rejected or "", notes.label or ""] if notes.rejected or notes.label else []
     parts += ["/"] * 3 + [notes.tools] if notes.tools else []
+    parts += ["/"] * 4 + notes.labels if notes.labels is not None else []
     normal = json.dumps([" ".join(part.split()) for part in parts], ensure_ascii=False)
     return hashlib.blake2b(normal.encode("utf-8"), digest_size=16, key=seed).digest()
 

@@ -15,15 +15,18 @@ import pyarrow as pa
 
 from workers.data import problems
 from workers.data.dedup import Decisions
+from workers.data.dedup.index import files_of, read_codes
 from workers.data.problems import Ledger
 from workers.data.quality.encoding import broken_rows
-from workers.data.quality.labels import Place, label_quality
+from workers.data.quality.label_sets import set_quality
+from workers.data.quality.labels import LabelQuality, Place, label_quality
 from workers.data.quality.lengths import Lengths
-from workers.data.quality.sample import Sample
+from workers.data.quality.sample import Sample, SampledRow
 from workers.data.quality.score import Quality
 from workers.data.quality.vocabulary import vocabulary_of
 from workers.data.sources import SourceFile
 from workers.data.splits.classes import Classes, read_classes
+from workers.data.splits.label_sets import LabelSets
 from workers.data.storage.scratch import content_of, plain_text, read_scratch
 
 _COLUMNS = ("messages", "text", "notes", "fingerprint", "language")
@@ -68,7 +71,8 @@ def assess(
     def place(ordinal: int) -> tuple[str, int]:
         return files[decisions.file[ordinal]].name, int(decisions.row[ordinal])
 
-    known = _Known(decisions, read_classes(rows, len(owners)), words, place)
+    sets = LabelSets.of(*read_codes(files_of(rows), "labels"))
+    known = _Known(decisions, read_classes(rows, len(owners)), sets, words, place)
     return Assessment(
         _quality(whole, Ledger.of(ledgers), np.ones(len(owners), np.bool_), known),
         [_quality(look, ledgers[part], owners == part, known) for part, look in enumerate(parts)],
@@ -81,6 +85,8 @@ class _Known:
 
     decisions: Decisions
     classes: Classes
+    sets: LabelSets | None
+    """None: no row has a set of classes."""
     words: npt.NDArray[np.uint64]
     """[rows]: of those with a label, a hash that is equal for equal words."""
     place: Place
@@ -88,7 +94,7 @@ class _Known:
 
 def _quality(look: "_Look", ledger: Ledger, own: npt.NDArray[np.bool_], known: _Known) -> Quality:
     """That of the rows in [rows] `own`, which `look` has seen; `ledger` has those that were dropped before."""
-    decisions, classes = known.decisions, known.classes
+    decisions = known.decisions
     empty = ledger.counts[problems.EMPTY]
     num_good = int(own.sum())
     sample = look.sample.rows
@@ -107,10 +113,16 @@ def _quality(look: "_Look", ledger: Ledger, own: npt.NDArray[np.bool_], known: _
         lengths=look.lengths,
         languages=dict(look.languages.most_common()),
         vocabulary=vocabulary_of([row.text for row in sample]),
-        labels=label_quality(
-            Classes(classes.names, np.where(own, classes.codes, -1)), known.words, sample, known.place
-        ),
+        labels=_labels(own, sample, known),
     )
+
+
+def _labels(own: npt.NDArray[np.bool_], sample: Sequence[SampledRow], known: _Known) -> LabelQuality | None:
+    """Of the labels of the rows in [rows] `own`, or of their sets of labels."""
+    if known.sets is not None:
+        return set_quality(known.sets, own, known.words, sample, known.place)
+    classes = Classes(known.classes.names, np.where(own, known.classes.codes, -1))
+    return label_quality(classes, known.words, sample, known.place)
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,12 @@ import numpy.typing as npt
 
 from workers.data.quality.noise import suspects_of
 from workers.data.quality.sample import SampledRow
+from workers.data.quality.set_statistics import SetStatistics
 from workers.data.row import DESIRABLE, UNDESIRABLE
 from workers.data.splits.classes import Classes
 
-_NUM_SHOWN = 20
+NUM_SHOWN = 20
+"""Examples of a kind."""
 _NUM_CLASSES_SHOWN = 100
 
 Place = Callable[[int], tuple[str, int]]
@@ -22,8 +24,10 @@ Place = Callable[[int], tuple[str, int]]
 
 @dataclass(frozen=True)
 class LabelQuality:
-    """Of the rows that have a label."""
+    """Of the rows that have a label, or a set of them."""
 
+    num_rows: int
+    """Rows with a label, or a set, which may be empty."""
     counts: dict[str, int]
     """Rows by class, the most frequent first."""
     num_conflicting: int
@@ -36,11 +40,8 @@ class LabelQuality:
     """Rows among them whose neighbours have another label."""
     suspects: list[dict[str, Any]]
     """Examples."""
-
-    @property
-    def num_rows(self) -> int:
-        """Rows with a label."""
-        return sum(self.counts.values())
+    sets: SetStatistics | None = None
+    """None: each row has one label."""
 
     @property
     def imbalance(self) -> float:
@@ -52,7 +53,7 @@ class LabelQuality:
         """Entropy of the classes as a share of what it is when all are of one size (Pielou, 1966); 0 of one class."""
         if len(self.counts) < 2:
             return 0.0
-        shares = np.array(list(self.counts.values())) / self.num_rows
+        shares = np.array(list(self.counts.values())) / sum(self.counts.values())
         return float(-(shares * np.log(shares)).sum() / math.log(len(shares)))
 
     @property
@@ -74,6 +75,7 @@ class LabelQuality:
             "num_looked_at": self.num_looked_at,
             "num_suspect": self.num_suspect,
             "suspects": self.suspects,
+            "sets": None if self.sets is None else self.sets.document(len(self.counts)),
         }
 
 
@@ -92,19 +94,20 @@ def label_quality(
         return None
     counts = np.bincount(codes[codes >= 0], minlength=len(classes.names))
     by_size = np.argsort(-counts, kind="stable")
-    conflicting, conflicts = _conflicts(classes, texts, place)
+    conflicting, conflicts = conflicts_of(classes, texts, place)
     # A good and a bad answer are alike: there, neighbours say nothing.
     labelled = [row for row in sample if codes[row.ordinal] >= 0]
     looked_at = [] if set(classes.names) <= {DESIRABLE, UNDESIRABLE} else labelled
     own = codes[[row.ordinal for row in looked_at]]
     suspects = suspects_of([row.text for row in looked_at], own, len(classes.names))
     shown = []
-    for suspect in suspects[:_NUM_SHOWN]:
+    for suspect in suspects[:NUM_SHOWN]:
         file, row = place(looked_at[suspect.place].ordinal)
         text = looked_at[suspect.place].text[:200]
         label, likely = classes.names[own[suspect.place]], classes.names[suspect.likely]
         shown.append({"source": file, "row": row, "label": label, "likely": likely, "text": text})
     return LabelQuality(
+        num_rows=int((codes >= 0).sum()),
         counts={classes.names[code]: int(counts[code]) for code in by_size if counts[code]},
         num_conflicting=conflicting,
         conflicts=conflicts,
@@ -114,7 +117,7 @@ def label_quality(
     )
 
 
-def _conflicts(classes: Classes, texts: npt.NDArray[np.uint64], place: Place) -> tuple[int, list[dict[str, Any]]]:
+def conflicts_of(classes: Classes, texts: npt.NDArray[np.uint64], place: Place) -> tuple[int, list[dict[str, Any]]]:
     """How many rows share their text with one of another label, and the first such texts."""
     (labelled,) = np.nonzero(classes.codes >= 0)
     order = labelled[np.lexsort((labelled, texts[labelled]))]
@@ -123,11 +126,11 @@ def _conflicts(classes: Classes, texts: npt.NDArray[np.uint64], place: Place) ->
     differs = np.maximum.reduceat(codes, starts) != np.minimum.reduceat(codes, starts)
     sizes = np.diff(np.r_[starts, len(order)])
     groups = [order[start : start + size] for start, size in zip(starts[differs], sizes[differs], strict=True)]
-    first = sorted(groups, key=lambda group: int(group[0]))[:_NUM_SHOWN]
+    first = sorted(groups, key=lambda group: int(group[0]))[:NUM_SHOWN]
     shown = [
         [
             {"source": file, "row": row, "label": classes.names[classes.codes[ordinal]]}
-            for ordinal in group[:_NUM_SHOWN].tolist()
+            for ordinal in group[:NUM_SHOWN].tolist()
             for file, row in [place(ordinal)]
         ]
         for group in first

@@ -1,4 +1,6 @@
 """Labels that the rows most alike contradict, by confident learning (Northcutt et al., 2021, arXiv:1911.00068).
+Of rows with sets of classes each class is looked at by itself, given or not (Thyagarajan et al., 2022,
+arXiv:2211.13895).
 
 The probability of each class is the vote of a row's nearest neighbours by hashed words weighted by TF-IDF, itself left
 out. A label is suspect if another class is as probable as that class is on average where it is given, and more probable
@@ -29,6 +31,28 @@ class Suspect:
     """Of that class."""
 
 
+@dataclass(frozen=True)
+class SetSuspect:
+    """A row whose set of classes looks wrong."""
+
+    place: int
+    """Index into what was looked at."""
+    doubted: list[int]
+    """Classes that the row has and rows like it have not, or the other way round."""
+    probability: float
+    """Of the one that is surest."""
+
+
+@dataclass(frozen=True)
+class _Neighbours:
+    """The rows most alike, of each row."""
+
+    nearest: npt.NDArray[np.int64]
+    """[rows, neighbours]"""
+    weights: npt.NDArray[np.float32]
+    """[rows, neighbours]: how alike they are; 0 if not at all."""
+
+
 def suspects_of(texts: Sequence[str], classes: npt.NDArray[np.int32], num_classes: int) -> list[Suspect]:
     """Those among rows with classes from 0 to `num_classes` - 1, the surest first. Few rows, or one class: none.
 
@@ -36,7 +60,36 @@ def suspects_of(texts: Sequence[str], classes: npt.NDArray[np.int32], num_classe
     """
     if len(texts) < _MIN_ROWS or len(np.unique(classes)) < 2:
         return []
-    votes = _votes(texts, classes, num_classes)
+    return _suspects(_neighbours(texts), classes, num_classes)
+
+
+def suspects_of_sets(texts: Sequence[str], members: npt.NDArray[np.bool_]) -> list[SetSuspect]:
+    """Those among rows with sets of classes, the surest first. Few rows: none.
+
+    A class that fewer rows have, or have not, than a row has neighbours is not looked at: none of them could be told.
+    Memory grows with the square of the number of texts.
+
+    Args:
+        texts: of the rows.
+        members: [rows, classes]: which of them each row has.
+    """
+    if len(texts) < _MIN_ROWS:
+        return []
+    having = members.sum(0)
+    (looked_at,) = np.nonzero((having >= _NUM_NEIGHBOURS) & (having <= len(texts) - _NUM_NEIGHBOURS))
+    neighbours = _neighbours(texts) if len(looked_at) else None
+    found: dict[int, SetSuspect] = {}
+    for number in looked_at.tolist():
+        assert neighbours is not None, "some class is looked at"
+        for one in _suspects(neighbours, members[:, number].astype(np.int32), 2):
+            known = found.get(one.place, SetSuspect(one.place, [], 0.0))
+            surest = max(known.probability, one.probability)
+            found[one.place] = SetSuspect(one.place, [*known.doubted, number], surest)
+    return sorted(found.values(), key=lambda suspect: -suspect.probability)
+
+
+def _suspects(neighbours: _Neighbours, classes: npt.NDArray[np.int32], num_classes: int) -> list[Suspect]:
+    votes = _votes(neighbours, classes, num_classes)
     is_told = votes.sum(1) > 0
     own = np.take_along_axis(votes, classes[:, None].astype(np.int64), 1)[:, 0]
     # Mean probability of each class among the rows that have it: how sure a sure row is.
@@ -54,8 +107,7 @@ def suspects_of(texts: Sequence[str], classes: npt.NDArray[np.int32], num_classe
     return sorted(suspects, key=lambda suspect: -suspect.probability)
 
 
-def _votes(texts: Sequence[str], classes: npt.NDArray[np.int32], num_classes: int) -> npt.NDArray[np.float64]:
-    """[rows, classes]: probabilities, or zeros for a row that is like no other."""
+def _neighbours(texts: Sequence[str]) -> _Neighbours:
     # Here: scikit-learn is large and slow to import, and most rows have no label.
     from sklearn.feature_extraction.text import HashingVectorizer, TfidfTransformer
     from sklearn.pipeline import make_pipeline
@@ -67,9 +119,13 @@ def _votes(texts: Sequence[str], classes: npt.NDArray[np.int32], num_classes: in
     likeness[likeness < _MIN_LIKENESS] = 0.0
     count = min(_NUM_NEIGHBOURS, len(texts) - 1)
     nearest = np.argpartition(-likeness, count - 1, axis=1)[:, :count]
-    weights = np.take_along_axis(likeness, nearest, 1)
-    votes = np.zeros((len(texts), num_classes))
-    for column in range(count):
-        np.add.at(votes, (np.arange(len(texts)), classes[nearest[:, column]]), weights[:, column])
+    return _Neighbours(nearest, np.take_along_axis(likeness, nearest, 1))
+
+
+def _votes(neighbours: _Neighbours, classes: npt.NDArray[np.int32], num_classes: int) -> npt.NDArray[np.float64]:
+    """[rows, classes]: probabilities, or zeros for a row that is like no other."""
+    votes = np.zeros((len(classes), num_classes))
+    for nearest, weights in zip(neighbours.nearest.T, neighbours.weights.T, strict=True):
+        np.add.at(votes, (np.arange(len(classes)), classes[nearest]), weights)
     total = votes.sum(1, keepdims=True)
     return votes / np.where(total > 0, total, 1.0)

@@ -49,7 +49,8 @@ _THRESHOLDS: dict[str, _Threshold] = {
     "max_class_imbalance": _Threshold(
         lambda q: None if q.labels is None else q.labels.imbalance,
         "rows of the largest class for one of the smallest",
-        "add rows of small classes; or set data.balance, which evens out what is trained on, and raise this",
+        "add rows of small classes; or set data.balance or objective.class_weights, which even out what is trained "
+        "on, and raise this",
     ),
     "max_label_noise": _Threshold(
         lambda q: None if q.labels is None else q.labels.noise,

@@ -17,8 +17,11 @@ from luthier.spec.data.select import InfluenceSpec
 from workers.data import problems
 from workers.data.dataset import SPLITS
 from workers.data.dedup import REASONS, Decisions
+from workers.data.dedup.index import files_of, read_codes
 from workers.data.places import CheckReadable
+from workers.data.select.set_caps import within_caps
 from workers.data.splits.classes import read_classes
+from workers.data.splits.label_sets import LabelSets
 from workers.data.storage.scratch import read_scratch
 from workers.task import Report
 
@@ -128,8 +131,13 @@ def _prune(selection: Selection, spec: InfluenceSpec, seed: int, check_readable:
 
 
 def _cap_classes(selection: Selection, cap: int) -> None:
-    codes = read_classes(selection.rows, len(selection.split)).codes
     candidates = selection.candidates()
+    sets = LabelSets.of(*read_codes(files_of(selection.rows), "labels"))
+    if sets is not None:
+        is_within = within_caps(sets.of_rows(candidates), cap)
+        selection.drop(candidates[~is_within], problems.BEYOND_CLASS_CAP)
+        return
+    codes = read_classes(selection.rows, len(selection.split)).codes
     for code in np.unique(codes[candidates]):
         if code >= 0:
             selection.drop(candidates[codes[candidates] == code][cap:], problems.BEYOND_CLASS_CAP)

@@ -34,26 +34,37 @@ SHAPES: dict[str, Shape] = {
     "labelled_stepwise": Shape(("prompt", "completions", "labels"), (), stepwise.labelled_stepwise),
     "labelled_text": Shape(("text", "label"), (), labels.labelled_text, is_text=True),
     "labelled_chat": Shape(("messages", "label"), ("tools",), labels.labelled_chat, ends_with_answer=False),
+    "multi_labelled_text": Shape(
+        ("text", "labels"), (), labels.multi_labelled_text, is_text=True, also_called={"labels": "label"}
+    ),
+    "multi_labelled_chat": Shape(
+        ("messages", "labels"),
+        ("tools",),
+        labels.multi_labelled_chat,
+        ends_with_answer=False,
+        also_called={"labels": "label"},
+    ),
 }
 _AS_THEY_ARE = Names()
+_SETS = frozenset(("multi_labelled_text", "multi_labelled_chat"))
 
 
 def detect(columns: Sequence[str], allowed: Sequence[str]) -> str:
     """Which one of the shapes `allowed`, keys of `SHAPES`, has all its required columns there.
 
-    One that takes more of them wins over one that takes but some of the same.
+    One that takes more of them wins over one that takes but some of the same. A column may have its second name.
 
     Raises:
         ValueError: none or several fit; says what was found and what is expected.
     """
     fitting = [name for name, shape in SHAPES.items() if set(shape.required) <= set(columns)]
-    usable = _largest([name for name in fitting if name in allowed])
+    usable = _largest([name for name in allowed if not SHAPES[name].lacking(columns)])
     if len(usable) == 1:
         return usable[0]
     found = f"columns found: {', '.join(columns) or 'none'}"
     if usable:
         raise ValueError(f"{found}; they fit {' and '.join(usable)}; set data.format to one of them")
-    other = f"; they fit {' and '.join(_largest(fitting))}, which is for another objective.type" if fitting else ""
+    other = f"; they fit {' and '.join(_largest(fitting))}, {_wanting(fitting, allowed)}" if fitting else ""
     expected = "; ".join(f"{SHAPES[name].expected} ({name})" for name in allowed)
     raise ValueError(f"{found}{other}; expected one of: {expected}; data.columns says what yours are called")
 
@@ -80,13 +91,20 @@ def read_row(
     record = names.record(record)
     if not isinstance(record, dict):
         raise RowError(problems.WRONG_TYPE, f"{kind(record)}; expected a JSON object")
-    missing = [name for name in shape.required if name not in record]
+    missing = shape.lacking(record.keys())
     if missing:
         raise RowError(problems.WRONG_COLUMNS, _misfit(record, shape, missing))
     content, notes = shape.read(record if mend is None else mend(record, shape))
     if system_prompt is None or isinstance(content, str) or is_segmented(content) or content[0]["role"] == "system":
         return content, notes
     return [{"role": "system", "content": system_prompt}, *content], notes
+
+
+def _wanting(fitting: Sequence[str], allowed: Sequence[str]) -> str:
+    """What learns from the shapes `fitting`, none of which is `allowed`."""
+    if "labelled_text" in allowed and _SETS.intersection(fitting):
+        return "which takes objective.multi_label: true"
+    return "which is for another objective.type"
 
 
 def _largest(names: Sequence[str]) -> list[str]:

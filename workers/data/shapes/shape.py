@@ -1,7 +1,7 @@
 """What a shape of a row is."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from workers.data.row import Content, Notes
@@ -21,10 +21,17 @@ class Shape:
     ends_with_answer: bool = True
     """Whether the assistant has to have the last word in its conversation."""
 
+    also_called: Mapping[str, str] = field(default_factory=dict)
+    """A second name that a required column may have."""
+
     @property
     def columns(self) -> tuple[str, ...]:
         """All that it reads."""
-        return self.required + self.optional
+        return self.required + self.optional + tuple(self.also_called.values())
+
+    def lacking(self, columns: Collection[str]) -> list[str]:
+        """Required columns that are not among `columns`, under either name."""
+        return [name for name in self.required if name not in columns and self.also_called.get(name) not in columns]
 
     @property
     def expected(self) -> str:

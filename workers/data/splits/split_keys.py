@@ -13,8 +13,9 @@ from luthier.spec.data import SplitSpec
 from workers.data import problems
 from workers.data.problems import RowError
 
-LABEL, LANGUAGE = "label", "language"
-"""Strata that rows have by themselves; the language is not known before all steps are taken, and has its column."""
+LABEL, LABELS, LANGUAGE = "label", "labels", "language"
+"""Strata that rows have by themselves. A set of classes and the language have columns of their own: the language is not
+known before all steps are taken."""
 
 
 @dataclass(frozen=True)
@@ -35,15 +36,22 @@ def key_columns(spec: DataSpec) -> list[str]:
     return [name for name in (split.group_by, stratum, split.time_by) if name is not None]
 
 
-def split_keys(record: Mapping[str, Any], label: str | None, split: SplitSpec) -> SplitKeys:
-    """The keys of one row; `label` is its class, if it is of a shape that has one.
+def split_keys(record: Mapping[str, Any], label: str | None, has_labels: bool, split: SplitSpec) -> SplitKeys:
+    """The keys of one row.
+
+    Args:
+        record: as it was read.
+        label: its class, if it is of a shape that has one.
+        has_labels: whether it has a set of classes, which is its stratum then, and not said here.
+        split: what is asked for.
 
     Raises:
         RowError: a column is missing or empty, or holds no time.
     """
+    is_known = split.stratify_by in (None, LANGUAGE) or (has_labels and split.stratify_by in (LABEL, LABELS))
     return SplitKeys(
         group=None if split.group_by is None else _group(_value(record, split.group_by, "group_by")),
-        stratum=None if split.stratify_by in (None, LANGUAGE) else _stratum(record, label, split.stratify_by),
+        stratum=None if is_known else _stratum(record, label, str(split.stratify_by)),
         time=None if split.time_by is None else _time(_value(record, split.time_by, "time_by"), split.time_by),
     )
 

@@ -10,8 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from scipy import sparse
 
 from workers.data.dataset import SPLITS, SplitName
+from workers.data.splits.stratify_sets import choose_by_classes
 from workers.failures import DataError
 
 _TRAIN = SPLITS.index("train")
@@ -29,6 +31,8 @@ class Drawable:
     """Every split gets the same mix of these. None: whatever it comes to."""
     times: npt.NDArray[np.float64] | None = None
     """The latest rows go to test. None: they are drawn by their keys."""
+    classes: sparse.csr_array | None = None
+    """[rows, classes]: 1 where a row is of a class. As `strata`, where a row may have several."""
 
     def take(self, rows: npt.NDArray[np.int64]) -> "Drawable":
         """Some of the rows."""
@@ -36,6 +40,7 @@ class Drawable:
             keys=self.keys[rows],
             texts=None if self.texts is None else self.texts[rows],
             strata=None if self.strata is None else self.strata[rows],
+            classes=None if self.classes is None else self.classes[rows],
             times=None if self.times is None else self.times[rows],
         )
 
@@ -49,6 +54,8 @@ class _Units:
     weights: npt.NDArray[np.int64]
     """Different texts in each."""
     strata: npt.NDArray[np.int32] | None
+    classes: sparse.csr_array | None
+    """[units, classes]: rows of each class."""
     order: npt.NDArray[np.int64] | None
     """In which they are drawn, none passed over; None: that of the keys."""
 
@@ -99,7 +106,7 @@ def _units(rows: Drawable) -> _Units:
     of_texts = np.sort(of_texts)
     (starts,) = np.nonzero(np.append(True, of_texts[1:] != of_texts[:-1])[: len(of_texts)])
     keys, weights = of_texts[starts], np.diff(starts, append=len(of_texts))
-    strata = order = None
+    strata = classes = order = None
     if rows.strata is not None and len(keys):
         strata = _most_common(np.searchsorted(keys, rows.keys), rows.strata, len(keys))
         if len(keys) > 1 and len(np.unique(strata)) == len(keys):
@@ -107,11 +114,19 @@ def _units(rows: Drawable) -> _Units:
                 "data.split.stratify_by has another value in every row, so no split can have the mix of the others; "
                 "name a column of few values"
             )
+    if rows.classes is not None and len(keys):
+        classes = _summed(np.searchsorted(keys, rows.keys), rows.classes, len(keys))
     if rows.times is not None:
         latest = np.full(len(keys), -np.inf)
         np.maximum.at(latest, np.searchsorted(keys, rows.keys), rows.times)
         order = np.lexsort((keys, -latest))
-    return _Units(keys, weights, strata, order)
+    return _Units(keys, weights, strata, classes, order)
+
+
+def _summed(units: npt.NDArray[np.int64], classes: sparse.csr_array, num_units: int) -> sparse.csr_array:
+    """[units, classes]: how many rows of each unit are of each class."""
+    shape = (num_units, len(units))
+    return sparse.csr_array((np.ones(len(units), np.int64), (units, np.arange(len(units)))), shape) @ classes
 
 
 def _most_common(units: npt.NDArray[np.int64], strata: npt.NDArray[np.int32], num_units: int) -> npt.NDArray[np.int32]:
@@ -129,7 +144,9 @@ def _choose(left: npt.NDArray[np.int64], units: _Units, size: int, spare: int) -
     """Some of the units `left`, at most `spare`, which together have `size` texts."""
     if spare <= 0:
         return left[:0]
-    if units.strata is None:
+    if units.classes is not None:
+        chosen = _choose_by_classes(left, units, units.classes, size, spare)
+    elif units.strata is None:
         chosen = _fill(left, units, size, spare)
     else:
         members = [left[units.strata[left] == stratum] for stratum in np.unique(units.strata[left])]
@@ -139,6 +156,16 @@ def _choose(left: npt.NDArray[np.int64], units: _Units, size: int, spare: int) -
     if len(chosen):
         return chosen
     return left[:1] if units.order is not None else left[[np.argmin(units.weights[left])]]
+
+
+def _choose_by_classes(
+    left: npt.NDArray[np.int64], units: _Units, classes: sparse.csr_array, size: int, spare: int
+) -> npt.NDArray[np.int64]:
+    """Some of the units `left` by their classes, and others until the size is reached."""
+    is_chosen = choose_by_classes(left, classes, units.weights, size)
+    chosen = left[is_chosen][:spare]
+    missing = size - int(units.weights[chosen].sum())
+    return np.concatenate([chosen, _fill(left[~is_chosen], units, missing, spare - len(chosen))])
 
 
 def _shares(size: int, weights: list[int]) -> list[int]:

@@ -16,12 +16,13 @@ from luthier.spec import DataSpec
 from tests.unit.workers.data.bad_input.case import Case
 from tests.unit.workers.data.bad_input.conversations import LABELS, MENDED, ROLES, TEMPLATES, TOGETHER
 from tests.unit.workers.data.bad_input.files import PACKED, TABLES
+from tests.unit.workers.data.bad_input.label_sets import LABEL_SETS
 from tests.unit.workers.data.bad_input.places import PLACES
 from tests.unit.workers.data.bad_input.text import TEXT
 from workers.data.pipeline import preprocess
 from workers.task import check_readable
 
-CASES = [*TEXT, *PACKED, *TABLES, *ROLES, *LABELS, *TOGETHER, *MENDED, *TEMPLATES, *PLACES]
+CASES = [*TEXT, *PACKED, *TABLES, *ROLES, *LABELS, *LABEL_SETS, *TOGETHER, *MENDED, *TEMPLATES, *PLACES]
 WHOLE = {"validation_fraction": 0.0, "test_fraction": 0.0, "max_length": 512}
 MAX_SECONDS = 60.0
 """For one case on a busy machine; most take a tenth of a second."""
