@@ -43,7 +43,7 @@ class ExtensionPoint:
         """What `module:attribute`, or a name of the group, stands for.
 
         Raises:
-            ConfigError: there is no such thing on this worker.
+            ConfigError: there is no such thing on this worker, or its module cannot be imported.
         """
         module, _, attribute = name.partition(":")
         try:
@@ -51,6 +51,9 @@ class ExtensionPoint:
                 return attrgetter(attribute)(import_module(module))
             for found in entry_points(group=self.group, name=module):
                 return found.load()
-        except (ImportError, AttributeError) as error:
-            raise ConfigError(f"{self.field} {name!r} cannot be loaded on this worker: {error}") from error
+        # The border to code of others, which runs when it is imported.
+        except Exception as error:
+            raise ConfigError(
+                f"{self.field} {name!r} cannot be loaded on this worker: {type(error).__name__}: {error}"
+            ) from error
         raise ConfigError(f"{self.field} {name!r} is not in the group {self.group!r} of any package on this worker")

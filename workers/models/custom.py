@@ -42,9 +42,17 @@ def adapt_by(config: CustomConfig, model: PreTrainedModel) -> PreTrainedModel:
     """The model as the function leaves it. `METHOD_FUNCTIONS.check_allowed` comes before.
 
     Raises:
-        ConfigError: there is no such function here, or it returns no model.
+        ConfigError: there is no such function here, it raises, or it returns no model.
     """
-    adapted = METHOD_FUNCTIONS.find(config.entry_point)(model, config.options)
+    function = METHOD_FUNCTIONS.find(config.entry_point)
+    try:
+        adapted = function(model, config.options)
+    # The border to code of others: whatever it raises is told to its author.
+    except Exception as error:
+        raise ConfigError(
+            f"method.entry_point {config.entry_point!r} raised {type(error).__name__}: {error}; mend the function, or "
+            f"method.options, which it was given"
+        ) from error
     if not isinstance(adapted, PreTrainedModel):
         raise ConfigError(
             f"method.entry_point {config.entry_point!r} returned a {type(adapted).__name__}; it must return the model"

@@ -8,6 +8,7 @@ from transformers import PreTrainedModel
 
 from luthier.settings import WorkerSettings
 from luthier.spec import CustomSpec
+from workers.failures import ConfigError
 from workers.models.custom import METHOD_FUNCTIONS, CustomConfig, adapt_by, save_custom
 from workers.models.tuned import ADAPTER
 
@@ -26,10 +27,15 @@ def adapt_custom(model: PreTrainedModel, spec: CustomSpec) -> PreTrainedModel:
     """The model as the function leaves it, what it trains in fp32.
 
     Raises:
-        ConfigError: see `adapt_by`.
+        ConfigError: see `adapt_by`; or the function leaves nothing to train.
     """
     config = CustomConfig(spec.entry_point, spec.options)
     adapted = adapt_by(config, model)
+    if not any(parameter.requires_grad for parameter in adapted.parameters()):
+        raise ConfigError(
+            f"method.entry_point {spec.entry_point!r} leaves no parameter with requires_grad; set it on what is to be "
+            f"trained"
+        )
     for parameter in adapted.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()

@@ -1,5 +1,6 @@
 """A function of the user's own runs where the worker's settings name it, and nowhere else."""
 
+import re
 from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from workers.models.custom import METHOD_FUNCTIONS
 from workers.models.tuned import ADAPTER, load_tuned
 from workers.training.methods import METHODS
 
+PAGE = Path(__file__).parents[5] / "docs" / "custom-methods.md"
 OURS = f"{rows.__name__}:scale_feed_forward"
 OPTIONS = {"start": 0.5}
 FP32 = torch.float32
@@ -60,14 +62,37 @@ def test_an_entry_point_of_a_package_is_found(base_dir: Path, monkeypatch: pytes
 @pytest.mark.parametrize(
     ("entry_point", "reason"),
     [
-        ("no_such_package:function", "cannot be loaded on this worker: No module named"),
+        ("no_such_package:function", "cannot be loaded on this worker: ModuleNotFoundError: No module named"),
+        ("half_written:function", "'half_written:function' cannot be loaded on this worker: SyntaxError: "),
+        ("half_done:train_nothing", "'half_done:train_nothing' leaves no parameter with requires_grad; set it on"),
+        ("half_done:take_wrong_part", "raised AttributeError: .* no attribute 'decoder'; mend the function"),
+        ("half_done:NUMBER", "raised TypeError: 'int' object is not callable; mend the function"),
         (f"{rows.__name__}:no_such_function", "cannot be loaded on this worker: .* has no attribute"),
         ("builtins:print", "returned a NoneType; it must return the model"),
     ],
 )
-def test_what_is_no_method_is_refused(base_dir: Path, entry_point: str, reason: str) -> None:
+def test_what_is_no_method_is_refused(
+    base_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, entry_point: str, reason: str
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "half_written.py").write_text("def function(model, options)\n")
+    (tmp_path / "half_done.py").write_text(
+        "NUMBER = 1\n"
+        "def train_nothing(model, options):\n    return model.requires_grad_(False)\n"
+        "def take_wrong_part(model, options):\n    return model.decoder\n"
+    )
     with pytest.raises(ConfigError, match=reason):
         METHODS["custom"].adapt(load_model(base_dir, FP32), spec(entry_point))
+
+
+def test_the_function_of_the_page_is_one(base_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    (tmp_path / "my_adapters.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    model = METHODS["custom"].adapt(load_model(base_dir, torch.bfloat16), spec("my_adapters:scale_outputs"))
+    trained = [weight for weight in model.parameters() if weight.requires_grad]
+    assert sum(weight.numel() for weight in trained) == rows.LAYERS * rows.WIDTH
+    assert {weight.dtype for weight in trained} == {FP32}
 
 
 def test_another_version_of_the_function_is_noticed(
