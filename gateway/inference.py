@@ -1,8 +1,7 @@
 """`InferenceService`: finds the deployment, asks Triton, streams the answer on.
 
 Served by the gateway itself. Which project may use which deployment is the coordinator's answer, never the client's
-claim. A client that leaves takes its request to Triton with it. What a model accepts (roles, lengths, sampling) is the
-model's own decision; here only sizes are bounded.
+claim. A client that leaves takes its request to Triton with it. What may be asked: `chat_request.py`.
 """
 
 import logging
@@ -18,6 +17,7 @@ from tritonclient.grpc.aio import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
 from gateway.auth.principal import current_principal, internal_metadata
+from gateway.chat_request import to_inference
 from luthier.errors import (
     ConflictError,
     DeadlineError,
@@ -33,14 +33,11 @@ from luthier.transport import MAX_MESSAGE_BYTES
 from luthier.v1.deployment_pb2 import Deployment
 from luthier.v1.deployment_service_pb2 import GetDeploymentRequest
 from luthier.v1.deployment_service_pb2_grpc import DeploymentServiceStub
-from luthier.v1.inference_service_pb2 import ChatRequest, ChatResponse
+from luthier.v1.inference_service_pb2 import ChatRequest, ChatResponse, ToolCall
 from luthier.v1.inference_service_pb2_grpc import InferenceServiceServicer
 
 _log = logging.getLogger(__name__)
 
-MAX_MESSAGES = 256
-MAX_CONTENT_BYTES = 1 << 20
-"""Of all messages of one request, as UTF-8."""
 MAX_CHAT_SECONDS = 600.0
 """Longest an answer may take, whatever deadline the client set."""
 
@@ -73,13 +70,13 @@ class InferenceServicer(InferenceServiceServicer):
         """Streams the answer; its last message has the finish reason and the token counts.
 
         Raises:
-            InvalidRequestError: too large, or the model refuses it.
+            InvalidRequestError: too large, what nobody can keep, or the model refuses it.
             NotFoundError: the caller's project has no such deployment.
-            ConflictError: the deployment is not ACTIVE.
+            ConflictError: the deployment is not ACTIVE, or its model knows no tools yet.
             UnavailableError: Triton or the coordinator does not answer.
             DeadlineError: the answer took too long.
         """
-        _check_size(request)
+        asked = to_inference(request)
         deployment = await self._active(request.deployment_id)
         remaining = context.time_remaining()
         timeout = MAX_CHAT_SECONDS if remaining is None else min(remaining, MAX_CHAT_SECONDS)
@@ -91,16 +88,16 @@ class InferenceServicer(InferenceServiceServicer):
         with trace.use_span(span):
             headers = {TRACEPARENT: current_traceparent()}
         try:
-            async with aclosing(self._ask(deployment.triton_model, _to_triton(request), timeout, headers)) as chunks:
+            async with aclosing(self._ask(deployment.triton_model, asked, timeout, headers)) as chunks:
                 async for chunk in chunks:
+                    if asked.needs_tools and chunk.tool_calls is None:
+                        raise ConflictError(
+                            f"the model of deployment {request.deployment_id!r} was exported before chats had tools; "
+                            f"run its job again"
+                        )
                     if chunk.finish_reason:
                         span.set_attribute("triton.num_completion_tokens", chunk.num_completion_tokens)
-                        yield ChatResponse(
-                            delta=chunk.text,
-                            finish_reason=chunk.finish_reason,
-                            num_prompt_tokens=chunk.num_prompt_tokens,
-                            num_completion_tokens=chunk.num_completion_tokens,
-                        )
+                        yield _last_of(chunk)
                     elif chunk.text:
                         yield ChatResponse(delta=chunk.text)
         except LuthierError as error:
@@ -171,26 +168,19 @@ class InferenceServicer(InferenceServiceServicer):
         return UnavailableError(f"Triton at {self._triton_url} does not answer; try again")
 
 
+def _last_of(chunk: InferenceChunk) -> ChatResponse:
+    """The end of an answer."""
+    calls = [ToolCall(id=call.id, name=call.name, arguments_json=call.arguments) for call in chunk.tool_calls or ()]
+    return ChatResponse(
+        delta=chunk.text,
+        finish_reason=chunk.finish_reason,
+        num_prompt_tokens=chunk.num_prompt_tokens,
+        num_completion_tokens=chunk.num_completion_tokens,
+        tool_calls=calls,
+    )
+
+
 def _of_coordinator(error: grpc.aio.AioRpcError) -> LuthierError:
     if error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
         return UnavailableError("the coordinator does not answer; try again")
     return error_of(error.code(), error.details() or "")
-
-
-def _check_size(request: ChatRequest) -> None:
-    if len(request.messages) > MAX_MESSAGES:
-        raise InvalidRequestError(f"{len(request.messages)} messages are too many; send at most {MAX_MESSAGES}")
-    num_bytes = sum(len(message.content.encode()) for message in request.messages)
-    if num_bytes > MAX_CONTENT_BYTES:
-        raise InvalidRequestError(f"the messages have {num_bytes} bytes; send at most {MAX_CONTENT_BYTES}")
-
-
-def _to_triton(request: ChatRequest) -> InferenceRequest:
-    """In the proto 0 stands for a default; on the wire to the model that is left out."""
-    return InferenceRequest(
-        messages=[{"role": message.role, "content": message.content} for message in request.messages],
-        max_new_tokens=request.max_new_tokens or None,
-        temperature=request.temperature,
-        top_p=request.top_p or None,
-        seed=request.seed if request.HasField("seed") else None,
-    )

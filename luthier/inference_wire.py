@@ -31,16 +31,33 @@ def refusal_of(error_message: str) -> str | None:
 class InferenceRequest:
     """One question. What is None is left to the model's own default."""
 
-    messages: Sequence[Mapping[str, str]]
-    """`[{"role": ..., "content": ...}, ...]`"""
+    messages: Sequence[Mapping[str, Any]]
+    """`[{"role": ..., "content": ...}, ...]`; an assistant's may have `tool_calls`, with arguments as JSON text."""
     max_new_tokens: int | None = None
     temperature: float | None = None
     top_p: float | None = None
     seed: int | None = None
+    tools: Any = None
+    """`[{"type": "function", "function": {...}}, ...]`; checked by the model."""
+
+    @property
+    def needs_tools(self) -> bool:
+        """Whether only a model that knows tools can answer."""
+        return bool(self.tools) or any("tool_calls" in message for message in self.messages)
 
     def encode(self) -> bytes:
         """The JSON object of `REQUEST_TENSOR`."""
         return json.dumps({name: value for name, value in asdict(self).items() if value is not None}).encode()
+
+
+@dataclass(frozen=True)
+class InferenceCall:
+    """A call of a tool."""
+
+    id: str
+    name: str
+    arguments: str
+    """A JSON object as text."""
 
 
 @dataclass(frozen=True)
@@ -50,10 +67,12 @@ class InferenceChunk:
     text: str
     """Text since the last chunk; may be empty."""
     finish_reason: str
-    """`stop` or `length` on the last chunk, else empty."""
+    """`stop`, `length` or `tool_calls` on the last chunk, else empty."""
     num_prompt_tokens: int
     num_completion_tokens: int
     """So far."""
+    tool_calls: tuple[InferenceCall, ...] | None
+    """All calls on the last chunk, else none; None: the model was exported before chats had tools."""
 
     @classmethod
     def decode(cls, payload: bytes) -> "InferenceChunk":
@@ -64,6 +83,13 @@ class InferenceChunk:
         """
         document: dict[str, Any] = json.loads(payload)
         try:
-            return cls(**{name: document[name] for name in cls.__dataclass_fields__})
+            calls = document.get("tool_calls")
+            return cls(
+                text=document["text"],
+                finish_reason=document["finish_reason"],
+                num_prompt_tokens=document["num_prompt_tokens"],
+                num_completion_tokens=document["num_completion_tokens"],
+                tool_calls=None if calls is None else tuple(InferenceCall(**call) for call in calls),
+            )
         except (KeyError, TypeError) as error:
             raise ValueError(f"Triton sent something else than a chunk: {payload[:200]!r}") from error

@@ -18,6 +18,7 @@ from luthier.client.types import (
     Model,
     Progress,
     Stage,
+    ToolCall,
     Worker,
 )
 
@@ -40,6 +41,7 @@ __all__ = [
     "Model",
     "Progress",
     "Stage",
+    "ToolCall",
     "Worker",
 ]
 

@@ -9,9 +9,10 @@ import grpc
 from opentelemetry.instrumentation.grpc import aio_client_interceptors
 
 from luthier import telemetry
-from luthier.client import calls, streams
+from luthier.client import calls, chats, streams
 from luthier.client.admin import AsyncDeadLetters, AsyncWorkers
-from luthier.client.calls import Call, Flow, JobLike, Prompt
+from luthier.client.calls import Call, Flow, JobLike
+from luthier.client.chats import Prompt, Sampling, Tools
 from luthier.client.connection import CHANNEL_OPTIONS, find_connection
 from luthier.client.convert import chunk_of
 from luthier.client.types import ChatAnswer, ChatChunk, Deployment, Event, Job, MetricPoint, Model
@@ -137,21 +138,29 @@ class AsyncClient:
         temperature: float = 0.0,
         top_p: float = 1.0,
         seed: int | None = None,
+        tools: Tools = (),
+        tool_choice: str = "auto",
         timeout_seconds: float = 300.0,
     ) -> ChatAnswer:
         """Asks a deployment (id or name) and waits for the whole answer.
 
         Args:
             deployment: its id or name.
-            prompt: a question, or a conversation.
+            prompt: a question, or a conversation in OpenAI's form, with calls and their results if it has some.
             max_new_tokens: 0: the deployment's own limit.
             temperature: 0: greedy.
             top_p: nucleus of the sampling.
             seed: makes sampling repeatable.
+            tools: what the model may call, in OpenAI's form: `[{"type": "function", "function": {...}}]`.
+            tool_choice: `auto`, or `none`: the model is not told of them.
             timeout_seconds: for the whole answer.
+
+        Raises:
+            InvalidRequestError: messages, tools or options are wrong; the message names the place.
         """
-        call = calls.chat(deployment, prompt, max_new_tokens, temperature, top_p, seed)
-        return calls.answer_of([chunk async for chunk in self._chunks(call, timeout_seconds)])
+        sampling = Sampling(max_new_tokens, temperature, top_p, seed)
+        call = chats.chat(deployment, prompt, sampling, tools, tool_choice)
+        return chats.answer_of([chunk async for chunk in self._chunks(call, timeout_seconds)])
 
     def chat_stream(
         self,
@@ -162,10 +171,13 @@ class AsyncClient:
         temperature: float = 0.0,
         top_p: float = 1.0,
         seed: int | None = None,
+        tools: Tools = (),
+        tool_choice: str = "auto",
         timeout_seconds: float = 300.0,
     ) -> AsyncIterator[ChatChunk]:
         """The same, piece by piece as it is generated."""
-        call = calls.chat(deployment, prompt, max_new_tokens, temperature, top_p, seed)
+        sampling = Sampling(max_new_tokens, temperature, top_p, seed)
+        call = chats.chat(deployment, prompt, sampling, tools, tool_choice)
         return self._chunks(call, timeout_seconds)
 
     async def run(self, flow: Flow[T]) -> T:

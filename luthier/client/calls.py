@@ -5,7 +5,7 @@ client drive the same flows, so each operation is written once.
 """
 
 import json
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,8 +14,6 @@ from google.protobuf.message import Message
 
 from luthier.client.convert import dead_letter_of, deployment_of, event_of, job_of, metric_of, model_of, worker_of
 from luthier.client.types import (
-    ChatAnswer,
-    ChatChunk,
     DeadLetter,
     Deployment,
     Event,
@@ -24,14 +22,12 @@ from luthier.client.types import (
     Model,
     Worker,
 )
-from luthier.errors import InternalError
 from luthier.ids import new_id
 from luthier.spec import JobSpec, canonical_json, load_job_file, parse_spec, resolve_paths
 from luthier.v1 import (
     admin_service_pb2,
     deployment_service_pb2,
     event_service_pb2,
-    inference_service_pb2,
     job_service_pb2,
     model_service_pb2,
 )
@@ -40,9 +36,6 @@ T = TypeVar("T")
 
 JobLike = str | Path | Mapping[str, Any] | JobSpec
 """A path of a job file, its content, or a checked spec."""
-
-Prompt = str | Sequence[Mapping[str, str]]
-"""A question, or a conversation: `[{"role": "user", "content": "..."}]`."""
 
 _MAX_PAGE = 1000
 
@@ -201,36 +194,6 @@ def retry_dead_letter(dead_letter_id: str) -> Flow[DeadLetter]:
     request = admin_service_pb2.RetryDeadLetterRequest(dead_letter_id=dead_letter_id)
     response = yield Call("AdminService/RetryDeadLetter", request, admin_service_pb2.RetryDeadLetterResponse)
     return dead_letter_of(response.dead_letter)
-
-
-def chat(
-    deployment: str, prompt: Prompt, max_new_tokens: int, temperature: float, top_p: float, seed: int | None
-) -> Call:
-    """One question to a deployment; the answer is a stream."""
-    messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
-    request = inference_service_pb2.ChatRequest(
-        deployment_id=deployment,
-        messages=[inference_service_pb2.ChatMessage(**message) for message in messages],
-        max_new_tokens=max_new_tokens,
-        temperature=temperature,
-        top_p=top_p,
-        seed=seed,
-    )
-    return Call("InferenceService/Chat", request, inference_service_pb2.ChatResponse)
-
-
-def answer_of(chunks: Iterable[ChatChunk]) -> ChatAnswer:
-    """The whole answer.
-
-    Raises:
-        InternalError: the stream ended without saying that the answer is complete.
-    """
-    texts, last = [], None
-    for last in chunks:
-        texts.append(last.text)
-    if last is None or last.finish_reason is None:
-        raise InternalError("the answer was cut off; ask again")
-    return ChatAnswer("".join(texts), last.finish_reason, last.num_prompt_tokens, last.num_completion_tokens)
 
 
 def spec_of(job: JobLike) -> JobSpec:

@@ -20,6 +20,7 @@ from luthier.client.types import (
     Model,
     Progress,
     Stage,
+    ToolCall,
     Worker,
 )
 from luthier.v1 import (
@@ -187,6 +188,7 @@ def chunk_of(message: inference_service_pb2.ChatResponse) -> ChatChunk:
         finish_reason=message.finish_reason or None,
         num_prompt_tokens=message.num_prompt_tokens,
         num_completion_tokens=message.num_completion_tokens,
+        tool_calls=tuple(ToolCall(call.id, call.name, call.arguments_json) for call in message.tool_calls),
     )
 
 

@@ -230,14 +230,27 @@ class DeadLetter:
 
 
 @dataclass(frozen=True)
+class ToolCall:
+    """A call of a function that was offered. Answer it with a message
+    `{"role": "tool", "tool_call_id": call.id, "content": ...}`."""
+
+    id: str
+    name: str
+    arguments: str
+    """A JSON object as text, as the model wrote it."""
+
+
+@dataclass(frozen=True)
 class ChatChunk:
     """A piece of an answer. The last one carries the reason and the counts."""
 
     text: str
     finish_reason: str | None
-    """`stop` or `length` on the last chunk, None before."""
+    """`stop`, `length` or `tool_calls` on the last chunk, None before."""
     num_prompt_tokens: int
     num_completion_tokens: int
+    tool_calls: tuple[ToolCall, ...] = ()
+    """All calls, on the last chunk of an answer that ends with calls."""
 
 
 @dataclass(frozen=True)
@@ -246,5 +259,16 @@ class ChatAnswer:
 
     text: str
     finish_reason: str
+    """`stop`, `length` when it was cut, or `tool_calls` when the model waits for the results of calls."""
     num_prompt_tokens: int
     num_completion_tokens: int
+    tool_calls: tuple[ToolCall, ...] = ()
+
+    @property
+    def message(self) -> dict[str, Any]:
+        """The answer as a message of the conversation, in OpenAI's form, for the next question."""
+        calls = [
+            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+            for call in self.tool_calls
+        ]
+        return {"role": "assistant", "content": self.text, **({"tool_calls": calls} if calls else {})}

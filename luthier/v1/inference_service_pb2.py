@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"luthier/v1/inference_service.proto\x12\nluthier.v1\"\xa7\x01\n\x0b\x43hatRequest\x12\x15\n\rdeployment_id\x18\x01 \x01(\t\x12)\n\x08messages\x18\x02 \x03(\x0b\x32\x17.luthier.v1.ChatMessage\x12\x16\n\x0emax_new_tokens\x18\x03 \x01(\x05\x12\x13\n\x0btemperature\x18\x04 \x01(\x01\x12\r\n\x05top_p\x18\x05 \x01(\x01\x12\x11\n\x04seed\x18\x06 \x01(\x03H\x00\x88\x01\x01\x42\x07\n\x05_seed\",\n\x0b\x43hatMessage\x12\x0c\n\x04role\x18\x01 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\t\"n\n\x0c\x43hatResponse\x12\r\n\x05\x64\x65lta\x18\x01 \x01(\t\x12\x15\n\rfinish_reason\x18\x02 \x01(\t\x12\x19\n\x11num_prompt_tokens\x18\x03 \x01(\x05\x12\x1d\n\x15num_completion_tokens\x18\x04 \x01(\x05\x32O\n\x10InferenceService\x12;\n\x04\x43hat\x12\x17.luthier.v1.ChatRequest\x1a\x18.luthier.v1.ChatResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"luthier/v1/inference_service.proto\x12\nluthier.v1\"\xd0\x01\n\x0b\x43hatRequest\x12\x15\n\rdeployment_id\x18\x01 \x01(\t\x12)\n\x08messages\x18\x02 \x03(\x0b\x32\x17.luthier.v1.ChatMessage\x12\x16\n\x0emax_new_tokens\x18\x03 \x01(\x05\x12\x13\n\x0btemperature\x18\x04 \x01(\x01\x12\r\n\x05top_p\x18\x05 \x01(\x01\x12\x11\n\x04seed\x18\x06 \x01(\x03H\x00\x88\x01\x01\x12\x12\n\ntools_json\x18\x07 \x01(\t\x12\x13\n\x0btool_choice\x18\x08 \x01(\tB\x07\n\x05_seed\"z\n\x0b\x43hatMessage\x12\x0c\n\x04role\x18\x01 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\t\x12(\n\ntool_calls\x18\x03 \x03(\x0b\x32\x14.luthier.v1.ToolCall\x12\x14\n\x0ctool_call_id\x18\x04 \x01(\t\x12\x0c\n\x04name\x18\x05 \x01(\t\"<\n\x08ToolCall\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x16\n\x0e\x61rguments_json\x18\x03 \x01(\t\"\x98\x01\n\x0c\x43hatResponse\x12\r\n\x05\x64\x65lta\x18\x01 \x01(\t\x12\x15\n\rfinish_reason\x18\x02 \x01(\t\x12\x19\n\x11num_prompt_tokens\x18\x03 \x01(\x05\x12\x1d\n\x15num_completion_tokens\x18\x04 \x01(\x05\x12(\n\ntool_calls\x18\x05 \x03(\x0b\x32\x14.luthier.v1.ToolCall2O\n\x10InferenceService\x12;\n\x04\x43hat\x12\x17.luthier.v1.ChatRequest\x1a\x18.luthier.v1.ChatResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,11 +32,13 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'luthier.v1.inference_servic
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_CHATREQUEST']._serialized_start=51
-  _globals['_CHATREQUEST']._serialized_end=218
-  _globals['_CHATMESSAGE']._serialized_start=220
-  _globals['_CHATMESSAGE']._serialized_end=264
-  _globals['_CHATRESPONSE']._serialized_start=266
-  _globals['_CHATRESPONSE']._serialized_end=376
-  _globals['_INFERENCESERVICE']._serialized_start=378
-  _globals['_INFERENCESERVICE']._serialized_end=457
+  _globals['_CHATREQUEST']._serialized_end=259
+  _globals['_CHATMESSAGE']._serialized_start=261
+  _globals['_CHATMESSAGE']._serialized_end=383
+  _globals['_TOOLCALL']._serialized_start=385
+  _globals['_TOOLCALL']._serialized_end=445
+  _globals['_CHATRESPONSE']._serialized_start=448
+  _globals['_CHATRESPONSE']._serialized_end=600
+  _globals['_INFERENCESERVICE']._serialized_start=602
+  _globals['_INFERENCESERVICE']._serialized_end=681
 # @@protoc_insertion_point(module_scope)

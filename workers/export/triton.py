@@ -1,7 +1,8 @@
 """Writes a Triton model repository: the served code, its configuration, and the merged weights.
 
 <out>/<name>/config.pbtxt
-<out>/<name>/1/model.py, generation.py     copies of triton_backend/
+<out>/<name>/1/*.py                        copies of triton_backend/
+<out>/<name>/1/tools.json                  what the chat template does with tools
 <out>/<name>/1/weights/                    the merged model, as hard links where the disk allows
 <out>/<name>/1/system_prompt.txt           what the model was trained with, if anything
 """
@@ -11,9 +12,11 @@ import shutil
 from pathlib import Path
 
 from luthier.ids import check_id
+from workers.export.tool_probe import find_tool_use
+from workers.models import load_tokenizer
 
 _BACKEND = Path(__file__).parent / "triton_backend"
-_CODE = ("model.py", "generation.py")
+_CODE = ("model.py", "answering.py", "generation.py", "tool_calls.py", "tool_use.py")
 
 # KIND_AUTO: one instance per accelerator, or one on the CPU. Format: model_config.proto of Triton.
 _CONFIG = """\
@@ -48,6 +51,7 @@ def write_repository(merged: Path, out: Path, name: str, max_new_tokens: int, sy
     (folder / "config.pbtxt").write_text(_CONFIG.format(name=name, max_new_tokens=max_new_tokens))
     for file in _CODE:
         shutil.copyfile(_BACKEND / file, version / file)
+    find_tool_use(load_tokenizer(merged)).write(version / "tools.json")
     if system_prompt:
         (version / "system_prompt.txt").write_text(system_prompt, encoding="utf-8")
     shutil.copytree(merged, version / "weights", copy_function=link_or_copy)

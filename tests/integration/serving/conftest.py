@@ -5,10 +5,11 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import grpc
 import pytest
 from tritonclient.grpc import InferenceServerClient
 
@@ -17,6 +18,8 @@ from luthier.local.serving_venv import ensure_serving_venv
 from luthier.local.triton import TritonPorts, triton_child
 from luthier.settings import LocalSettings, WorkerSettings
 from luthier.spec import JobSpec
+from luthier.v1 import access_service_pb2, access_service_pb2_grpc, deployment_service_pb2, deployment_service_pb2_grpc
+from luthier.v1.deployment_pb2 import Deployment
 from luthier.v1.stage_pb2 import Artifact, Stage, StageOutputs
 from luthier.v1.worker_service_pb2 import StageAssignment
 from workers.deployment.repository import remove
@@ -132,3 +135,39 @@ def served_model(triton: RunningTriton, tiny_model_dir: Path) -> Iterator[str]:
         yield name
         client.discard(name)
     remove(triton.repository, name)
+
+
+@dataclass
+class Coordinator(access_service_pb2_grpc.AccessServiceServicer, deployment_service_pb2_grpc.DeploymentServiceServicer):
+    """Knows one project and its deployments."""
+
+    deployments: dict[str, Deployment] = field(default_factory=dict)
+    asked_for: list[tuple[str, str]] = field(default_factory=list)
+
+    async def AuthenticateApiKey(self, request, context):
+        principal = access_service_pb2.Principal(key_id="key_1", project_id="prj_1", permissions=["inference.chat"])
+        return access_service_pb2.AuthenticateApiKeyResponse(principal=principal)
+
+    async def GetDeployment(self, request, context):
+        sent = dict(context.invocation_metadata())
+        self.asked_for.append((sent["x-luthier-project"], request.deployment_id))
+        if request.deployment_id not in self.deployments:
+            await context.abort(grpc.StatusCode.NOT_FOUND, f"no deployment {request.deployment_id!r}")
+        return deployment_service_pb2.GetDeploymentResponse(deployment=self.deployments[request.deployment_id])
+
+
+@pytest.fixture
+async def coordinator() -> AsyncIterator[tuple[Coordinator, str]]:
+    """The coordinator and its address."""
+    servicer = Coordinator()
+    server = grpc.aio.server()
+    access_service_pb2_grpc.add_AccessServiceServicer_to_server(servicer, server)
+    deployment_service_pb2_grpc.add_DeploymentServiceServicer_to_server(servicer, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    yield servicer, f"127.0.0.1:{port}"
+    await server.stop(0)
+
+
+def active(triton_model: str) -> Deployment:
+    return Deployment(deployment_id="dep_1", state=Deployment.STATE_ACTIVE, triton_model=triton_model)

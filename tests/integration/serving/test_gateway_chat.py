@@ -3,7 +3,6 @@
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from datetime import timedelta
 
 import grpc
@@ -11,48 +10,17 @@ import pytest
 from pydantic import SecretStr
 
 from gateway.app import serving
-from gateway.inference import MAX_CONTENT_BYTES, MAX_MESSAGES
+from gateway.chat_request import MAX_CONTENT_BYTES, MAX_MESSAGES
 from luthier.settings import GatewaySettings
-from luthier.v1 import access_service_pb2, access_service_pb2_grpc, deployment_service_pb2, deployment_service_pb2_grpc
 from luthier.v1.deployment_pb2 import Deployment
 from luthier.v1.inference_service_pb2 import ChatMessage, ChatRequest
 from luthier.v1.inference_service_pb2_grpc import InferenceServiceStub
 from workers.export.triton_backend.generation import ChatModel
 
+from .conftest import active
+
 KEY = {"authorization": "Bearer lk_" + "a" * 43}
 HELLO = [ChatMessage(role="user", content="hello world")]
-
-
-@dataclass
-class Coordinator(access_service_pb2_grpc.AccessServiceServicer, deployment_service_pb2_grpc.DeploymentServiceServicer):
-    """Knows one project and its deployments."""
-
-    deployments: dict[str, Deployment] = field(default_factory=dict)
-    asked_for: list[tuple[str, str]] = field(default_factory=list)
-
-    async def AuthenticateApiKey(self, request, context):
-        principal = access_service_pb2.Principal(key_id="key_1", project_id="prj_1", permissions=["inference.chat"])
-        return access_service_pb2.AuthenticateApiKeyResponse(principal=principal)
-
-    async def GetDeployment(self, request, context):
-        sent = dict(context.invocation_metadata())
-        self.asked_for.append((sent["x-luthier-project"], request.deployment_id))
-        if request.deployment_id not in self.deployments:
-            await context.abort(grpc.StatusCode.NOT_FOUND, f"no deployment {request.deployment_id!r}")
-        return deployment_service_pb2.GetDeploymentResponse(deployment=self.deployments[request.deployment_id])
-
-
-@pytest.fixture
-async def coordinator() -> AsyncIterator[tuple[Coordinator, str]]:
-    """The coordinator and its address."""
-    servicer = Coordinator()
-    server = grpc.aio.server()
-    access_service_pb2_grpc.add_AccessServiceServicer_to_server(servicer, server)
-    deployment_service_pb2_grpc.add_DeploymentServiceServicer_to_server(servicer, server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    yield servicer, f"127.0.0.1:{port}"
-    await server.stop(0)
 
 
 @asynccontextmanager
@@ -68,10 +36,6 @@ async def chatting(coordinator: str, triton_url: str) -> AsyncIterator[Callable[
     async with serving(settings) as port, grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         stub = InferenceServiceStub(channel)
         yield lambda timeout=30, **request: stub.Chat(ChatRequest(**request), timeout=timeout, metadata=[*KEY.items()])
-
-
-def active(triton_model: str) -> Deployment:
-    return Deployment(deployment_id="dep_1", state=Deployment.STATE_ACTIVE, triton_model=triton_model)
 
 
 async def failure(call) -> tuple[grpc.StatusCode, str]:

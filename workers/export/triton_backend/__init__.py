@@ -1,1 +1,1 @@
-"""What runs inside Triton. The two modules here are copied into every exported Triton model as they are."""
+"""What runs inside Triton. All modules here are copied into every exported Triton model as they are."""

@@ -85,7 +85,7 @@ class ChatModel:
             ids = self.tokenizer.apply_chat_template(
                 messages, tools=offered, add_generation_prompt=True, tokenize=True, return_dict=False
             )
-        except (TemplateError, TypeError) as error:
+        except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError) as error:
             raise RequestError(f"the model's chat template refuses these messages: {error}") from error
         return list(ids)
 
@@ -154,15 +154,16 @@ class ChatModel:
 
 
 class TextStream:
-    """Token ids in, text out; the pieces joined are `tokenizer.decode` of all ids, special tokens left out.
+    """Token ids in, text out; the pieces joined are `tokenizer.decode` of all ids, as a rule without special tokens.
 
     A piece is held back while the next token may still change it: within a character, or within a run of byte tokens,
     which is decoded as a whole. Only the tokens since the last piece but one are decoded again: that much context is
     what decoders look at for leading spaces.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, *, skip_special_tokens: bool = True) -> None:
         self._tokenizer = tokenizer
+        self._skip_special_tokens = skip_special_tokens
         self._special_ids = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
         self._ids: list[int] = []
         self._num_sent = 0
@@ -189,7 +190,8 @@ class TextStream:
         return self._decode(self._ids)[len(sent) :]
 
     def _decode(self, ids: list[int]) -> str:
-        return str(self._tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
+        skip = self._skip_special_tokens
+        return str(self._tokenizer.decode(ids, skip_special_tokens=skip, clean_up_tokenization_spaces=False))
 
     def _is_open_ended(self, token_id: int) -> bool:
         """Whether a run of byte tokens may go on after this one. Special tokens are left out, so they end no run."""

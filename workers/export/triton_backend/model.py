@@ -1,9 +1,8 @@
 """Triton's Python backend for one chat model: JSON requests in, a stream of JSON chunks out.
 
-Input `REQUEST`: one JSON object with `messages` and, if wanted, `tools, max_new_tokens, temperature, top_p, seed`.
-Output `CHUNK`: one JSON object per response, the fields of `Chunk`. Decoupled: `execute` returns at once, and one
-thread advances all open answers in turn by a token each, so a short answer does not wait for a long one. An answer
-stops when its client is gone. Copied beside `generation.py` into every Triton model.
+Input `REQUEST` and output `CHUNK`: see `answering.py`. Decoupled: `execute` returns at once, and one thread advances
+all open answers in turn by a token each, so a short answer does not wait for a long one. An answer stops when its
+client is gone. Copied with the modules beside it into every Triton model.
 """
 
 import json
@@ -12,7 +11,6 @@ import queue
 import threading
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +18,12 @@ import numpy as np
 import torch
 import triton_python_backend_utils as triton
 
-from .generation import ChatModel, Chunk, RequestError
+from .answering import Answerer
+from .generation import ChatModel, RequestError
+from .tool_use import ToolUse
 
 _log = logging.getLogger(__name__)
 _REFUSAL = "invalid request: "  # the one kind of error that the caller can mend; streams carry no status codes
-_OPTIONS = ("max_new_tokens", "temperature", "top_p", "seed", "tools")
 
 
 class TritonPythonModel:
@@ -33,14 +32,15 @@ class TritonPythonModel:
     def initialize(self, args: dict[str, str]) -> None:
         """Loads the weights and answers once, so that the first caller meets a warm model."""
         parameters = json.loads(args["model_config"])["parameters"]
-        self._max_new_tokens = int(parameters["max_new_tokens"]["string_value"])
+        max_new_tokens = int(parameters["max_new_tokens"]["string_value"])
         on_gpu = args["model_instance_kind"] == "GPU" and torch.cuda.is_available()
         device = f"cuda:{args['model_instance_device_id']}" if on_gpu else "cpu"
         version = Path(args["model_repository"]) / args["model_version"]
-        self._model = ChatModel(version / "weights", device)
+        model = ChatModel(version / "weights", device)
         prompt = version / "system_prompt.txt"
-        self._system_prompt = prompt.read_text(encoding="utf-8") if prompt.is_file() else ""
-        for _ in self._model.stream([{"role": "user", "content": "Hello"}], max_new_tokens=2):
+        system_prompt = prompt.read_text(encoding="utf-8") if prompt.is_file() else ""
+        self._answerer = Answerer(model, ToolUse.read(version / "tools.json"), max_new_tokens, system_prompt)
+        for _ in model.stream([{"role": "user", "content": "Hello"}], max_new_tokens=2):
             pass
         self._arrived: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._serve, name="decode")
@@ -65,7 +65,7 @@ class TritonPythonModel:
                 if request is None:
                     stopping = True
                 else:
-                    open_answers.append(_Answer(self._model, request, self._max_new_tokens, self._system_prompt))
+                    open_answers.append(_Answer(self._answerer, request))
             if open_answers:
                 answer = open_answers.popleft()
                 if answer.advance():
@@ -75,9 +75,9 @@ class TritonPythonModel:
 class _Answer:
     """One open request and where its responses go."""
 
-    def __init__(self, model: ChatModel, request: Any, max_new_tokens: int, system_prompt: str) -> None:
+    def __init__(self, answerer: Answerer, request: Any) -> None:
         self._sender = request.get_response_sender()
-        self._chunks = _answer(model, request, max_new_tokens, system_prompt)
+        self._chunks = _chunks(answerer, request)
 
     def advance(self) -> bool:
         """Sends the next chunk, or the error that ends the answer. Whether there is more to come."""
@@ -92,7 +92,7 @@ class _Answer:
         except Exception as error:  # the border: whatever it is, this caller is told and the others are served
             _log.exception("an answer failed")
             return self._fail(f"{type(error).__name__}: {error}", triton.TritonError.INTERNAL)
-        payload = np.array([json.dumps(asdict(chunk)).encode()], dtype=object)
+        payload = np.array([json.dumps(chunk).encode()], dtype=object)
         self._sender.send(triton.InferenceResponse(output_tensors=[triton.Tensor("CHUNK", payload)]))
         return True
 
@@ -106,25 +106,6 @@ class _Answer:
         return False
 
 
-def _answer(model: ChatModel, request: Any, max_new_tokens: int, system_prompt: str) -> Iterator[Chunk]:
-    """The chunks that answer `request`; nothing is read or checked before the first one is asked for."""
-    tensor = triton.get_input_tensor_by_name(request, "REQUEST").as_numpy()
-    try:
-        document = json.loads(tensor[0])
-    except ValueError as error:
-        raise RequestError(f"REQUEST is not JSON: {error}") from error
-    if not isinstance(document, dict):
-        raise RequestError("REQUEST must be a JSON object")
-    messages = _with_system(document.get("messages"), system_prompt)
-    options = {name: document[name] for name in _OPTIONS if document.get(name) is not None}
-    yield from model.stream(messages, **{"max_new_tokens": max_new_tokens, **options})
-
-
-def _with_system(messages: Any, system_prompt: str) -> Any:
-    """The conversation as the model saw it in training; what is not one is left to be refused."""
-    if not system_prompt or not isinstance(messages, list) or not messages:
-        return messages
-    first = messages[0]
-    if isinstance(first, dict) and first.get("role") == "system":
-        return messages
-    return [{"role": "system", "content": system_prompt}, *messages]
+def _chunks(answerer: Answerer, request: Any) -> Iterator[dict[str, Any]]:
+    """The chunks that answer `request`; nothing of it is read before the first one is asked for."""
+    yield from answerer.answer(triton.get_input_tensor_by_name(request, "REQUEST").as_numpy()[0])

@@ -7,7 +7,7 @@ import pytest
 
 from luthier.artifacts import seal
 from luthier.v1 import event_pb2, failure_pb2, job_pb2, stage_pb2
-from luthier.v1.inference_service_pb2 import ChatResponse
+from luthier.v1.inference_service_pb2 import ChatResponse, ToolCall
 from tests.bit_flip import files_of, flipped
 
 
@@ -154,6 +154,46 @@ def test_chat_reads_the_prompt_from_stdin(luthier, platform):
     answer = json.loads(luthier("chat", "tickets", "-", "-o", "json", input="a question").stdout)
     assert (answer["text"], answer["finish_reason"]) == ("ok", "stop")
     assert platform.requests[-1].messages[0].content == "a question"
+
+
+def test_chat_offers_tools_and_prints_their_calls(luthier, platform, tmp_path):
+    tools = [{"type": "function", "function": {"name": "sky"}}]
+    (tmp_path / "tools.json").write_text(json.dumps(tools))
+    call = ToolCall(id="c1", name="sky", arguments_json='{"city": "Zürich\x1b"}')
+    platform.chunks = [ChatResponse(delta="I look."), ChatResponse(finish_reason="tool_calls", tool_calls=[call])]
+    result = luthier("chat", "tickets", "sky?", "--tools", tmp_path / "tools.json")
+    text, printed = result.stdout.splitlines()
+    assert (text, json.loads(printed)["name"]) == ("I look.", "sky")
+    assert "\x1b" not in printed
+    assert json.loads(platform.requests[-1].tools_json) == tools
+
+    said = {"role": "assistant", "tool_calls": [{"id": "c1", "function": {"name": "sky", "arguments": "{}"}}]}
+    told = {"role": "tool", "tool_call_id": "c1", "content": "fog"}
+    (tmp_path / "chat.json").write_text(json.dumps([{"role": "user", "content": "sky?"}, said, told]))
+    arguments = ("--messages", tmp_path / "chat.json", "--tool-choice", "none", "-o", "json")
+    document = json.loads(luthier("chat", "tickets", *arguments).stdout)
+    assert document["tool_calls"] == [{"id": "c1", "name": "sky", "arguments": '{"city": "Zürich\x1b"}'}]
+    assert (len(platform.requests[-1].messages), platform.requests[-1].tool_choice) == (3, "none")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ((), "give either PROMPT or --messages FILE"),
+        (("hi", "--messages", "list.json"), "give either PROMPT or --messages FILE"),
+        (("hi", "--tools", "gone.json"), "--tools gone.json cannot be read: No such file"),
+        (("hi", "--tools", "broken.json"), "--tools broken.json is not JSON"),
+        (("hi", "--tools", "object.json"), "--tools object.json must hold a JSON list"),
+        (("--messages", "object.json"), "--messages object.json must hold a JSON list"),
+    ],
+)
+def test_chat_names_what_is_wrong_with_its_files(luthier, platform, tmp_path, monkeypatch, arguments, reason):
+    for name, text in (("list", "[]"), ("broken", "["), ("object", "{}")):
+        (tmp_path / f"{name}.json").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    result = luthier("chat", "tickets", *arguments)
+    assert (result.exit_code, reason in result.stderr) == (2, True), result.stderr
+    assert not platform.requests
 
 
 @pytest.mark.parametrize(

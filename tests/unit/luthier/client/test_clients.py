@@ -1,12 +1,14 @@
 """What both clients do, run against each."""
 
+import json
+
 import grpc
 import pytest
 
 from luthier import errors
 from luthier.client import Job
 from luthier.v1.event_pb2 import Event
-from luthier.v1.inference_service_pb2 import ChatResponse
+from luthier.v1.inference_service_pb2 import ChatResponse, ToolCall
 
 MINIMAL = {"name": "tickets", "base_model": "smollm2-135m-instruct", "data": {"path": "/data/train.jsonl"}}
 
@@ -159,6 +161,58 @@ def test_chat_joins_the_pieces(client, platform):
     assert [(message.role, message.content) for message in sent.messages] == [("user", "Hi")]
     assert (sent.temperature, sent.seed) == (0.5, 3)
     assert [chunk.text for chunk in client.stream("chat_stream", "tickets", "Hi")] == ["Hel", "lo"]
+
+
+TOOL = {"type": "function", "function": {"name": "sky", "parameters": {"z": 1, "a": "Zürich"}}}
+CALL = {"id": "c1", "type": "function", "function": {"name": "sky", "arguments": '{"b":1}'}}
+
+
+def test_calls_come_back_in_the_form_in_which_they_are_sent_on(client, platform):
+    last = ChatResponse(
+        finish_reason="tool_calls", tool_calls=[ToolCall(id="c1", name="sky", arguments_json='{"b":1}')]
+    )
+    platform.chunks = [ChatResponse(delta="I look."), last]
+    answer = client.chat("tickets", "sky?", tools=[TOOL], tool_choice="none")
+    assert answer.message == {"role": "assistant", "content": "I look.", "tool_calls": [CALL]}
+    assert platform.requests[-1].tools_json == json.dumps([TOOL], ensure_ascii=False)
+    assert platform.requests[-1].tool_choice == "none"
+    assert [len(chunk.tool_calls) for chunk in client.stream("chat_stream", "tickets", "sky?")] == [0, 1]
+
+    result = {"role": "tool", "tool_call_id": "c1", "name": "sky", "content": "fog"}
+    asked = {"role": "user", "content": "sky?", "name": None}
+    client.chat("tickets", [asked, {**answer.message, "content": None}, result])
+    sent = platform.requests[-1]
+    assert (sent.tools_json, sent.tool_choice) == ("", "auto")
+    assert [message.role for message in sent.messages] == ["user", "assistant", "tool"]
+    assert sent.messages[1].tool_calls[0] == last.tool_calls[0]
+    assert (sent.messages[2].tool_call_id, sent.messages[2].name) == ("c1", "sky")
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"prompt": ["hi"]}, r"messages\[0\] must be an object with role and content"),
+        (
+            {"prompt": [{"role": "user", "content": "a", "weight": 1}]},
+            r"messages\[0\] has 'weight', which cannot be sent",
+        ),
+        ({"prompt": [{"role": "user", "content": ["a"]}]}, r"messages\[0\]\.content must be text"),
+        ({"prompt": [{"role": "assistant", "tool_calls": CALL}]}, r"messages\[0\]\.tool_calls must be a list"),
+        ({"prompt": [{"role": "assistant", "tool_calls": [{}]}]}, r"messages\[0\]\.tool_calls\[0\] must be"),
+        ({"prompt": [{"role": "assistant", "tool_calls": [{**CALL, "type": "x"}]}]}, "type must be 'function'"),
+        (
+            {"prompt": [{"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": {"a": 1}}}]}]},
+            r"messages\[0\]\.tool_calls\[0\]\.function\.arguments must be JSON text",
+        ),
+        ({"prompt": "hi", "tools": [{1, 2}]}, "tools cannot be written as JSON"),
+        ({"prompt": "hi", "tools": [{"a": float("nan")}]}, "tools cannot be written as JSON"),
+        ({"prompt": "hi", "tool_choice": TOOL}, "tool_choice must be 'auto' or 'none'"),
+    ],
+)
+def test_what_cannot_be_sent_is_named_before_anything_is(client, platform, options, reason):
+    with pytest.raises(errors.InvalidRequestError, match=reason):
+        client.chat("tickets", **options)
+    assert not platform.requests
 
 
 def test_a_cut_off_answer_is_an_error(client, platform):
