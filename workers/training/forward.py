@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn import functional
 
 from workers.training.kernels.cross_entropy import target_nll
-from workers.training.layout import layout
+from workers.training.layout import layout, padding_of
 from workers.training.packing import Batch
 
 
@@ -28,12 +28,14 @@ def target_logits(model: nn.Module, batch: Batch, compute: torch.dtype) -> torch
 def logits_at(model: nn.Module, batch: Batch, places: torch.Tensor, compute: torch.dtype) -> torch.Tensor:
     """[len(places), outputs]: what the output layer says at these places of the row, int64, in its own dtype."""
     device = batch.input_ids.device
+    padding = padding_of(batch.input_ids.shape[1])
     low = compute != torch.float32
     with disable_input_dtype_casting(model, active=low), torch.autocast(device.type, dtype=compute, enabled=low):
         logits: torch.Tensor = model(
-            input_ids=batch.input_ids,
-            position_ids=batch.position_ids,
-            documents=layout(batch.lengths, batch.prefix_length, device),
+            # Zero is a token and a position that every model has.
+            input_ids=functional.pad(batch.input_ids, (0, padding)),
+            position_ids=functional.pad(batch.position_ids, (0, padding)),
+            documents=layout(batch.lengths, batch.prefix_length, device, padding),
             logits_to_keep=places,
             use_cache=False,
         ).logits.squeeze(0)  # whose gradient is a view as well; that of an index is a copy among zeros

@@ -3,16 +3,23 @@
 A row is the shared prefix, then documents end to end. A token sees its own document up to itself, and all of the
 prefix. How attention computes that is up to a kernel (kernels/); the views of the row that a kernel wants are made when
 the first layer asks for them.
+
+Matrix products in bf16 on a CPU lose up to a sixth of their speed where the number of their rows is no multiple of 8
+(benchmarks/rows_of_products.py). So a row ends with a few tokens that nothing sees, and groups of documents are padded
+to round lengths.
 """
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
 
 from workers.training.transfer import send
+
+_ROUND_ROW = 8
+_ROUND_KEYS = 16
 
 
 @dataclass(frozen=True)
@@ -21,7 +28,7 @@ class Group:
 
     num_documents: int
     length: int
-    """Tokens of the longest one; the others are padded to it."""
+    """What each is padded to: the longest one, and then as many that a round number of keys is seen."""
     slots: torch.Tensor
     """int64 [tokens of this group]: where they go in the padded batch [num_documents * length]."""
     sees_prefix: bool
@@ -38,11 +45,13 @@ class Documents:
     """Tokens of each document after the prefix; with it they sum to T."""
     device: torch.device
     """Of the row, and of the tensors of the views."""
+    padding: int = 0
+    """How many of the last document's tokens, the last of the row, mean nothing."""
 
     @property
     def longest(self) -> int:
-        """Tokens of the longest document, the shared prefix included."""
-        return self.prefix_length + max(self.lengths)
+        """Tokens of the longest document, the shared prefix included, without padding."""
+        return self.prefix_length + max([*self.lengths[:-1], self.lengths[-1] - self.padding])
 
     @property
     def stretches(self) -> tuple[int, ...]:
@@ -62,7 +71,8 @@ class Documents:
             members.append((list(alike), self.prefix_length > 0))
         groups = []
         for lengths, sees_prefix in members:
-            longest = max(lengths)
+            in_front = self.prefix_length if sees_prefix else 0
+            longest = _rounded(in_front + max(lengths), _ROUND_KEYS) - in_front
             slots = torch.cat([torch.arange(length) + place * longest for place, length in enumerate(lengths)])
             groups.append(Group(len(lengths), longest, send(slots, self.device), sees_prefix))
         return tuple(groups)
@@ -73,11 +83,21 @@ def length_class(length: int) -> int:
     return (length - 1).bit_length()
 
 
-def layout(lengths: Sequence[int], prefix_length: int, device: torch.device) -> Documents:
-    """The layout of a row: the shared prefix, then documents of these lengths, those of one class together."""
-    return Documents(prefix_length, tuple(lengths), device)
+def layout(lengths: Sequence[int], prefix_length: int, device: torch.device, padding: int = 0) -> Documents:
+    """The layout of a row: the shared prefix, documents of these lengths, those of one class together, and padding."""
+    return Documents(prefix_length, (*lengths[:-1], lengths[-1] + padding), device, padding)
+
+
+def padding_of(num_tokens: int) -> int:
+    """How many tokens a row of so many has to end with besides, to be one that products are quick with."""
+    return _rounded(num_tokens, _ROUND_ROW) - num_tokens
 
 
 def behind_shared_tokens(documents: Documents, number: int) -> Documents:
     """The layout of the row that has so many further tokens in front, which all documents see."""
-    return Documents(documents.prefix_length + number, documents.lengths, documents.device)
+    return replace(documents, prefix_length=documents.prefix_length + number)
+
+
+def _rounded(number: int, unit: int) -> int:
+    """The next multiple of `unit`."""
+    return -(-number // unit) * unit

@@ -12,7 +12,7 @@ from workers.training.attention import register
 from workers.training.objectives.sft import summed_loss
 from workers.training.packing import make_batch
 
-WINDOW = 8
+WINDOW = 9
 SIZES = {
     "vocab_size": 64,
     "hidden_size": 32,
@@ -52,7 +52,7 @@ def test_documents_within_the_window_cost_what_the_models_own_attention_says(mis
 
 def test_a_document_longer_than_the_window_is_refused_with_the_remedy(mistral: MistralForCausalLM) -> None:
     mistral.set_attn_implementation(register())
-    with pytest.raises(ConfigError, match=r"looks back 8 tokens, and a row has 9; set data\.max_length: 8"):
+    with pytest.raises(ConfigError, match=r"looks back 9 tokens, and a row has 10; set data\.max_length: 9"):
         _loss(mistral, WINDOW + 1, 5)
 
 

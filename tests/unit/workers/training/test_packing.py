@@ -7,9 +7,10 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
+import workers.training.layout as layouts
 from workers.training.attention import register
 from workers.training.kernels import grouped
-from workers.training.layout import layout
+from workers.training.layout import layout, padding_of
 from workers.training.objectives.sft import summed_loss
 from workers.training.packing import Batch, make_batch, pack, shared_prefix, split_pass
 
@@ -131,6 +132,27 @@ def test_packed_loss_and_gradients_equal_those_of_single_documents(
     torch.testing.assert_close(loss, expected, rtol=1e-5, atol=1e-5)
     for (name, parameter), other in zip(packed.named_parameters(), single.parameters(), strict=True):
         torch.testing.assert_close(parameter.grad, other.grad, rtol=1e-4, atol=1e-5, msg=name)
+
+
+@pytest.mark.parametrize("matmul_length", [256, 0])
+def test_padding_has_no_part_in_losses_and_gradients(matmul_length: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(grouped, "_MATMUL_LENGTH", matmul_length)
+    batch = make_batch(documents(4, [*range(20, 32)], (30, 17, 9)), 12)
+    assert padding_of(batch.input_ids.shape[1]) == 4
+    found = []
+    for unit in (8, 1):
+        monkeypatch.setattr(layouts, "_ROUND_ROW", unit)
+        monkeypatch.setattr(layouts, "_ROUND_KEYS", 2 * unit - 1)
+        model = make_model(register())
+        loss = summed_loss(model, batch, torch.float32)
+        loss.backward()
+        found.append([loss.detach(), *(parameter.grad for parameter in model.parameters())])
+    torch.testing.assert_close(*found, rtol=1e-4, atol=1e-5)
+
+
+def test_the_longest_document_is_told_without_padding() -> None:
+    assert layout((9,), 12, torch.device("cpu"), padding_of(21)).longest == 21
+    assert layout((30, 9), 12, torch.device("cpu"), padding_of(51)).longest == 42
 
 
 def test_other_documents_change_nothing() -> None:
