@@ -13,7 +13,9 @@ from deepspeed.ops.op_builder import AsyncIOBuilder
 from filelock import FileLock
 from torch.utils.cpp_extension import _get_build_directory
 
-from workers.failures import ConfigError
+from luthier.v1.failure_pb2 import FailureClass
+from workers.causes import FULL, place_of, says
+from workers.failures import ConfigError, StageError
 
 _ELSE = "or keep nothing on nvme: resources.distributed.offload_optimizer and offload_param: cpu"
 
@@ -22,11 +24,14 @@ def check_nvme(folder: Path) -> None:
     """Makes `folder`, and compiles what is not compiled yet.
 
     Raises:
-        ConfigError: this worker cannot; the message says what to install.
+        ConfigError: this worker cannot; the message says what to install, or which folder to mend.
+        StageError: STORAGE_FULL; there is no room for the folder, or for what is compiled.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
+        if says(error, FULL):
+            raise _no_room(f"resources.distributed.nvme_path {folder}", error) from None
         raise ConfigError(f"resources.distributed.nvme_path {folder} cannot be made on this worker: {error}") from None
     if not os.access(folder, os.W_OK):
         raise ConfigError(f"resources.distributed.nvme_path {folder} cannot be written to on this worker")
@@ -41,10 +46,25 @@ def check_nvme(folder: Path) -> None:
         )
     try:
         _load(builder)
+    except OSError as error:
+        place = f"the folder of compiled extensions ({place_of(error) or 'TORCH_EXTENSIONS_DIR'})"
+        if says(error, FULL):
+            raise _no_room(place, error) from None
+        raise ConfigError(
+            f"DeepSpeed's async_io is compiled for resources.distributed, and {place} cannot be used on this worker: "
+            f"{error}; set TORCH_EXTENSIONS_DIR of the worker to a folder that can, {_ELSE}"
+        ) from None
     except (RuntimeError, ImportError) as error:
         raise ConfigError(
             f"DeepSpeed's async_io cannot be compiled on this worker ({error}); mend that, {_ELSE}"
         ) from None
+
+
+def _no_room(place: str, error: OSError) -> StageError:
+    return StageError(
+        FailureClass.FAILURE_CLASS_STORAGE_FULL,
+        f"no space left for {place} on this worker ({error}); free space, {_ELSE}",
+    )
 
 
 def _load(builder: AsyncIOBuilder) -> None:

@@ -1,6 +1,8 @@
 """Offload to nvme: on a worker that has what it takes, and on one that lacks something, where it is refused before
 anything is loaded, with what to install."""
 
+import errno
+import os
 import shutil
 from pathlib import Path
 
@@ -8,9 +10,10 @@ import pytest
 from deepspeed.ops.op_builder import AsyncIOBuilder
 
 from luthier.spec.distributed import ZeroSpec
+from luthier.v1.failure_pb2 import FailureClass
 from tests.unit.workers.training.conftest import Launch
 from tests.unit.workers.training.distributed.runs import NUM_STEPS, read
-from workers.failures import ConfigError
+from workers.failures import ConfigError, StageError
 from workers.training.distributed.strategies import make_strategy, nvme
 from workers.training.distributed.world import World
 
@@ -80,6 +83,30 @@ def test_a_worker_that_can_makes_the_folder(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(nvme, "AsyncIOBuilder", Builder(True))
     assert make_strategy(World(), offloaded(tmp_path / "fast")).is_divided
     assert (tmp_path / "fast").is_dir()
+
+
+@pytest.mark.parametrize(
+    ("number", "failure_class", "words"),
+    [
+        (errno.ENOSPC, "STORAGE_FULL", r"no space left for the folder of compiled extensions \(.*async_io\.lock\)"),
+        (errno.EDQUOT, "STORAGE_FULL", r"no space left for .* free space, or keep nothing on nvme"),
+        (errno.EACCES, "CONFIG", r"async_io\.lock\) cannot be used .* set TORCH_EXTENSIONS_DIR of the worker"),
+    ],
+)
+def test_a_lock_that_cannot_be_taken_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, failure_class: str, words: str
+) -> None:
+    """It is a file in the folder of what torch compiles, on another disk than `nvme_path` most of the time."""
+
+    def refuse(path: Path) -> None:
+        raise OSError(number, os.strerror(number), str(path))
+
+    monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(tmp_path / "extensions"))
+    monkeypatch.setattr(nvme, "AsyncIOBuilder", Builder(True))
+    monkeypatch.setattr(nvme, "FileLock", refuse)
+    with pytest.raises(StageError, match=words) as caught:
+        make_strategy(World(), offloaded(tmp_path / "fast"))
+    assert caught.value.failure_class == FailureClass.Value(f"FAILURE_CLASS_{failure_class}")
 
 
 @pytest.mark.soak  # compiling takes minutes
