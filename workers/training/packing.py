@@ -1,8 +1,9 @@
 """Several documents in one row: which ones go together, and the tensors that the model gets.
 
-Documents lie end to end in one flat row, without padding between them; their boundaries travel beside it, and attention
-stays inside them (attention.py). What all documents begin with, usually the system prompt, stands in the row once: a causal
-model computes the same for it whatever follows, so every document continues it, at the position where it would be.
+Documents lie end to end in one flat row, without padding between them; their boundaries travel beside it, and
+attention stays inside them (attention.py). What all documents begin with, usually the system prompt, stands in the row
+once: a causal model computes the same for it whatever follows, so every document continues it, at the position where it
+would be.
 """
 
 import bisect
