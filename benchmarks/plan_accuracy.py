@@ -4,10 +4,10 @@ Every case is one `train` stage in a runner of its own (`python -m workers.runne
 validation and checkpoints, as a job has it. The peak is read from the kernel when the process has ended. Time is not
 looked at: memory does not depend on what else the machine does, time does.
 
-Five figures of the plan are measured and not derived (luthier/planning/memory.py): what a runner takes before its model
-is touched, what oneDNN keeps, the waste of the C library's allocator in bf16 and in fp32, and how it grows with the
-steps. They were set by the cases that are marked as fitted (support/plan_cases.py); all other cases are held out. Of
-several ranks the largest process counts.
+Five figures of the plan are measured and not derived (luthier/planning/process.py): what a runner takes before its
+model is touched, what oneDNN keeps, the waste of the C library's allocator in bf16 and in fp32, and how it grows with
+the steps. They were set by the cases that are marked as fitted (support/plan_cases.py); all other cases are held out.
+Of several ranks the largest process counts.
 
 With --results the peaks are kept in a file, and cases that are in it are not run again; predictions are always those of
 the code as it is. A table on stderr, one JSON object on stdout; 1 when a prediction is further off than --tolerance.

@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 from typing import get_args
 
 from luthier.planning.hardware import Hardware
-from luthier.planning.memory import Checkpointing, MemoryEstimate, Setting, estimate_memory
+from luthier.planning.memory import MemoryEstimate, estimate_memory
 from luthier.planning.question import Question
+from luthier.planning.setting import Checkpointing, Setting
 from luthier.planning.sharding import Sharding, sharding_of
 from luthier.planning.speed import Cost, estimate_cost
 

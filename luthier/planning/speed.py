@@ -9,8 +9,8 @@ The output layer works on targets alone (workers/training/forward.py).
 from dataclasses import dataclass
 
 from luthier.planning.hardware import Hardware
-from luthier.planning.memory import Setting
 from luthier.planning.methods import Adaptation
+from luthier.planning.setting import Setting
 from luthier.planning.shape import ModelShape
 from luthier.planning.workload import Workload
 

@@ -67,6 +67,7 @@ class Workload:
 
 
 _PADDING = 1.33  # lengths between a power of two and the next are padded to the longest: 4/3 on average
+_ROUND_KEYS = 16  # and to a multiple of so many keys (workers/training/layout.py)
 
 
 def read_report(document: Mapping[str, Any]) -> DataFigures:
@@ -104,13 +105,14 @@ def workload_of(spec: JobSpec, data: DataFigures) -> Workload:
         all_own = round(data.num_rows * own)
         own_tokens = min(own_tokens, all_own)
         part = 1.0 if data.num_targets is None else min(1.0, data.num_targets / all_own)
-    document_tokens = max(1, round(min(longest - shared, own * _PADDING)))
+    # No document is longer than the longest one, but for the round number of keys that its group is padded to.
+    alike = max(1, round(min(longest - shared, own * _PADDING)))
+    document_tokens = -(-(shared + alike) // _ROUND_KEYS) * _ROUND_KEYS - shared
     work = Workload(
         row_tokens=shared + own_tokens,
         num_targets=max(1, round(own_tokens * part)),
         document_tokens=document_tokens,
-        # No document is longer than the longest one, padded or not.
-        padding=min(_PADDING, (longest - shared) / document_tokens),
+        padding=min(_PADDING, (longest - shared) / alike) * document_tokens / alike,
         accumulation=training.gradient_accumulation_steps,
         num_steps=training.max_steps,
         num_tokens=None,

@@ -16,8 +16,9 @@ from luthier.errors import InvalidRequestError
 from luthier.planning.configs import find_experts, find_teacher, read_config
 from luthier.planning.fit import Layout, lay_out
 from luthier.planning.hardware import Hardware, load_hardware
-from luthier.planning.memory import GIB, Setting
+from luthier.planning.memory import GIB
 from luthier.planning.question import Question, question_of
+from luthier.planning.setting import Setting
 from luthier.planning.sharding import sharding_of
 from luthier.planning.workload import DataFigures
 from luthier.spec import JobSpec

@@ -29,6 +29,8 @@ CONFIG = {
     "tie_word_embeddings": True, "max_position_embeddings": 512, "pad_token_id": 0,
 }  # fmt: skip
 LENGTHS = (100, 100, 100, 90)
+PADDED = 112
+"""What attention pads each to."""
 JOB = JobSpec.model_validate({"name": "x", "base_model": "x", "data": {"path": "/x"}})
 SECTIONS = {
     name: row.section
@@ -74,7 +76,7 @@ def _kept(
     METHODS[section.type].control(adapted, section, 10)  # sparse changes have their forward pass from it
     batch = _batch(num_shared)
     own = sum(LENGTHS) - num_shared * len(LENGTHS)
-    longest = max(LENGTHS) - num_shared
+    longest = PADDED - num_shared
     work = Workload(
         row_tokens=num_shared + own, num_targets=batch.num_targets, document_tokens=longest,
         padding=len(LENGTHS) * longest / own, accumulation=1, num_steps=None, num_tokens=None, num_shared=num_shared,

@@ -11,9 +11,9 @@ from luthier.errors import InvalidRequestError
 from luthier.planning.fit import lay_out
 from luthier.planning.hardware import Hardware, HardwareTable, load_hardware
 from luthier.planning.job_plan import JobPlan, plan_job
-from luthier.planning.memory import Setting
 from luthier.planning.methods import UnknownMethodError
 from luthier.planning.question import question_of
+from luthier.planning.setting import Setting
 from luthier.planning.sharding import Sharding, sharding_of
 from luthier.planning.workload import DataFigures
 from luthier.spec import JobSpec, ResourcesSpec

@@ -40,6 +40,8 @@ CONFIG = {
 SHAPE = read_shape({"model_type": "llama", **CONFIG})
 JOB = JobSpec.model_validate({"name": "x", "base_model": "x", "data": {"path": "/x"}})
 LENGTHS = (100, 100, 100, 90)
+PADDED = 112
+"""What attention pads each to."""
 PAIRED = ("dpo", "ipo", "orpo", "simpo", "reward")
 BF16 = torch.bfloat16
 
@@ -114,8 +116,8 @@ def _predicted(
     section: dict[str, Any], batch: Batch, compute: torch.dtype, objective: str = "sft", recomputed: float = 0.0
 ) -> float:
     work = Workload(
-        row_tokens=sum(LENGTHS), num_targets=batch.num_targets, document_tokens=max(LENGTHS),
-        padding=len(LENGTHS) * max(LENGTHS) / sum(LENGTHS), accumulation=1, num_steps=None, num_tokens=None,
+        row_tokens=sum(LENGTHS), num_targets=batch.num_targets, document_tokens=PADDED,
+        padding=len(LENGTHS) * PADDED / sum(LENGTHS), accumulation=1, num_steps=None, num_tokens=None,
     )  # fmt: skip
     adaptation = adapt(SHAPE, TypeAdapter(MethodSpec).validate_python(section))
     size, loss = compute.itemsize, LOSSES[objective]

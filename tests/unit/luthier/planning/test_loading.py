@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from luthier.planning.memory import Setting, estimate_memory
+from luthier.planning.memory import estimate_memory
 from luthier.planning.question import question_of
+from luthier.planning.setting import Setting
 from luthier.planning.sharding import sharding_of
 from luthier.planning.workload import DataFigures
 from luthier.spec import JobSpec
