@@ -38,7 +38,7 @@ def _shared(text, num_rows):
 
 
 def _parquet(path, table, **options):
-    pq.write_table(table, path, dictionary_pagesize_limit=1 << 30, **options)
+    pq.write_table(table, path, **{"dictionary_pagesize_limit": 1 << 30} | options)
     return path
 
 
@@ -70,6 +70,15 @@ BOMBS = {
         ),
     ),
     "runs of numbers": ("parquet", lambda path: _parquet(path, pa.table({"a": LISTS}))),
+    "a common beginning": (
+        "parquet",
+        lambda path: _parquet(
+            path,
+            pa.table({"a": [TEXT] * 300}),
+            use_dictionary=False,
+            column_encoding={"a": "DELTA_BYTE_ARRAY"},
+        ),
+    ),
     "an Arrow dictionary": ("arrow", lambda path: _arrow(path, pa.table({"a": MANY}))),
     "Arrow views": ("arrow", lambda path: _arrow(path, pa.table({"a": _views(TEXT, 1_000_000)}))),
     "Arrow runs": (
@@ -109,6 +118,20 @@ def test_rows_below_the_limit_are_read_in_little_memory(tmp_path, kind):
     num_rows, num_kib = map(int, ran.stdout.split())
     assert num_rows == 200
     assert num_kib < 120 * 1024, "all rows at once are 200 MiB, and twice that as JSON"
+
+
+def test_row_group_of_long_texts_is_read_in_little_memory(tmp_path):
+    """The first of them are in a dictionary, until that is full."""
+    noise = random.Random(5)
+    table = pa.table({"a": [[{"role": "user", "content": noise.randbytes(1000).hex()}] for _ in range(50_000)]})
+    path = _parquet(tmp_path / "rows", table, row_group_size=50_000, dictionary_pagesize_limit=MIB)
+    ran = subprocess.run(
+        [sys.executable, "-c", _READ, str(path), "parquet"], capture_output=True, text=True, check=True, timeout=120
+    )
+    num_rows, num_kib = map(int, ran.stdout.split())
+    assert num_rows == 50_000
+    assert path.stat().st_size > 90 * MIB
+    assert num_kib < 120 * 1024
 
 
 def test_batch_that_unpacks_to_more_than_memory_should_give(tmp_path, monkeypatch):
