@@ -299,7 +299,7 @@ _SYSTEM_NAMES = frozenset({"PATH", "HOME", "USER", "LANG", "LANGUAGE", "LC_ALL",
 # What our own processes may be told besides: proxies, threads, and the settings of the libraries that they use.
 _SERVICE_NAMES = frozenset(
     {"LD_LIBRARY_PATH", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy"}
-    | {"OMP_NUM_THREADS", "MKL_NUM_THREADS"}
+    | {"OMP_NUM_THREADS", "MKL_NUM_THREADS", "TORCH_EXTENSIONS_DIR"}
 )
 _SERVICE_PREFIXES = ("OTEL_", "SSL_", "CUDA_", "NVIDIA_", "PIP_", "HF_", "AWS_", "GOOGLE_", "LUTHIER_")
 # Secrets, and what `luthier up` decides itself: each is handed to the children that need it, by name.

@@ -21,7 +21,7 @@ class HostCopy:
 
     def take(self, snapshot: Snapshot[Piece]) -> Snapshot[Piece]:
         """A copy of `snapshot` that later steps do not change, but for what is written in place; valid until the next
-        call."""
+        call. Weights and optimizer state that are copies already are not copied again."""
         copy = replace(
             snapshot,
             progress=snapshot.progress.detached(),
@@ -29,7 +29,7 @@ class HostCopy:
             control=self._copy("control", snapshot.control),
             step=self._copy("step", snapshot.step),
         )
-        if not snapshot.is_written_in_place:
+        if not (snapshot.is_written_in_place or snapshot.is_copied):
             copy = replace(
                 copy,
                 weights=self._copy_pieces("weights", snapshot.weights),

@@ -51,6 +51,7 @@ class Keeper:
             control=learner.control.tensors(),
             step=self._stepper.tensors(),
             is_divided=learner.strategy.is_divided,
+            is_copied=learner.strategy.hands_out_copies,
             is_written_in_place=learner.strategy.is_written_in_place,
         )
         self.saved_step = progress.step

@@ -49,6 +49,8 @@ class Snapshot(Generic[Part]):
     """What an optimizer step keeps besides: the average of the weights, the loss scale."""
     is_divided: bool = False
     """Whether each rank has a part of weights and optimizer state; else rank 0 has all of it."""
+    is_copied: bool = False
+    """Whether weights and optimizer state are in memory of the host that nothing else writes to."""
     is_written_in_place: bool = False
     """Whether weights and optimizer state, which are in the host's memory, are written from there while the run waits;
     else the host has room for a copy."""

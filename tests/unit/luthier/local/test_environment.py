@@ -14,6 +14,7 @@ def test_secrets_and_unknown_variables_stay_with_the_launcher(monkeypatch: pytes
 
 def test_services_get_their_knobs_and_other_programs_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
     knobs = {"LUTHIER_LEASE": "PT3S", "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1", "HF_HOME": "/x"}
+    knobs["TORCH_EXTENSIONS_DIR"] = "/y"
     for name, value in knobs.items():
         monkeypatch.setenv(name, value)
     assert knobs.items() <= service_environment().items()

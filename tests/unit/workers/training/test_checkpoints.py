@@ -13,6 +13,7 @@ from tests.unit.workers.training.tiny_run import KEY, Recorder
 from workers.training import draft
 from workers.training.checkpoints import CheckpointStore
 from workers.training.environment import Environment
+from workers.training.host_copy import HostCopy
 from workers.training.pieces import Piece, wholes
 from workers.training.sampler import Position
 from workers.training.snapshot import Snapshot
@@ -145,6 +146,14 @@ def test_the_state_of_the_moment_is_what_is_written(tmp_path: Path) -> None:
     loaded = store.load(store.uri_of(1))
     assert loaded.weights["a.lora_A"].whole().eq(1.0).all()
     assert loaded.progress == snapshot(1).progress
+
+
+def test_what_is_a_copy_is_not_copied_again() -> None:
+    state = replace(snapshot(1), is_copied=True)
+    taken = HostCopy().take(state)
+    assert all(taken.weights[name] is piece for name, piece in state.weights.items())
+    assert all(taken.optimizer[name] is piece for name, piece in state.optimizer.items())
+    assert taken.rng["cpu"] is not state.rng["cpu"]
 
 
 def test_what_is_written_in_place_is_committed_before_the_run_goes_on(

@@ -29,6 +29,11 @@ class Strategy(Protocol):
         ...
 
     @property
+    def hands_out_copies(self) -> bool:
+        """Whether `weights` and `optimizer_tensors` are copies in the host's memory, which later steps leave alone."""
+        ...
+
+    @property
     def reads_weights(self) -> bool:
         """Whether it reads frozen and trained weights of the base model itself, each rank its part, where the model
         comes without them (workers/models/unread.py)."""

@@ -34,6 +34,7 @@ class Fsdp:
 
     takes_every_round = True
     is_divided = True
+    hands_out_copies = False
     reads_weights = True
 
     def __init__(self, world: World, spec: FsdpSpec) -> None:

@@ -18,6 +18,7 @@ class Replicated:
     takes_every_round = False
     is_divided = False
     is_written_in_place = False
+    hands_out_copies = False
     reads_weights = False
 
     def __init__(self, world: World, _: object = None) -> None:

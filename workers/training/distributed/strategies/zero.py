@@ -44,6 +44,11 @@ class Zero:
     is_written_in_place = False
 
     @property
+    def hands_out_copies(self) -> bool:
+        """Of offloaded state, which DeepSpeed brings to the accelerator, or into a buffer that the next part takes."""
+        return self._spec.offload_optimizer != "none"
+
+    @property
     def reads_weights(self) -> bool:
         """In stage 3: rank 0 reads tensor by tensor, and tells the others."""
         return self._spec.stage == 3
@@ -131,7 +136,7 @@ class Zero:
         step = next((state[_STEP] for state in self._optimizer.state.values()), None)
         if step is None:
             return {}
-        steps = {f"{name}/{_STEP}": whole(step) for name in self._parameters} if self._world.is_first else {}
+        steps = {f"{name}/{_STEP}": whole(step.clone()) for name in self._parameters} if self._world.is_first else {}
         return steps | {f"{name}/{key}": piece for key in _MOMENTS for name, piece in self._pieces(key)}
 
     def load_weights(self, weights: Mapping[str, Stored]) -> None:
@@ -183,8 +188,7 @@ class Zero:
                 start, values = fragment.lp_fragment_address.start, fragment.get_hp_fragment(key)
             else:
                 continue
-            if self._spec.offload_optimizer != "none":
-                # DeepSpeed brought it to the accelerator, or into a buffer that the next one takes.
+            if self.hands_out_copies:
                 values = values.to("cpu", copy=True)
             if len(values):
                 yield name, Piece(values, start, tuple(_shape(parameter)))
