@@ -202,6 +202,17 @@ class JobSpec(Section):
         return self
 
     @model_validator(mode="after")
+    def _a_row_is_balanced_by_one_class(self) -> Self:
+        has_sets = isinstance(self.objective, ClassificationSpec) and self.objective.multi_label
+        if has_sets and self.data.balance is not None:
+            raise ValueError(
+                "data.balance repeats or leaves out whole rows for the sake of one class, and with "
+                "objective.multi_label a row counts for others as well; leave it out and set objective.class_weights: "
+                "balanced, or data.select.max_per_class"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _sources_suit_the_objective(self) -> Self:
         for source in self.data.sources or []:
             which = f"of source {source.name!r}"

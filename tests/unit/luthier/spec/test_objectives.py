@@ -91,6 +91,11 @@ def test_a_row_may_have_several_labels() -> None:
             {"data": {**DATA, "format": "labelled_text"}},
             r"set it to multi_labelled_text or multi_labelled_chat, or change objective\.multi_label",
         ),
+        (
+            {"multi_label": True},
+            {"data": {**DATA, "balance": {"method": "smote"}}},
+            r"data\.balance repeats or leaves out .* leave it out and set objective\.class_weights: balanced",
+        ),
         ({}, {"evaluation": {"metrics": ["micro_f1"]}}, "has micro_f1, which does not suit .* accuracy, macro_f1"),
     ],
 )
