@@ -8,13 +8,14 @@ from typing import Any
 
 from luthier.artifacts import ArtifactRef
 from luthier.settings import WorkerSettings
-from luthier.spec import DataSpec, ObjectiveSpec, SftSpec, load_job_file
+from luthier.spec import DataSpec, load_job_file
 from workers.apart import call_apart
 from workers.data.augment import Writers, open_writer
 from workers.data.engine import use_engine
 from workers.data.pipeline import preprocess
 from workers.data.places import Remote
 from workers.data.report import write_report
+from workers.data.report.bare import objective_of
 from workers.data.tokens.base_tokenizer import tokenizer_named
 from workers.failures import ConfigError
 
@@ -53,13 +54,13 @@ def local_report(path: Path, base_model: str, output: Path, settings: WorkerSett
         InvalidSpecError: the job file does not fit the schema.
         FileExistsError: `output` is there already.
     """
-    data = DataSpec(path=str(path.absolute()))
-    objective: ObjectiveSpec = SftSpec()
     added_tokens: list[str] = []
     if path.suffix in (".yaml", ".yml"):
         job = load_job_file(path)
         data, objective, base_model = job.data, job.objective, base_model or job.base_model
         added_tokens = job.added_tokens
+    else:
+        data, objective = DataSpec(path=str(path.absolute())), objective_of(path)
     if not base_model:
         raise ConfigError("name the base model whose tokenizer is to be used (--base-model)")
     readable = settings.model_copy(update={"data_roots": "/"})

@@ -90,7 +90,8 @@ def _quality(quality: dict[str, Any] | None) -> list[str]:
         return []
     head = ["part", "value", "weight", "share of"]
     parts = [[part["name"], f"{part['value']:.3f}", part["weight"], part["meaning"]] for part in quality["parts"]]
-    return ["## Quality", f"Score {quality['score']} of 100.", _table(head, parts), *_by_source(quality)]
+    score = f"Score {quality['score']} of 100."
+    return ["## Quality", score, _table(head, parts), *_by_source(quality), *_classes(quality["labels"])]
 
 
 def _by_source(quality: dict[str, Any]) -> list[str]:
@@ -104,6 +105,33 @@ def _by_source(quality: dict[str, Any]) -> list[str]:
         for values in [{part["name"]: f"{part['value']:.3f}" for part in source["parts"]}]
     ]
     return ["### Quality by source", _table(["source", "rows read", "score", *names], rows)]
+
+
+def _classes(labels: dict[str, Any] | None) -> list[str]:
+    """Rows of each class, and how they combine classes where a row may have several."""
+    if labels is None:
+        return []
+    rows = [
+        [entry["label"], entry["count"], f"{entry['count'] / labels['num_rows']:.1%}"] for entry in labels["classes"]
+    ]
+    doubt = (
+        f"{labels['num_conflicting']} rows have words that other rows have with another label; of "
+        f"{labels['num_looked_at']} rows, {labels['num_suspect']} are unlike the rows of their class."
+    )
+    return ["### Classes", *([_table(["class", "rows", "share"], rows)] if rows else []), *_sets(labels), doubt]
+
+
+def _sets(labels: dict[str, Any]) -> list[str]:
+    sets = labels["sets"]
+    if sets is None:
+        return []
+    found = (
+        f"A row is of {sets['cardinality']:.2f} classes on average, {sets['density']:.1%} of all "
+        f"{labels['num_classes']}; {sets['num_empty']} of {labels['num_rows']} rows are of none. Sets: "
+        f"{sets['num_sets']}, the most frequent ones:"
+    )
+    rows = [[", ".join(entry["labels"]) or "(none)", entry["count"]] for entry in sets["most_frequent"]]
+    return [found, _table(["classes", "rows"], rows)]
 
 
 def _shares(mixture: dict[str, Any]) -> list[list[object]]:

@@ -51,6 +51,10 @@ def _classes(record: Mapping[str, Any]) -> list[str]:
     """
     column = "labels" if "labels" in record else "label"
     given = read_list(record[column], column, 'class names, such as ["a", "b"], or [] for a row of no class')
+    if len(given) > 2 and all(value in (0, 1) for value in given):
+        raise RowError(
+            problems.WRONG_TYPE, f"{column} has 0 or 1 for each class; expected the names of those that apply"
+        )
     return sorted(_name(label, f"{column}: entry {number}") for number, label in enumerate(given, start=1))
 
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from scipy import sparse
 
 from workers.data.dataset import SPLITS, SplitName
-from workers.data.splits.stratify_sets import choose_by_classes
+from workers.data.splits.stratify_sets import choose_by_classes, leave_each_class
 from workers.failures import DataError
 
 _TRAIN = SPLITS.index("train")
@@ -161,11 +161,12 @@ def _choose(left: npt.NDArray[np.int64], units: _Units, size: int, spare: int) -
 def _choose_by_classes(
     left: npt.NDArray[np.int64], units: _Units, classes: sparse.csr_array, size: int, spare: int
 ) -> npt.NDArray[np.int64]:
-    """Some of the units `left` by their classes, and others until the size is reached."""
-    is_chosen = choose_by_classes(left, classes, units.weights, size)
-    chosen = left[is_chosen][:spare]
-    missing = size - int(units.weights[chosen].sum())
-    return np.concatenate([chosen, _fill(left[~is_chosen], units, missing, spare - len(chosen))])
+    """Some of the units `left` by their classes, and others until the size is reached. Each class keeps one."""
+    own, weights = classes[left], units.weights[left]
+    is_chosen = choose_by_classes(own, weights, size)
+    missing = size - int(weights[is_chosen].sum())
+    is_chosen |= np.isin(left, _fill(left[~is_chosen], units, missing, len(left)))
+    return left[leave_each_class(is_chosen, own)][:spare]
 
 
 def _shares(size: int, weights: list[int]) -> list[int]:

@@ -10,55 +10,55 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-Units = npt.NDArray[np.int64]
+_NONE_LEFT = np.iinfo(np.int64).max
 
 
-def choose_by_classes(
-    left: Units, classes: sparse.csr_array, weights: npt.NDArray[np.int64], size: int
-) -> npt.NDArray[np.bool_]:
-    """
+def choose_by_classes(classes: sparse.csr_array, weights: npt.NDArray[np.int64], size: int) -> npt.NDArray[np.bool_]:
+    """[units]: which are chosen. Together they weigh at most `size`, and may weigh less.
+
     Args:
-        left: the units to draw from, those that are preferred first.
-        classes: [all units, classes]: rows of each class in each unit.
-        weights: [all units].
+        classes: [units, classes]: rows of each class in each unit; units that are preferred come first.
+        weights: [units].
         size: of the split, as a sum of weights.
-
-    Returns:
-        [left]: which are chosen. Together they have at most `size`, and no class has lost its last unit.
     """
-    own = classes[left]
-    by_class, weights = own.tocsc(), weights[left]
-    chosen, is_open = np.zeros(len(left), np.bool_), np.ones(len(left), np.bool_)
-    num_open = np.diff(by_class.indptr)
-    lacking = own.sum(axis=0) * (size / weights.sum())
+    by_class = classes.tocsc().sorted_indices()
+    chosen, is_open = np.zeros(len(weights), np.bool_), np.ones(len(weights), np.bool_)
+    num_open, num_left = np.diff(by_class.indptr), np.zeros(classes.shape[1], np.int64)
+    lacking = classes.sum(axis=0) * (size / weights.sum())
     owed = 0.0
     while num_open.any():
-        number = int(np.argmin(np.where(num_open > 0, num_open, np.iinfo(np.int64).max)))
+        number = int(np.argmin(np.where(num_open > 0, num_open, _NONE_LEFT)))
         column = slice(by_class.indptr[number], by_class.indptr[number + 1])
-        rows, counts = by_class.indices[column], by_class.data[column]
-        order = np.argsort(rows)
-        rows, counts = rows[order], counts[order]
-        rows, counts = rows[is_open[rows]], counts[is_open[rows]]
+        units, counts = by_class.indices[column], by_class.data[column]
+        units, counts = units[is_open[units]], counts[is_open[units]]
         wanted = lacking[number] + owed
         num_taken = min(
             int(np.searchsorted(np.cumsum(counts), wanted + 0.5)),
-            int(np.searchsorted(np.cumsum(weights[rows]), size, side="right")),
+            int(np.searchsorted(np.cumsum(weights[units]), size, side="right")),
+            len(units) - int(num_left[number] == 0),
         )
-        taken = rows[:num_taken]
+        taken, others = units[:num_taken], units[num_taken:]
         owed = float(np.clip(wanted - counts[:num_taken].sum(), -0.5, 0.5))
         size -= int(weights[taken].sum())
-        lacking = lacking - own[taken].sum(axis=0)
-        chosen[taken], is_open[rows] = True, False
-        num_open = num_open - np.bincount(own[rows].indices, minlength=len(num_open))
-    return _with_the_last_of_each_class_left(chosen, own)
-
-
-def _with_the_last_of_each_class_left(chosen: npt.NDArray[np.bool_], own: sparse.csr_array) -> npt.NDArray[np.bool_]:
-    """Gives one unit back of each class that has none left."""
-    remaining = own[~chosen].sum(axis=0)
-    for number in np.flatnonzero((remaining == 0) & (own.sum(axis=0) > 0)).tolist():
-        if not remaining[number]:
-            (place,) = np.nonzero(chosen & (own[:, [number]].toarray()[:, 0] > 0))
-            chosen[place[-1]] = False
-            remaining = remaining + own[[place[-1]]].sum(axis=0)
+        lacking = lacking - classes[taken].sum(axis=0)
+        chosen[taken], is_open[units] = True, False
+        num_left += _num_units(classes[others])
+        num_open = num_open - _num_units(classes[units])
     return chosen
+
+
+def leave_each_class(chosen: npt.NDArray[np.bool_], classes: sparse.csr_array) -> npt.NDArray[np.bool_]:
+    """[units]: those that are chosen, but for one of each class that would have no unit left; `classes` as above."""
+    chosen = chosen.copy()
+    num_left = _num_units(classes[~chosen])
+    for number in np.flatnonzero((num_left == 0) & (_num_units(classes) > 0)).tolist():
+        if not num_left[number]:
+            last = np.flatnonzero(chosen & (classes[:, [number]].toarray()[:, 0] > 0))[-1]
+            chosen[last] = False
+            num_left += _num_units(classes[[last]])
+    return chosen
+
+
+def _num_units(classes: sparse.csr_array) -> npt.NDArray[np.int64]:
+    """[classes]: units that have rows of each."""
+    return np.bincount(classes.indices, minlength=classes.shape[1])

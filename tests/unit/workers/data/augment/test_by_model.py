@@ -113,6 +113,31 @@ def test_synthetic_rows_are_of_the_class_of_their_examples(write_rows: Write, as
     assert {row.label for row in made} == {"bill", "login"}
 
 
+def test_synthetic_rows_are_of_the_whole_set_of_classes(
+    write_rows: Write, ask: Ask, endpoint: Endpoint, tokenizer: Any
+) -> None:
+    sets = {"both": ["bill", "login"], "single": ["bill"], "none": []}
+    said = {
+        "both": "of all of the classes 'bill' and 'login', and of no other",
+        "single": "of the class 'bill' alone",
+        "none": "of none of the classes that other examples have",
+    }
+    rows = [{"text": f"{name} message {i}", "labels": labels} for name, labels in sets.items() for i in range(4)]
+
+    def answer(body: dict[str, Any]) -> str:
+        prompt = body["messages"][0]["content"]
+        (name,) = (name for name in sets if f"{name} message" in prompt)
+        assert said[name] in prompt
+        return json.dumps({"text": f"brand new {name} text {body['seed']}"})
+
+    endpoint.answer = answer
+    classes = ClassificationSpec(type="classification", multi_label=True)
+    folder, _ = ask(write_rows(rows), {"min_samples": 24, "methods": ["synthetic"]}, classes)
+    made = _made(folder)
+    assert {row.labels for row in made} == {("bill", "login"), ("bill",), ()}
+    assert all(one.labels == tuple(sets[tokenizer.decode(one.input_ids).split()[2]]) for one in made)
+
+
 def test_synthetic_chats_keep_their_system_message(write_rows: Write, ask: Ask, endpoint: Endpoint) -> None:
     system = {"role": "system", "content": "You are the help desk."}
     rows = [

@@ -22,6 +22,7 @@ LABEL_SETS = [
     bad_row("labels that break off", _between('["x", '), "broken JSON", "column labels: .*JSON list", _ANY, kept=2),
     bad_row("labels in labels", _between(["x", ["y"]]), "wrong type", "labels: entry 2 is a list", _ANY, kept=2),
     bad_row("a fraction in labels", _between([0.5]), "wrong type", "labels: entry 1 is a number", _ANY, kept=2),
+    bad_row("0 or 1 for each class", _between([0, 1, 0]), "wrong type", "labels has 0 or 1 for each", _ANY, kept=2),
     bad_row("null in labels", _between(["x", None]), "wrong type", "labels: entry 2 is null", _ANY, kept=2),
     bad_row("a class without a name", _between(["x", " "]), "empty", "labels: entry 2 is empty", _ANY, kept=2),
     bad_row("half a character in labels", _between(["\ud800"]), "not UTF-8", "holds half of a", _ANY, kept=2),

@@ -1,0 +1,61 @@
+"""Classes and sets of classes on the pages of a report, and a bare file that has them."""
+
+import json
+
+import pytest
+
+from luthier.spec import ClassificationSpec, DataSpec, SftSpec
+from workers.data.report import write_report
+from workers.data.report.bare import objective_of
+
+SETS = ClassificationSpec(type="classification", multi_label=True)
+USER, ANSWER = {"role": "user", "content": "hello"}, {"role": "assistant", "content": "world"}
+
+
+def test_both_pages_show_classes_and_sets(write_rows, run, tokenizer):
+    sets = [["late", "<b>"], ["late"], [], ["late"]]
+    path = write_rows([{"text": f"text {n}", "labels": labels} for n, labels in enumerate(sets)])
+    folder, outcome = run(path, objective=SETS, validation_fraction=0.0, test_fraction=0.0)
+    write_report(outcome, DataSpec(path=str(path)), tokenizer, folder)
+    page, web = ((folder / f"report.{kind}").read_text() for kind in ("md", "html"))
+    assert "| late | 3 | 75.0% |" in page
+    assert "1 of 4 rows are of none. Sets: 3, the most frequent ones:" in page
+    assert "| (none) | 1 |" in page
+    assert "<h3>Sets of classes</h3>" in web
+    assert "<td>&lt;b&gt;, late</td>" in web
+    assert "<td>(none)</td>" in web
+
+
+def test_of_single_labels_no_sets_are_told(write_rows, run, tokenizer):
+    path = write_rows([{"text": f"text {n}", "label": "ab"[n % 2]} for n in range(6)])
+    folder, outcome = run(path, objective=ClassificationSpec(type="classification"))
+    document = write_report(outcome, DataSpec(path=str(path)), tokenizer, folder)
+    assert document["quality"]["labels"]["sets"] is None
+    assert "| a | 3 | 50.0% |" in (folder / "report.md").read_text()
+    assert "Sets of classes" not in (folder / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("row", "objective"),
+    [
+        ({"text": "a", "labels": ["x"]}, SETS),
+        ({"text": "a", "labels": []}, SETS),
+        ({"messages": [USER], "labels": ["x"]}, SETS),
+        ({"messages": [USER, ANSWER], "labels": ["x"]}, SftSpec()),
+        ({"text": "a", "labels": [0, 5]}, SftSpec()),
+        ({"text": "a", "labels": "x"}, SftSpec()),
+        ({"text": "a", "labels": None}, SftSpec()),
+        ({"text": "a", "label": "x"}, SftSpec()),
+        ({"prompt": "a", "completions": ["b"], "labels": [True]}, SftSpec()),
+        ([1], SftSpec()),
+    ],
+)
+def test_the_first_row_of_a_bare_file_says_what_it_is_for(write_rows, row, objective):
+    assert objective_of(write_rows([row])) == objective
+
+
+def test_what_cannot_be_read_decides_nothing(tmp_path):
+    (tmp_path / "rows.jsonl").write_text("{broken\n" + json.dumps({"text": "a", "labels": ["x"]}) + "\n")
+    assert objective_of(tmp_path) == SftSpec()
+    (tmp_path / "rows.csv").write_text('text,labels\na,"[""x"", ""y""]"\n')
+    assert objective_of(tmp_path / "rows.csv") == SETS
