@@ -54,6 +54,7 @@ class ExtensionPoint:
         # The border to code of others, which runs when it is imported.
         except Exception as error:
             raise ConfigError(
-                f"{self.field} {name!r} cannot be loaded on this worker: {type(error).__name__}: {error}"
+                f"{self.field} {name!r} cannot be loaded on this worker: {type(error).__name__}: {error}; install its "
+                f"package where the worker runs, or mend it"
             ) from error
         raise ConfigError(f"{self.field} {name!r} is not in the group {self.group!r} of any package on this worker")

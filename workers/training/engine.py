@@ -179,7 +179,7 @@ class Engine:
         improved = self._due(self._eval_steps) and self._validate(metrics)
         progress, num_steps = self._progress, self._batches.num_steps
         progress.history.append({"step": float(progress.step), **metrics})
-        check_loss(progress.history)
+        check_loss(progress.history, partial(self._batches.samples, progress.step - 1))
         progress.unfinished = None
         remaining = (num_steps - progress.step) * progress.training_seconds / progress.step
         self._report.metrics(progress.step, metrics)
@@ -195,7 +195,7 @@ class Engine:
         with self._stepper.average.in_the_model():
             metrics |= self._validation.measure(leave_if_asked)
         loss = metrics["validation_loss"]
-        check_finite(self._progress.step, loss, 0.0)
+        check_finite(self._progress.step, loss)
         best = self._progress.best
         improved = best is None or loss < best.validation_loss
         self._progress.num_validations_without_gain += 1

@@ -37,15 +37,15 @@ def check_trainable(
         raise ConfigError("training.early_stopping_patience needs validation rows; add some or leave it out")
 
 
-def check_finite(step: int, loss: float, norm: float) -> None:
+def check_finite(step: int, validation_loss: float) -> None:
     """
     Raises:
-        DivergedError: loss or gradient norm is NaN or infinite.
+        DivergedError: the validation loss is NaN or infinite.
     """
-    if not (math.isfinite(loss) and math.isfinite(norm)):
+    if not math.isfinite(validation_loss):
         raise DivergedError(
-            f"training diverged at step {step}: loss {loss}, gradient norm {norm}; lower training.learning_rate, "
-            f"raise training.warmup_ratio or lower training.max_grad_norm"
+            f"training diverged by step {step}: the validation loss is {validation_loss}; lower "
+            f"training.learning_rate, raise training.warmup_ratio or lower training.max_grad_norm"
         )
 
 

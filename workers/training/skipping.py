@@ -8,7 +8,7 @@ follows from the progress of the run (state.py), so that a resumed run decides a
 import logging
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 
 from luthier.spec import TrainingSpec
@@ -94,8 +94,12 @@ def check_learned(history: Sequence[Mapping[str, float]]) -> None:
         raise DivergedError(f"training diverged: not one of {len(history)} steps had a gradient to go by; {_REMEDY}")
 
 
-def check_loss(history: Sequence[Mapping[str, float]]) -> None:
+def check_loss(history: Sequence[Mapping[str, float]], last_samples: Callable[[], Sequence[Sample]]) -> None:
     """After each step: the loss has not run away, though it stays finite. Medians of 16 steps are compared.
+
+    Args:
+        history: rows of metrics of all steps.
+        last_samples: those of the last one, for the message.
 
     Raises:
         DivergedError: it is four times that of the start.
@@ -109,7 +113,8 @@ def check_loss(history: Sequence[Mapping[str, float]]) -> None:
         last = history[-1]
         raise DivergedError(
             f"training diverged at step {last['step']:.0f}: the loss was {start:.4g} in the first {_MIN_NORMS} steps "
-            f"and is {now:.4g} in the last ones, learning rate {last['learning_rate']:.4g}; {_REMEDY}"
+            f"and is {now:.4g} in the last ones, learning rate {last['learning_rate']:.4g}; {_REMEDY}, or look at the "
+            f"rows of the last one: {_listed(rows_of(last_samples()))}"
         )
 
 

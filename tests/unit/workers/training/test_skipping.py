@@ -122,7 +122,9 @@ def test_a_learning_rate_that_wrecks_a_good_model_ends_the_run(tmp_path: Path) -
     make_engine(tmp_path / "good", Recorder(), model=good, validation=[], max_steps=40)[0].run()
     wild = {"learning_rate": 1.0, "warmup_ratio": 0.9, "max_steps": 200, "packing": False}
     engine, _ = make_engine(tmp_path / "wild", Recorder(), model=good, validation=[], **wild)
-    with pytest.raises(DivergedError, match=r"loss was \d.*in the first 16 steps and is \d.*, learning rate \d"):
+    with pytest.raises(
+        DivergedError, match=r"loss was \d.*in the first 16 steps and is \d.*, learning rate \d.*: row \d+ of"
+    ):
         engine.run()
 
 
@@ -131,12 +133,16 @@ def test_a_loss_has_run_away_when_it_is_four_times_that_of_the_start() -> None:
         figures = {"grad_norm": 1.0, "learning_rate": 0.1}
         return [{"step": float(step), "loss": loss, **figures} for step, loss in enumerate(losses, start=1)]
 
-    check_loss(rows(*[1.0] * 16, *[3.9] * 16))
-    check_loss(rows(*[1.0] * 16, *[9.0] * 7))
-    check_loss(rows(*[0.01] * 16, *[0.9] * 16))
-    check_loss([{"step": 1.0, "skipped_steps": 1.0}] * 40)
-    with pytest.raises(DivergedError, match=r"at step 32: the loss was 1 .* is 4\.1 .*learning rate 0\.1; lower"):
-        check_loss(rows(*[1.0] * 16, *[4.1] * 16))
+    def last_samples() -> list[Sample]:
+        return [Sample(3, (), origin="chats.jsonl:12")]
+
+    check_loss(rows(*[1.0] * 16, *[3.9] * 16), last_samples)
+    check_loss(rows(*[1.0] * 16, *[9.0] * 7), last_samples)
+    check_loss(rows(*[0.01] * 16, *[0.9] * 16), last_samples)
+    check_loss([{"step": 1.0, "skipped_steps": 1.0}] * 40, last_samples)
+    said = r"at step 32: the loss was 1 .* is 4\.1 .*learning rate 0\.1; lower .* the last one: chats\.jsonl:12$"
+    with pytest.raises(DivergedError, match=said):
+        check_loss(rows(*[1.0] * 16, *[4.1] * 16), last_samples)
 
 
 def test_what_is_skipped_now_and_then_is_not_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
