@@ -8,7 +8,7 @@ from luthier.spec.base import Section
 
 
 class BalanceSpec(Section):
-    """How rows with labels are put into balance. Rows without a label are left alone."""
+    """How rows with one label each are put into balance. Rows without a label are left alone."""
 
     method: Literal["oversample", "undersample", "smote"]
     """`oversample`: rows of small classes come again, each as often as the others but for one. `undersample`: rows of

@@ -30,7 +30,8 @@ class DeduplicateSpec(Section):
     exact: bool = True
     """Drop rows that are equal after normalising white space; the first one stays."""
     near: NearSpec | None = None
-    """Drop rows that are almost equal; of each cluster the first one stays, for each label. `{}` takes the defaults."""
+    """Drop rows that are almost equal; of each cluster the first one stays, for each label or set of labels. `{}`
+    takes the defaults."""
 
     @model_validator(mode="after")
     def _near_means_exact(self) -> Self:

@@ -30,7 +30,8 @@ class SelectSpec(Section):
     influence: InfluenceSpec | None = None
     """Leaves out rows that other rows stand for."""
     max_per_class: int | None = Field(default=None, ge=1)
-    """At most so many training rows of each label, drawn by `data.seed`; rows without a label are not counted."""
+    """At most so many training rows of each label, drawn by `data.seed`; rows without a label are not counted. A
+    row with several labels counts for each, and rows of rare ones come first."""
     max_rows: int | None = Field(default=None, ge=1)
     """At most so many training rows of all sources together, drawn by `data.seed`."""
 

@@ -11,7 +11,8 @@ class SplitSpec(Section):
     """How rows are split. Rows that belong together never come to stand on two sides."""
 
     stratify_by: str | None = Field(default=None, min_length=1)
-    """Give every split the same mix of this: `label`, `language`, or the name of a column."""
+    """Give every split the same mix of this: `label` (of a row with several: of each), `language`, or the name of a
+    column."""
     group_by: str | None = Field(default=None, min_length=1)
     """Column whose value rows must share to stay together, such as a customer."""
     time_by: str | None = Field(default=None, min_length=1)

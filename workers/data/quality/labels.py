@@ -44,16 +44,24 @@ class LabelQuality:
     """None: each row has one label."""
 
     @property
+    def _sizes(self) -> list[int]:
+        """What is compared in size: the classes, or, where rows may have a single one or none, the rows with and
+        without it."""
+        sizes = list(self.counts.values())
+        num_without = self.num_rows - sum(sizes)
+        return [*sizes, num_without] if len(sizes) == 1 and num_without else sizes
+
+    @property
     def imbalance(self) -> float:
         """Rows of the largest class for one of the smallest; without bound if there is but one class."""
-        return max(self.counts.values()) / min(self.counts.values()) if len(self.counts) > 1 else math.inf
+        return max(self._sizes) / min(self._sizes) if len(self._sizes) > 1 else math.inf
 
     @property
     def evenness(self) -> float:
         """Entropy of the classes as a share of what it is when all are of one size (Pielou, 1966); 0 of one class."""
-        if len(self.counts) < 2:
+        if len(self._sizes) < 2:
             return 0.0
-        shares = np.array(list(self.counts.values())) / sum(self.counts.values())
+        shares = np.array(self._sizes) / sum(self._sizes)
         return float(-(shares * np.log(shares)).sum() / math.log(len(shares)))
 
     @property

@@ -77,6 +77,13 @@ def test_classes_are_counted_by_themselves_and_together(write_rows, run):
     assert outcome.quality.parts["labels"] == pytest.approx(5 / 7)
 
 
+def test_of_a_single_class_rows_with_it_are_compared_with_those_without(write_rows, run):
+    rows = [{"text": f"text {n}", "labels": ["spam"] if n % 4 == 0 else []} for n in range(40)]
+    _, outcome = run(write_rows(rows), **WHOLE)
+    assert outcome.quality.labels.imbalance == 3.0
+    assert outcome.quality.parts["balance"] == pytest.approx(0.811, abs=1e-3)
+
+
 def test_each_source_has_its_own_counts(tmp_path, write_rows, tokenizer, recorder):
     from luthier.spec import DataSpec
     from workers.data.pipeline import preprocess
