@@ -36,7 +36,7 @@ class EvaluationSpec(Section):
     confidence_level: float = Field(default=0.95, gt=0.5, lt=1.0)
     """Of the intervals."""
     num_examples: int = Field(default=8, ge=0)
-    """Answers shown side by side in the report."""
+    """Answers shown side by side in the report, or rows with their classes."""
     gate: dict[MetricName, GateRule] = Field(default_factory=dict)
     """Rules by metric. When one does not hold, the model is not exported."""
     seed: int = Field(default=0, ge=0)

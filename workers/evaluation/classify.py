@@ -1,10 +1,9 @@
-"""Classes of held-out rows by the trained model, against the most frequent class of the training split.
+"""Classes of held-out rows by the trained model, against the most frequent class or set of classes in training.
 
 A base model has no trained head, and an untrained one says nothing: so what the tuned model has to beat is the best
 that can be done without reading the rows.
 """
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from transformers import PreTrainedTokenizerBase
 from luthier.spec import EvaluationSpec
 from workers.data.dataset import Example, Rejected, SplitName, load_split
 from workers.evaluation.batches import batches, pad_left, positions_of
+from workers.evaluation.label_sets import in_words, most_frequent, wanted_of
 from workers.evaluation.metrics import Prediction
 from workers.evaluation.plan import Plan, first_of_each
 from workers.evaluation.steps import Steps
@@ -50,9 +50,12 @@ def plan_of_labels(dataset: Path, spec: EvaluationSpec) -> Plan:
         DataError: there are no held-out rows.
     """
     split, examples = labelled_rows(dataset, spec.max_samples)
-    label = _most_frequent(dataset)
-    stand_in = f"the most frequent class of the training split, {label!r}, for every row"
-    return Plan(split, examples, list(spec.metrics), [], stand_in)
+    frequent = most_frequent(dataset)
+    if examples[0].labels is None:
+        constant = f"the most frequent class of the training split, {min(frequent)!r}"
+    else:
+        constant = f"the most frequent set of labels of the training split, {in_words(frequent)}"
+    return Plan(split, examples, list(spec.metrics), [], f"{constant}, for every row")
 
 
 def classify_both(task: Task, plan: Plan, report: Report) -> tuple[list[Prediction], list[Prediction]]:
@@ -61,14 +64,14 @@ def classify_both(task: Task, plan: Plan, report: Report) -> tuple[list[Predicti
     device = choose_device()
     dtype = choose_dtype(task.spec.training.precision, device)
     model: Any = load_tuned(base, task.tuned_dir(), dtype, task.settings.custom_methods)
-    labels = load_head(model, task.tuned_dir())
+    classes = load_head(model, task.tuned_dir())
     steps = Steps(report, len(plan.examples))
     scores = score_rows(
         model.to(device), load_tokenizer(base), plan.examples, lambda rows: steps.advance(rows, "classifying")
     )
-    tuned = [labels[index] for index in scores.argmax(1).tolist()]
-    frequent = _most_frequent(task.input_dir("preprocess"))
-    return [_prediction(frequent, row) for row in plan.examples], list(map(_prediction, tuned, plan.examples))
+    frequent = most_frequent(task.input_dir("preprocess"))
+    base_rows = [_prediction(frequent, row) for row in plan.examples]
+    return base_rows, list(map(_prediction, classes.given(scores), plan.examples))
 
 
 @torch.inference_mode()
@@ -100,11 +103,5 @@ def score_rows(
     return torch.stack([results[index] for index in range(len(examples))])
 
 
-def _most_frequent(dataset: Path) -> str:
-    """The class that most training rows have; of several the first by name."""
-    counts = Counter(str(example.label) for example in load_split(dataset, "train", conversations=False))
-    return min(counts, key=lambda label: (-counts[label], label))
-
-
-def _prediction(label: str, example: Example) -> Prediction:
-    return Prediction("", "", 0.0, 0, given=frozenset((label,)), wanted=frozenset((str(example.label),)))
+def _prediction(given: frozenset[str], example: Example) -> Prediction:
+    return Prediction("", "", 0.0, 0, given=given, wanted=wanted_of(example))

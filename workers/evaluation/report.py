@@ -1,10 +1,11 @@
-"""`report.md`: what a person reads first. Table, plot, gate, answers side by side."""
+"""`report.md`: what a person reads first. Table, plot, gate, answers or classes side by side."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from luthier.spec.evaluation import EvaluationSpec, MetricName
+from workers.evaluation.class_tables import class_sections
 from workers.evaluation.compare import Comparison, Estimate
 from workers.evaluation.metrics import METRICS, Prediction
 from workers.evaluation.plan import Plan
@@ -31,6 +32,7 @@ def write_report(
     for source, own in by_source.items():
         num_rows = sum(example.component == source for example in plan.examples)
         parts += [f"## Source {source}, {num_rows} rows", comparison_table(own, spec.confidence_level)]
+    parts += class_sections(plan.examples, base, tuned, spec.num_examples)
     if plan.with_answers and spec.num_examples:
         parts.append("## Answers side by side")
         answered = [number for number, example in enumerate(plan.examples) if example.messages]

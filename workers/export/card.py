@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from luthier.spec import JobSpec, MergeSpec, XloraSpec
+from luthier.spec import ClassificationSpec, JobSpec, MergeSpec, XloraSpec
 from workers.evaluation.compare import Comparison
 from workers.evaluation.report import comparison_table
 from workers.models.catalogue import CATALOGUE
@@ -221,6 +221,36 @@ model = PeftModel.from_pretrained(base, "peft")
 ```""",
 }
 
+_USE_OF_MULTI_LABEL = {
+    "merged": """With transformers; a text has every label that is likely enough:
+
+```python
+from transformers import pipeline
+
+classify = pipeline("text-classification", "merged", function_to_apply="sigmoid", top_k=None)
+(scores,) = classify(["A text"])
+labels = [one["label"] for one in scores if one["score"] >= {threshold}]
+```""",
+    "peft": """With PEFT, on top of the base model; `head.json` has the classes and the least probability of a label:
+
+```python
+import json
+from pathlib import Path
+
+from peft import PeftModel
+from transformers import AutoModelForSequenceClassification
+
+head = json.loads(Path("peft/head.json").read_text())
+base = AutoModelForSequenceClassification.from_pretrained(
+    "{base}",
+    num_labels=len(head["labels"]),
+    id2label=dict(enumerate(head["labels"])),
+    problem_type="multi_label_classification",
+)
+model = PeftModel.from_pretrained(base, "peft")
+```""",
+}
+
 _USE_OF_REWARD_MODEL = {
     "merged": """With transformers; the higher the score, the better the last message:
 
@@ -264,9 +294,13 @@ model = PeftModel.from_pretrained(base, "peft")
 def _use(base: BaseModel, spec: JobSpec, triton_model: str) -> str:
     how = _USE | ({"peft": _USE_WITH_ADDED_TOKENS} if spec.added_tokens else {})
     how |= {"peft": _USE_OF_MIXTURE} if isinstance(spec.method, XloraSpec) else {}
+    threshold = None
     if spec.objective.has_head:
         how = _USE_OF_CLASSIFIER | (_USE_OF_REWARD_MODEL if spec.objective.type == "reward" else {})
-    return "\n\n".join(how[name].format(base=base.name, triton_model=triton_model) for name in spec.export.formats)
+    if isinstance(spec.objective, ClassificationSpec) and spec.objective.multi_label:
+        how, threshold = _USE_OF_MULTI_LABEL, spec.objective.threshold
+    words = {"base": base.name, "triton_model": triton_model, "threshold": threshold}
+    return "\n\n".join(how[name].format(**words) for name in spec.export.formats)
 
 
 def _table(rows: Sequence[tuple[str, object]]) -> str:

@@ -28,6 +28,7 @@ from workers.failures import ConfigError
 from workers.models import choose_device, load_tokenizer, resolve_base_of, save_model
 from workers.models.tuned import ADAPTER, load_tuned
 from workers.task import Report, StageResult, Task
+from workers.training.classes import Classes
 from workers.training.heads import HEAD, as_classifier, load_head
 
 _MAX_BATCH_TOKENS = 2048
@@ -43,7 +44,7 @@ class LabelParity:
     """Which of the exported formats was compared."""
     num_rows: int
     agreement: float
-    """Part of the rows that get the same class, or of the pairs of which the same answer scores higher."""
+    """Part of the rows that get the same class or classes, or of the pairs of which the same answer scores higher."""
     max_logit_difference: float
 
     def describe(self, dtype: str) -> str:
@@ -51,8 +52,8 @@ class LabelParity:
         return (
             f"{self.num_rows} held-out rows went through the trained model (not merged, float32) and the exported "
             f"`{self.subject}` ({dtype}), as plain transformers loads it. {self.agreement:.1%} of them get the same "
-            f"class (of a pair: the same answer scores higher). Largest difference of a score: "
-            f"{self.max_logit_difference:.3g}."
+            f"class, or all the same ones where a row has several (of a pair: the same answer scores higher). Largest "
+            f"difference of a score: {self.max_logit_difference:.3g}."
         )
 
 
@@ -77,7 +78,7 @@ def run_classifier(task: Task, report: Report) -> StageResult:
 
     steps.advance(0, "loading the trained model")
     tuned: Any = load_tuned(base_folder, trained, torch.float32, task.settings.custom_methods)
-    labels = load_head(tuned, trained)
+    classes = load_head(tuned, trained)
     tuned.to(device)
 
     def score(rows: Sequence[Example | Rejected]) -> torch.Tensor:
@@ -89,14 +90,14 @@ def run_classifier(task: Task, report: Report) -> StageResult:
         _add_head(trained / HEAD, out / "peft")
     if "merged" in spec.formats:
         steps.advance(0, "merging")
-        classifier = as_classifier(merge(tuned), labels, int(tokenizer.pad_token_id or 0))
+        classifier = as_classifier(merge(tuned), classes, int(tokenizer.pad_token_id or 0))
         save_model(classifier, tokenizer, out / "merged", DTYPES[spec.dtype])
 
     subject: ExportFormat = "merged" if "merged" in spec.formats else "peft"
     if subject == "merged":
         exported: Any = _load_classifier(out / "merged", DTYPES[spec.dtype])
     else:
-        exported = _load_classifier(base_folder, torch.float32, num_labels=len(labels))
+        exported = _load_classifier(base_folder, torch.float32, num_labels=len(classes.labels))
         exported.config.pad_token_id = tokenizer.pad_token_id
         exported = PeftModel.from_pretrained(exported, str(out / "peft"))
     exported.to(device).eval()
@@ -108,14 +109,13 @@ def run_classifier(task: Task, report: Report) -> StageResult:
     parity = LabelParity(
         subject=subject,
         num_rows=len(examples),
-        agreement=float((expected.argmax(1) == found.argmax(1)).double().mean()),
+        agreement=_agreement(classes, expected, found),
         max_logit_difference=float((expected - found).abs().max()),
     )
-    # Written so that an agreement which is not a number does not pass.
-    if not parity.agreement >= spec.parity.min_greedy_agreement:
+    if parity.agreement < spec.parity.min_greedy_agreement:
         raise ConfigError(
-            f"the exported {subject} gives {parity.agreement:.1%} of {len(examples)} held-out rows the class that the "
-            f"trained model gives; export.parity.min_greedy_agreement is {spec.parity.min_greedy_agreement:.1%}: set "
+            f"the exported {subject} gives {parity.agreement:.1%} of {len(examples)} held-out rows what the trained "
+            f"model gives them; export.parity.min_greedy_agreement is {spec.parity.min_greedy_agreement:.1%}: set "
             f"export.dtype: float32, or lower it"
         )
     (out / "parity.json").write_text(json.dumps(asdict(parity), indent=1) + "\n")
@@ -124,8 +124,19 @@ def run_classifier(task: Task, report: Report) -> StageResult:
     return StageResult(
         folder=out,
         metrics={"greedy_agreement": parity.agreement, "max_logit_difference": parity.max_logit_difference},
-        result={"triton_model": "", "formats": list(spec.formats), "labels": labels, "parity": asdict(parity)},
+        result={
+            "triton_model": "",
+            "formats": list(spec.formats),
+            "labels": list(classes.labels),
+            "parity": asdict(parity),
+        },
     )
+
+
+def _agreement(classes: Classes, expected: torch.Tensor, found: torch.Tensor) -> float:
+    """Part of the rows of [rows, scores] that get all the same classes; one with a score that is no number does not."""
+    is_same = (classes.pick(expected) == classes.pick(found)).all(1)
+    return float((is_same & found.isfinite().all(1)).double().mean())
 
 
 def _of_each_text(

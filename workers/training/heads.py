@@ -10,7 +10,7 @@ the same decoder with a layer named `score`.
 
 import copy
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -23,11 +23,13 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_SEQUENCE_CLASSIFICA
 from workers.failures import ConfigError
 from workers.models.inner import inner_model
 from workers.models.tuned import TunedModel
+from workers.training.classes import Classes
 from workers.training.forward import logits_at
 from workers.training.packing import Batch
 
 HEAD = "head"
-"""Folder of a train artifact: `head.json` with the labels, `head.safetensors` with `weight`."""
+"""Folder of a train artifact: `head.safetensors` with `weight`, and `head.json` with `labels`; where a row has several,
+with `multi_label` and `threshold` besides."""
 
 
 class Head(nn.Linear):
@@ -94,32 +96,37 @@ def document_scores(model: nn.Module, batch: Batch, compute: torch.dtype) -> tor
     return seen[0][0]
 
 
-def save_head(model: nn.Module, labels: Sequence[str], folder: Path) -> None:
+def save_head(model: nn.Module, classes: Classes, folder: Path) -> None:
     """Writes the head of `model` into the train artifact `folder`."""
     (folder / HEAD).mkdir()
     save_file({"weight": head_of(model).weight.detach().cpu().contiguous()}, folder / HEAD / "head.safetensors")
-    (folder / HEAD / "head.json").write_text(json.dumps({"labels": list(labels)}, ensure_ascii=False) + "\n")
+    described: dict[str, object] = {"labels": list(classes.labels)}
+    if classes.threshold is not None:
+        described |= {"multi_label": True, "threshold": classes.threshold}
+    (folder / HEAD / "head.json").write_text(json.dumps(described, ensure_ascii=False) + "\n")
 
 
-def load_head(model: TunedModel, folder: Path) -> list[str]:
-    """Puts the head of the train artifact `folder` in place of the output layer of `model`; returns its labels."""
+def load_head(model: TunedModel, folder: Path) -> Classes:
+    """Puts the head of the train artifact `folder` in place of the output layer of `model`; returns its classes."""
     weight = load_file(folder / HEAD / "head.safetensors")["weight"]
     put_head(model, len(weight))
     with torch.no_grad():
         head_of(model).weight.copy_(weight)
-    labels: list[str] = json.loads((folder / HEAD / "head.json").read_text())["labels"]
-    return labels
+    described = json.loads((folder / HEAD / "head.json").read_text())
+    return Classes(tuple(described["labels"]), described.get("threshold"))
 
 
-def as_classifier(model: PreTrainedModel, labels: Sequence[str], pad_id: int) -> PreTrainedModel:
+def as_classifier(model: PreTrainedModel, classes: Classes, pad_id: int) -> PreTrainedModel:
     """The sequence classifier of plain transformers with the weights of `model`, which has a head.
 
     It shares its weights with `model`, and is for saving: what is no weight is not there.
     """
     config = copy.deepcopy(model.config)
-    config.num_labels = len(labels)
-    config.id2label = dict(enumerate(labels))
-    config.label2id = {label: index for index, label in enumerate(labels)}
+    config.num_labels = len(classes.labels)
+    config.id2label = dict(enumerate(classes.labels))
+    config.label2id = {label: index for index, label in enumerate(classes.labels)}
+    if classes.threshold is not None:
+        config.problem_type = "multi_label_classification"
     config.pad_token_id = pad_id
     with torch.device("meta"):
         classifier: PreTrainedModel = AutoModelForSequenceClassification.from_config(config)  # type: ignore[no-untyped-call]

@@ -65,6 +65,7 @@ def _sample(number: int, row: Example) -> Sample:
         documents=(row,) if row.rejected is None else (row, row.rejected),
         weights=row.weights,
         label=row.label,
+        labels=row.labels,
         origin=f"{row.source}:{row.row}",
         component=row.component,
         difficulty=row.difficulty,

@@ -35,6 +35,8 @@ class Sample:
     """What each token of the documents, end to end, counts as a target; None: 1 each."""
     label: str | None = None
     """What kind of row it is, where the data say so."""
+    labels: tuple[str, ...] | None = None
+    """The classes that it is of, each once; empty: of none. None: it is not a row with a set of classes."""
     origin: str = ""
     """File and line that it came from, for people."""
     component: str = ""

@@ -17,6 +17,7 @@ from workers.models import resolve_base_model, resolve_base_of
 from workers.models.vocabulary import shared_vocabulary
 from workers.task import Report, StageResult, Task
 from workers.training.checkpoints import CheckpointStore
+from workers.training.classes import Classes
 from workers.training.distributed.strategies import make_strategy
 from workers.training.distributed.world import World
 from workers.training.engine import Engine
@@ -26,10 +27,10 @@ from workers.training.heads import put_head, save_head, set_output
 from workers.training.kernels.choice import Kernels, use_kernels
 from workers.training.methods import METHODS
 from workers.training.objectives import OBJECTIVES, Objective
-from workers.training.objectives.classification import labels_of
 from workers.training.objectives.components import ByComponent
 from workers.training.objectives.distillation import Distillation
-from workers.training.objectives.reward import LABELS
+from workers.training.objectives.labels import classes_of
+from workers.training.objectives.reward import CLASSES
 from workers.training.objectives.sft import Sft
 from workers.training.objectives.teacher import Teacher
 from workers.training.pieces import Stored
@@ -79,12 +80,12 @@ def train(task: Task, report: Report, world: World) -> StageResult:
     planned = forecast(located, base, train, dtype, device, num_ranks=world.size, model_cache=cache)
     set_seed(task.spec.training.seed)
     strategy = make_strategy(world, task.spec.resources.distributed)
-    labels = _labels(task, train)
+    classes = _classes(task, train)
     # The output layer that a head replaces is none of what the ranks divide, and is saved.
-    reads_late = strategy.reads_weights and not labels
+    reads_late = strategy.reads_weights and classes is None
     load = method.load_unread if reads_late and method.load_unread else method.load
     model = method.adapt(load(base, dtype, strategy.loads_on(device), section), section)
-    replaced = put_head(model, len(labels)) if labels else None
+    replaced = None if classes is None else put_head(model, len(classes.labels))
     kernels = use_kernels(model, task.spec, dtype, device)
     if not world.is_first:
         torch.manual_seed(task.spec.training.seed + world.rank)  # the same weights, but a dropout of its own
@@ -109,8 +110,8 @@ def train(task: Task, report: Report, world: World) -> StageResult:
     if not world.is_first:
         return StageResult()
     folder = task.new_dir("output")
-    if replaced is not None:
-        save_head(model, labels, folder)
+    if classes is not None and replaced is not None:
+        save_head(model, classes, folder)
         set_output(model, replaced)
     method.save(model, base, folder)
     mfu = utilisation(flops_per_token(model, train), summary.tokens_per_second, dtype, device, world.size)
@@ -143,12 +144,12 @@ def _told_by_source(objective: Objective, data: DataSpec) -> Objective:
     return objective if data.sources is None else ByComponent(objective)
 
 
-def _labels(task: Task, train: Sequence[Sample]) -> list[str]:
-    """What a head in place of the output layer scores; nothing where the model keeps its output layer."""
+def _classes(task: Task, train: Sequence[Sample]) -> Classes | None:
+    """What a head in place of the output layer scores; None where the model keeps its output layer."""
     objective = task.spec.objective
     if isinstance(objective, RewardSpec):
-        return list(LABELS)
-    return labels_of(objective, train) if isinstance(objective, ClassificationSpec) else []
+        return CLASSES
+    return classes_of(objective, train) if isinstance(objective, ClassificationSpec) else None
 
 
 def _device(world: World) -> torch.device:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from peft import PeftModel
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
 from luthier.artifacts import publish
 from luthier.v1.stage_pb2 import Artifact, StageOutputs
@@ -38,6 +38,19 @@ def _rows(num: int) -> list[dict[str, str]]:
         {"text": f"{colour} number {number}", "label": label}
         for number in range(num)
         for label, colour in [pairs[number % len(pairs)]]
+    ]
+
+
+def _rows_with_sets(num: int) -> list[dict[str, Any]]:
+    """`warm` goes by the colour, `even` by the number; a quarter has neither."""
+    colours = [colour for colours in COLOURS.values() for colour in colours]
+    return [
+        {
+            "text": f"{colour} number {'even' if number % 2 == 0 else 'odd'} {number}",
+            "labels": [*(["warm"] if colour in COLOURS["warm"] else []), *(["even"] if number % 2 == 0 else [])],
+        }
+        for number in range(num)
+        for colour in [colours[number % len(colours)]]
     ]
 
 
@@ -90,3 +103,47 @@ def test_a_classifier_goes_through_all_stages_and_loads_in_plain_libraries(
     else:
         plain = load_model(folder / "model", torch.float32)
         assert plain.lm_head.weight is plain.get_input_embeddings().weight, "the output layer is back in its place"
+
+
+def test_rows_with_several_labels_go_through_all_stages_and_load_in_plain_libraries(
+    tuned_task: Callable[..., Task], quiet_report, teachable_model_dir: Path, tmp_path: Path
+) -> None:
+    rows = teachable_model_dir.parent / f"{tmp_path.name}.jsonl"
+    rows.write_text("".join(json.dumps(row) + "\n" for row in _rows_with_sets(84)))
+    job = {
+        "method": LORA,
+        "objective": {"type": "classification", "multi_label": True, "threshold": 0.4, "class_weights": "balanced"},
+        "data": {"path": str(rows), "max_length": 64},
+        "training": {"max_steps": 30, "learning_rate": 5e-3, "precision": "fp32", "pack_length": 256},
+        "evaluation": {"gate": {"micro_f1": {"min": 0.9, "better_than_base": True}}},
+        "export": {"dtype": "float32"},
+    }
+
+    def task(kind: str, **outputs: StageOutputs) -> Task:
+        return tuned_task(kind, outputs=outputs, **job)
+
+    data = _outputs(preprocessing.run(task("preprocess"), quiet_report), tmp_path / "data")
+    trained = _outputs(training.run(task("train", preprocess=data), quiet_report), tmp_path / "trained")
+    head = {"labels": ["even", "warm"], "multi_label": True, "threshold": 0.4}
+    assert json.loads((Path(trained.artifact.uri) / HEAD / "head.json").read_text()) == head
+    so_far = {"preprocess": data, "train": trained}
+    evaluated = evaluation.run(task("evaluate", **so_far), quiet_report)
+    assert evaluated.gate_passed
+    assert list(evaluated.result["metrics"]) == ["micro_f1", "macro_f1", "accuracy"]
+    assert evaluated.metrics["accuracy_tuned"] > 0.9 > evaluated.metrics["accuracy_base"]
+    report = (evaluated.folder / "report.md").read_text()
+    assert "most frequent set of labels of the training split, " in report
+
+    so_far["evaluate"] = _outputs(evaluated, tmp_path / "evaluated")
+    exported = export.run(task("export", **so_far), quiet_report)
+    assert exported.metrics["greedy_agreement"] == 1.0
+    assert exported.metrics["max_logit_difference"] < 1e-3
+    merged = exported.folder / "merged"
+    assert AutoConfig.from_pretrained(merged).problem_type == "multi_label_classification"
+    classify = pipeline("text-classification", str(merged), function_to_apply="sigmoid", top_k=None)
+    found = classify([row["text"] for row in _rows_with_sets(20)])
+    given = [{one["label"] for one in scores if one["score"] >= 0.4} for scores in found]
+    assert sum(one == set(row["labels"]) for one, row in zip(given, _rows_with_sets(20), strict=True)) >= 18
+    card = (exported.folder / "README.md").read_text()
+    assert 'if one["score"] >= 0.4]' in card
+    assert json.loads((exported.folder / "peft" / "head.json").read_text()) == head

@@ -27,6 +27,8 @@ CARRIERS: dict[str, Mapping[str, Any]] = {
     "prompt_tuning": {"num_virtual_tokens": 4},
     "prefix_tuning": {"num_virtual_tokens": 4},
 }
+WITH_SEVERAL_LABELS = {"ia3", "prefix_tuning", "freeze"}
+"""Methods whose classifiers give a row several: an adapter, virtual tokens, and a whole model."""
 SHOWN_ELSEWHERE = {"lora", "full"}
 """In test_classification.py, with figures."""
 REFUSED = {"bottleneck", "custom", "xlora"}
@@ -42,10 +44,11 @@ def test_plain_libraries_score_as_training_did(
     tuned_task: Callable[..., Task], quiet_report, teachable_model_dir: Path, tmp_path: Path, name: str
 ) -> None:
     rows = teachable_model_dir.parent / f"{tmp_path.name}.jsonl"
-    rows.write_text("".join(json.dumps(row) + "\n" for row in _rows(40)))
+    several = name in WITH_SEVERAL_LABELS
+    rows.write_text("".join(json.dumps(row) + "\n" for row in (_rows_with_several(40) if several else _rows(40))))
     job = {
         "method": {"type": name, **CARRIERS[name]},
-        "objective": {"type": "classification"},
+        "objective": {"type": "classification", "multi_label": several},
         "data": {"path": str(rows), "max_length": 64},
         "training": {"max_steps": 3, "learning_rate": 5e-3, "precision": "fp32", "pack_length": 256},
         "export": {"dtype": "float32"},
@@ -69,6 +72,17 @@ def _rows(num: int) -> list[dict[str, str]]:
         {"text": f"{'so ' * (number % 5)}{colours[label]} is number {number}", "label": label}
         for number in range(num)
         for label in [sorted(colours)[number % 2]]
+    ]
+
+
+def _rows_with_several(num: int) -> list[dict[str, Any]]:
+    """With none, one or both of two."""
+    return [
+        {
+            "text": row["text"],
+            "labels": [label for label, is_had in (("long", number % 5 > 2), ("warm", number % 2)) if is_had],
+        }
+        for number, row in enumerate(_rows(num))
     ]
 
 

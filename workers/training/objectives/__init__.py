@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from workers.training.objectives.base import Measured, Objective, Passes
-from workers.training.objectives.classification import Classification
+from workers.training.objectives.classification import make_classification
 from workers.training.objectives.dpo import make_dpo
 from workers.training.objectives.ipo import make_ipo
 from workers.training.objectives.kto import Kto
@@ -20,7 +20,7 @@ from workers.training.objectives.simpo import make_simpo
 OBJECTIVES: dict[str, Callable[[Any], Objective]] = {
     "sft": Sft,
     "pretrain": Sft,
-    "classification": Classification,
+    "classification": make_classification,
     "dpo": make_dpo,
     "ipo": make_ipo,
     "kto": Kto,

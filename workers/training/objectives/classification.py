@@ -11,15 +11,21 @@ from torch import nn
 from torch.nn import functional
 
 from luthier.spec import ClassificationSpec
-from workers.failures import DataError
 from workers.training.heads import document_scores
-from workers.training.objectives.base import Measured, Passes
+from workers.training.objectives.base import Measured, Objective, Passes
+from workers.training.objectives.labels import chosen_weights, classes_of, refuse_unknown
+from workers.training.objectives.multi_label import MultiLabel
 from workers.training.packing import Batch
 from workers.training.samples import Sample
 
 
+def make_classification(spec: ClassificationSpec) -> Objective:
+    """The objective of the section."""
+    return MultiLabel(spec) if spec.multi_label else Classification(spec)
+
+
 class Classification:
-    """An `Objective` over rows with a label. The model has a head with one score for each of `labels_of`."""
+    """An `Objective` over rows with a label. The model has a head with one score for each class."""
 
     def __init__(self, spec: ClassificationSpec) -> None:
         self._spec = spec
@@ -28,8 +34,8 @@ class Classification:
 
     def check(self, train: Sequence[Sample], validation: Sequence[Sample]) -> None:
         """See `Objective`. Besides, a label of the validation that no training row has is refused."""
-        labels = labels_of(self._spec, train)
-        _refuse_unknown(labels, validation, "validation")
+        labels = classes_of(self._spec, train).labels
+        refuse_unknown(labels, validation, "validation")
         self._index = {label: index for index, label in enumerate(labels)}
         self._weights = _class_weights(self._spec, labels, train)
 
@@ -57,39 +63,10 @@ class Classification:
         return self._index[sample.label]
 
 
-def labels_of(spec: ClassificationSpec, train: Sequence[Sample]) -> list[str]:
-    """The classes in the order of the scores.
-
-    Raises:
-        DataError: rows without a label, with one that the job file does not name, or all with the same.
-    """
-    if any(sample.label is None for sample in train):
-        raise DataError("rows have no label, which objective.type classification learns; give rows with text and label")
-    found = sorted({str(sample.label) for sample in train})
-    labels = spec.labels or found
-    _refuse_unknown(labels, train, "training")
-    if len(found) < 2:
-        raise DataError(f"every training row has the label {found[0]!r}; there is nothing to tell apart")
-    return labels
-
-
-def _refuse_unknown(labels: Sequence[str], samples: Sequence[Sample], split: str) -> None:
-    unknown = sorted({str(sample.label) for sample in samples} - set(labels))
-    if unknown:
-        raise DataError(
-            f"the {split} split has the label {unknown[0]!r}, which is none of {', '.join(labels)}; mend those rows, "
-            "or give training rows with this label and name it in objective.labels"
-        )
-
-
 def _class_weights(spec: ClassificationSpec, labels: Sequence[str], train: Sequence[Sample]) -> list[float]:
     """By class. Balanced: number of rows / (number of classes x rows of the class); 1 for a class without any."""
     if spec.class_weights == "balanced":
         counts = Counter(sample.label for sample in train)
         present = sum(label in counts for label in labels)
         return [len(train) / (present * counts[label]) if label in counts else 1.0 for label in labels]
-    chosen = spec.class_weights or {}
-    unknown = [label for label in chosen if label not in labels]
-    if unknown:
-        raise DataError(f"objective.class_weights names {unknown[0]!r}, which no row has; leave it out")
-    return [chosen.get(label, 1.0) for label in labels]
+    return chosen_weights(spec, labels)

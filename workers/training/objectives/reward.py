@@ -7,13 +7,14 @@ from torch import nn
 from torch.nn.functional import logsigmoid
 
 from luthier.spec import RewardSpec
+from workers.training.classes import Classes
 from workers.training.heads import document_scores
 from workers.training.objectives.base import Measured, Passes
 from workers.training.objectives.pairs import check_pairs, reward_figures
 from workers.training.packing import Batch
 from workers.training.samples import Sample
 
-LABELS = ("reward",)
+CLASSES = Classes(("reward",))
 """What the head's only score is called."""
 
 

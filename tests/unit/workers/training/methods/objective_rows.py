@@ -11,10 +11,11 @@ from luthier.spec import ClassificationSpec, DistillationSpec, ObjectiveSpec, Re
 from tests.unit.workers.training.methods.rows import VOCABULARY
 from tests.unit.workers.training.objectives.preference_rows import make_labelled, make_pairs
 from tests.unit.workers.training.tiny_run import as_samples, make_documents
+from workers.training.classes import Classes
 from workers.training.objectives import OBJECTIVES, Objective
-from workers.training.objectives.classification import labels_of
 from workers.training.objectives.distillation import Distillation
-from workers.training.objectives.reward import LABELS
+from workers.training.objectives.labels import classes_of
+from workers.training.objectives.reward import CLASSES
 from workers.training.objectives.teacher import Teacher
 from workers.training.samples import Sample
 
@@ -41,12 +42,12 @@ class Learned:
             return Distillation(spec, Teacher(teacher, VOCABULARY), work_dir)
         return OBJECTIVES[spec.type](spec)
 
-    def labels(self, rows: list[Sample]) -> list[str]:
+    def classes(self, rows: list[Sample]) -> Classes | None:
         """What its head scores, if it has one."""
         spec = self.spec
         if isinstance(spec, RewardSpec):
-            return list(LABELS)
-        return labels_of(spec, rows) if isinstance(spec, ClassificationSpec) else []
+            return CLASSES
+        return classes_of(spec, rows) if isinstance(spec, ClassificationSpec) else None
 
 
 def _texts(num: int, seed: int) -> list[Sample]:
@@ -57,10 +58,18 @@ def _labelled_texts(num: int, seed: int) -> list[Sample]:
     return [replace(sample, label="abc"[sample.number % 3]) for sample in _texts(num, seed)]
 
 
+def _texts_with_several_labels(num: int, seed: int) -> list[Sample]:
+    """With none to three."""
+    return [replace(sample, labels=tuple("abc"[: sample.number % 4])) for sample in _texts(num, seed)]
+
+
 LEARNED: dict[str, Learned] = {
     "sft": Learned({"type": "sft"}, _texts),
     "pretrain": Learned({"type": "pretrain"}, _texts),
     "classification": Learned({"type": "classification", "class_weights": "balanced"}, _labelled_texts),
+    "multi-label": Learned(
+        {"type": "classification", "multi_label": True, "class_weights": "balanced"}, _texts_with_several_labels
+    ),
     "dpo": Learned({"type": "dpo"}, make_pairs),
     "ipo": Learned({"type": "ipo"}, make_pairs),
     "kto": Learned({"type": "kto"}, make_labelled),

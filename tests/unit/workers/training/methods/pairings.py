@@ -16,6 +16,7 @@ from tests.unit.workers.training.methods.rows import ROWS, Row
 from tests.unit.workers.training.methods.trained import adapt, engine_of
 from tests.unit.workers.training.tiny_run import ALONE, Recorder
 from workers.models.tuned import TunedModel
+from workers.training.classes import Classes
 from workers.training.distributed.strategies import Strategy
 from workers.training.distributed.world import World
 from workers.training.engine import Engine
@@ -24,12 +25,11 @@ from workers.training.methods import METHODS
 
 PAIRED = [*dict.fromkeys(row.section["type"] for row in ROWS.values()), "lora-pissa"]
 """Rows: the first one of each method, which is called as the method is, and one that changes frozen weights."""
+_WITH_HEAD = ("classification", "multi-label", "reward")
 REFUSED: dict[tuple[str, str], str] = {
-    (
-        method,
-        objective,
-    ): rf"objective\.type {objective} gives .* a head, which .* {method} cannot carry; take type: lora"
-    for method, objective in product(("bottleneck", "custom", "xlora"), ("classification", "reward"))
+    (method, objective): rf"objective\.type {LEARNED[objective].section['type']} gives .* a head, which .* {method} "
+    r"cannot carry; take type: lora"
+    for method, objective in product(("bottleneck", "custom", "xlora"), _WITH_HEAD)
 }
 """Pairs that the job file is refused for, and what is said: field, reason and remedy. All others train."""
 PAIRS = [pair for pair in product(PAIRED, LEARNED) if pair not in REFUSED]
@@ -53,8 +53,8 @@ class Adapted:
     """A base model as a method makes it trainable, with the objective's head if it has one."""
 
     model: TunedModel
-    labels: list[str]
-    """What the head scores."""
+    classes: Classes | None
+    """What the head scores, if it has one."""
     replaced: nn.Module | None
     """The output layer that the head is in place of."""
 
@@ -63,8 +63,8 @@ def adapt_pair(row: Row, objective: str, models: Models) -> Adapted:
     """The same one each time, wherever the generators stand."""
     model = adapt(row, models.base)
     learned = LEARNED[objective]
-    labels = learned.labels(learned.make_rows(_NUM_ROWS, 0))
-    return Adapted(model, labels, put_head(model, len(labels)) if labels else None)
+    classes = learned.classes(learned.make_rows(_NUM_ROWS, 0))
+    return Adapted(model, classes, None if classes is None else put_head(model, len(classes.labels)))
 
 
 def engine_of_pair(
@@ -101,7 +101,7 @@ def engine_of_pair(
 def save_pair(row: Row, adapted: Adapted, models: Models, folder: Path) -> None:
     """Makes `folder` a train artifact, as the train stage does."""
     folder.mkdir()
-    if adapted.replaced is not None:
-        save_head(adapted.model, adapted.labels, folder)
+    if adapted.classes is not None and adapted.replaced is not None:
+        save_head(adapted.model, adapted.classes, folder)
         set_output(adapted.model, adapted.replaced)
     METHODS[row.section["type"]].save(adapted.model, models.base, folder)

@@ -35,7 +35,7 @@ from workers.training.objectives.ipo import make_ipo
 from workers.training.objectives.kto import Kto
 from workers.training.objectives.orpo import make_orpo
 from workers.training.objectives.pairs import PairLogProbs
-from workers.training.objectives.reward import LABELS, Reward
+from workers.training.objectives.reward import CLASSES, Reward
 from workers.training.objectives.simpo import make_simpo
 from workers.training.samples import Sample
 
@@ -216,9 +216,9 @@ def test_kto(make_trainer: Make, tmp_path: Path, weights: tuple[float, float]) -
 def test_reward_model(make_trainer: Make, tmp_path: Path) -> None:
     """TRL trains the very files that an export would leave."""
     _, model = started_and_moved()
-    put_head(model, len(LABELS))
+    put_head(model, 1)
     pairs = make_pairs(5)
-    as_classifier(model, LABELS, pad_id=0).save_pretrained(tmp_path / "merged")
+    as_classifier(model, CLASSES, pad_id=0).save_pretrained(tmp_path / "merged")
     plain = AutoModelForSequenceClassification.from_pretrained(tmp_path / "merged")
     assert (plain.config.num_labels, plain.config.id2label) == (1, {0: "reward"})
     args = RewardConfig(output_dir=str(tmp_path), center_rewards_coefficient=0.3, **PLAIN)

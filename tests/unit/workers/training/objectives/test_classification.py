@@ -22,6 +22,7 @@ from tests.unit.workers.training.tiny_run import (
     make_model,
 )
 from workers.failures import ConfigError, DataError
+from workers.training.classes import Classes
 from workers.training.heads import as_classifier, head_of, load_head, put_head, save_head, set_output
 from workers.training.objectives.classification import Classification
 from workers.training.packing import batch_of, shared_prefix
@@ -54,7 +55,7 @@ def with_head(method: str, num_labels: int = 3) -> nn.Module:
 def plain_classifier(model: nn.Module) -> LlamaForSequenceClassification:
     """A model of transformers' own class and attention with the same weights."""
     inner = model.merge_and_unload() if isinstance(model, PeftModel) else model
-    shared = as_classifier(inner, LABELS, pad_id=0)
+    shared = as_classifier(inner, Classes(tuple(LABELS)), pad_id=0)
     inner.set_attn_implementation("sdpa")
     shared.config._attn_implementation = "sdpa"
     plain = LlamaForSequenceClassification(shared.config)
@@ -128,11 +129,11 @@ def test_the_head_is_kept_beside_the_model_and_put_back(tmp_path: Path) -> None:
     model = make_model("full")
     before = model.get_output_embeddings()
     assert put_head(model, 3) is before
-    save_head(model, LABELS, tmp_path)
+    save_head(model, Classes(tuple(LABELS)), tmp_path)
     weight = head_of(model).weight.detach().clone()
     set_output(model, before)
     assert not any(parameter.shape == weight.shape for parameter in model.parameters())
-    assert load_head(model, tmp_path) == LABELS
+    assert load_head(model, tmp_path) == Classes(tuple(LABELS))
     assert torch.equal(head_of(model).weight, weight)
 
 

@@ -28,6 +28,7 @@ from workers.training.objectives.components import ByComponent
 from workers.training.objectives.distillation import Distillation
 from workers.training.objectives.dpo import make_dpo
 from workers.training.objectives.kto import Kto
+from workers.training.objectives.multi_label import MultiLabel
 from workers.training.objectives.reward import Reward
 from workers.training.objectives.sft import Sft
 from workers.training.objectives.teacher import Teacher
@@ -62,6 +63,10 @@ def unweighted() -> list[Sample]:
     return [replace(sample, weights=None) for sample in singles()]
 
 
+def with_sets() -> list[Sample]:
+    return [replace(sample, labels=tuple("abc"[: sample.number % 4])) for sample in unweighted()]
+
+
 def pairs() -> list[Sample]:
     documents = make_documents(22)
     return [Sample(number, (documents[2 * number], documents[2 * number + 1])) for number in range(11)]
@@ -84,6 +89,7 @@ OBJECTIVES: dict[str, tuple[Callable[[Path], Any], Callable[[], list[Sample]], i
         unweighted,
         2,
     ),
+    "multi-label": (lambda _: MultiLabel(ClassificationSpec(type="classification", multi_label=True)), with_sets, 3),
 }
 
 
