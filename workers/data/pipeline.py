@@ -179,8 +179,9 @@ def _refuse_invalid(spec: DataSpec, outcome: Outcome) -> None:
 
 
 def _nothing_left(outcome: Outcome) -> DataError:
+    invalid = "".join(f"\n  {fault}" for fault in outcome.ledger.first_invalid(3))
     return DataError(
         f"no row is left to train on: {outcome.num_rows} read, dropped: {outcome.ledger.summary()}, "
         f"validation {outcome.splits['validation'].num_rows}, test {outcome.splits['test'].num_rows}; "
-        f"see data.max_length, data.overlong and the rows themselves"
+        f"see data.max_length, data.overlong and the rows themselves{invalid and ', such as:'}{invalid}"
     )

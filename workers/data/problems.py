@@ -116,8 +116,7 @@ class Ledger:
 
     def invalid_message(self, num_rows: int) -> str:
         """Up to ten invalid rows in file order, how many there are, and the way out."""
-        faults = [fault for reason in INVALID for fault in self.first.get(reason, [])]
-        listed = sorted(faults, key=lambda fault: (fault.source, fault.row))[:10]
+        listed = self.first_invalid(10)
         lines = "".join(f"\n  {fault}" for fault in listed)
         more = f"\n  ... and {self.num_invalid - len(listed)} more" if self.num_invalid > len(listed) else ""
         rows = "row" if self.num_invalid == 1 else "rows"
@@ -125,6 +124,11 @@ class Ledger:
             f"{self.num_invalid} invalid {rows} of {num_rows}; mend them, or set data.on_invalid_row: drop to leave "
             f"them out:{lines}{more}"
         )
+
+    def first_invalid(self, number: int) -> list[Fault]:
+        """So many of the rows with a fault of their own, in file order, or as many as there are."""
+        faults = [fault for reason in INVALID for fault in self.first.get(reason, [])]
+        return sorted(faults, key=lambda fault: (fault.source, fault.row))[:number]
 
     def summary(self) -> str:
         """Reasons with counts, the most frequent first."""

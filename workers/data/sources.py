@@ -15,7 +15,7 @@ from workers.data.files import COMPRESSED_SUFFIXES, FILE_TYPES, FILES, Shard, Un
 from workers.data.lineage.digest import digest
 from workers.data.parts import Part
 from workers.data.places import CheckReadable, Downloads, Listed, Listing, Remote, list_files
-from workers.data.shapes import SHAPES, Names, detect
+from workers.data.shapes import SHAPES, Names, detect, shown
 from workers.failures import DataError, DependencyError
 
 __all__ = [
@@ -147,8 +147,7 @@ def describe(
         raise DataError(f"{key}: {file.uri}: {error}") from error
     if SHAPES[shape].lacking(names.ours(columns)):
         raise DataError(
-            f"{key}: {file.uri}: columns found: {', '.join(columns) or 'none'}; data.format {shape} expects "
-            f"{SHAPES[shape].expected}"
+            f"{key}: {file.uri}: columns found: {shown(columns)}; data.format {shape} expects {SHAPES[shape].expected}"
         )
     shards = found.shards if is_cuttable else ()
     return replace(file, sha256=found.sha256, columns=columns, shape=shape, unit=unit, shards=shards)

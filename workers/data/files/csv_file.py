@@ -7,6 +7,7 @@ A list, as of messages, is JSON text in its cell. A row's number is the line on 
 import csv
 import json
 from _csv import Reader
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import PurePath
 
@@ -23,7 +24,7 @@ _TSV_SUFFIXES = frozenset({".tsv", ".tab"})
 
 
 def columns(path: str) -> list[str]:
-    """The header.
+    """The header. Columns without a name, as spreadsheets leave them behind, may be there several times.
 
     Raises:
         DataError: it is missing, not UTF-8 or broken, or names a column twice, or the file unpacks to far more than
@@ -36,7 +37,7 @@ def columns(path: str) -> list[str]:
         raise DataError(f"{path} line 1: the header cannot be read: {error}") from error
     if any(map(_is_broken, header)):
         raise DataError(f"{path} line 1: the header is not UTF-8 text")
-    doubled = sorted({name for name in header if header.count(name) > 1})
+    doubled = sorted(name for name, count in Counter(header).items() if name and count > 1)
     if doubled:
         raise DataError(f"{path} line 1: the header names {', '.join(map(repr, doubled))} more than once")
     return header

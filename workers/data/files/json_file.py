@@ -25,20 +25,26 @@ def columns(path: str) -> list[str]:
     """Keys of the first hundred records that can be read, in order of appearance.
 
     Raises:
-        DataError: the file begins with something that is no text, or unpacks to far more than it is.
+        DataError: the file begins with something that is no text, or none of them can be read, or it unpacks to far
+            more than it is.
     """
     check_unpacked(path)
     found: dict[str, None] = {}
+    fault = ""
     for record in islice(records(path, ()), _NUM_PROBED):
         if record.reason == problems.BROKEN_FILE and not found:
             raise DataError(f"{path}: {record.detail}")
         if record.json_text is not None:
             try:
                 value = json.loads(record.json_text)
-            except (ValueError, RecursionError):
+            except (ValueError, RecursionError) as error:
+                fault = fault or f"{unit(path)} {record.row}: {problems.BROKEN_JSON}: {error}"
                 continue
             if isinstance(value, dict):
                 found.update(dict.fromkeys(value))
+        fault = fault or (f"{unit(path)} {record.row}: {record.reason}: {record.detail}" if record.reason else "")
+    if fault and not found:
+        raise DataError(f"{path}: columns found: none; {fault}; expected one JSON object per line, or a list of them")
     return list(found)
 
 

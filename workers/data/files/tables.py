@@ -48,13 +48,15 @@ def records_of(batches: Iterable[pa.RecordBatch]) -> Iterator[Record]:
 def _rows(batch: pa.RecordBatch) -> Iterator[dict[str, Any] | ValueError]:
     try:
         yield from _values(batch)
-    except (UnicodeDecodeError, _DoubledKeyError):
-        # Nobody checks text when it is written; find the rows.
+    except (UnicodeDecodeError, OverflowError, _DoubledKeyError):
+        # Nobody checks text or dates when they are written; find the rows.
         for index in range(batch.num_rows):
             try:
                 yield _values(batch.slice(index, 1))[0]
             except (UnicodeDecodeError, _DoubledKeyError) as error:
                 yield error
+            except OverflowError as error:
+                yield ValueError(f"a date or time that is out of range: {error}")
 
 
 class _DoubledKeyError(ValueError):

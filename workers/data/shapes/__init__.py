@@ -4,6 +4,7 @@ Which of them a job may use is up to its objective. Columns that a shape does no
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 from workers.data import problems
@@ -61,12 +62,15 @@ def detect(columns: Sequence[str], allowed: Sequence[str]) -> str:
     usable = _largest([name for name in allowed if not SHAPES[name].lacking(columns)])
     if len(usable) == 1:
         return usable[0]
-    found = f"columns found: {', '.join(columns) or 'none'}"
+    found = f"columns found: {shown(columns)}"
     if usable:
         raise ValueError(f"{found}; they fit {' and '.join(usable)}; set data.format to one of them")
     other = f"; they fit {' and '.join(_largest(fitting))}, {_wanting(fitting, allowed)}" if fitting else ""
     expected = "; ".join(f"{SHAPES[name].expected} ({name})" for name in allowed)
-    raise ValueError(f"{found}{other}; expected one of: {expected}; data.columns says what yours are called")
+    raise ValueError(
+        f"{found}{other}; expected one of: {expected}; data.columns says what yours are called"
+        f"{_as_called(columns, allowed)}"
+    )
 
 
 def read_row(
@@ -107,6 +111,21 @@ def _wanting(fitting: Sequence[str], allowed: Sequence[str]) -> str:
     return "which is for another objective.type"
 
 
+def shown(columns: Sequence[str]) -> str:
+    """Names of columns for a message: the first twenty, in quotes what is not plain to see."""
+    plain = [name if name and name.isprintable() and name == name.strip() else repr(name) for name in columns[:20]]
+    more = [f"and {len(columns) - 20:,} more"] if len(columns) > 20 else []
+    return ", ".join([*plain, *more]) or "none"
+
+
+def _as_called(columns: Sequence[str], allowed: Sequence[str]) -> str:
+    """What to write there, if some columns are those of a shape but for upper case or spaces."""
+    theirs = {name.strip().lower(): name for name in columns}
+    ours = dict.fromkeys(name for shape in allowed for name in SHAPES[shape].columns)
+    close = [f"{name}: {theirs[name]!r}" for name in ours if name in theirs and theirs[name] != name]
+    return f": {{{', '.join(close)}}}" if close else ""
+
+
 def _largest(names: Sequence[str]) -> list[str]:
     """Those whose columns are not just some of another's."""
     return [name for name in names if not any(_is_part(SHAPES[name], SHAPES[other]) for other in names)]
@@ -117,7 +136,8 @@ def _is_part(one: Shape, other: Shape) -> bool:
 
 
 def _misfit(record: Mapping[str, Any], shape: Shape, missing: Sequence[str]) -> str:
-    found = ", ".join(map(repr, record)) or "none"
+    found = ", ".join(map(repr, islice(record, 20))) or "none"
+    found += f" and {len(record) - 20:,} more" if len(record) > 20 else ""
     detail = f"no {' and no '.join(missing)}; found {found}, expected {shape.expected}"
     fitting = _largest([name for name, other in SHAPES.items() if set(other.required) <= record.keys()])
     if fitting:
@@ -125,4 +145,4 @@ def _misfit(record: Mapping[str, Any], shape: Shape, missing: Sequence[str]) -> 
     return detail
 
 
-__all__ = ["SHAPES", "Names", "Shape", "detect", "read_row"]
+__all__ = ["SHAPES", "Names", "Shape", "detect", "read_row", "shown"]

@@ -3,7 +3,6 @@
 Strict on purpose: a key of a message that would change what is learned is refused, never dropped in silence.
 """
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -37,6 +36,8 @@ ROLES: dict[str, str] = {
 """Names of roles, and what they are here. A message of `function_call` is an assistant's whose text is the calls."""
 _KNOWN = ("system", "user", "assistant", "tool")
 _PLAIN_KEYS, _PLAIN_ROLES = {"role", "content"}, frozenset(("system", "user", "assistant"))
+_MAX_WEIGHT = 1_000_000
+"""Of an answer; a larger one would leave nothing of the others, or nothing of any in 32 bits."""
 _OF_ALL = frozenset(("role", "content", "weight", "train"))
 _OTHER_NAMES = {"from": "role", "value": "content", "reasoning": "reasoning_content", "thinking": "reasoning_content"}
 _KEYS = frozenset((*_OF_ALL, *_OTHER_NAMES, "tool_calls", "function_call", "tool_call_id", "name", "reasoning_content"))
@@ -153,8 +154,11 @@ def _weight(given: Mapping[str, Any], role: str, where: str) -> float:
         raise RowError(problems.WRONG_TYPE, f"{where}train is {kind(train)}; expected true or false")
     if weight is not None and (isinstance(weight, bool) or not isinstance(weight, int | float)):
         raise RowError(problems.WRONG_TYPE, f"{where}weight is {kind(weight)}; expected a number")
-    if weight is not None and not 0.0 <= weight < math.inf:
-        raise RowError(problems.WRONG_TYPE, f"{where}weight is {weight}; expected 0 or a positive number")
+    if weight is not None and not 0.0 <= weight <= _MAX_WEIGHT:
+        shown = f"{weight:.40}" if isinstance(weight, float) else str(weight)[:40]
+        raise RowError(
+            problems.WRONG_TYPE, f"{where}weight is {shown}; expected 0 or a positive number, {_MAX_WEIGHT:,} at most"
+        )
     if train is not None and weight is not None and train != (weight > 0):
         raise RowError(problems.WRONG_COLUMNS, f"{where}train and weight contradict each other; give one of them")
     if role != "assistant" and (train or weight):

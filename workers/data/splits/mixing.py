@@ -20,6 +20,7 @@ from luthier.spec import DataSpec, MixingSpec
 from workers.data.parts import Part
 from workers.failures import DataError
 
+_HUGE_WEIGHT = 1e100
 _BLOCK = 1000
 """Draws at a time; as many as `datasets` takes, or the generator would give others."""
 _BATCH_ROWS = 1024
@@ -80,7 +81,9 @@ def probabilities_of(sizes: Sequence[int], weights: Sequence[float], strategy: s
     """Of each source, to be drawn: weight x rows^(1/T), over their sum; T is 1 when proportional, infinite when
     weighted."""
     exponent = {"weighted": 0.0, "proportional": 1.0, "temperature": 1 / temperature}[strategy]
-    rates = np.array(weights, np.float64) * np.array(sizes, np.float64) ** exponent
+    # Their sum may be beyond all numbers; where it is not, nothing is changed by a bit.
+    scale = max(weights) if max(weights) > _HUGE_WEIGHT else 1.0
+    rates = np.array(weights, np.float64) / scale * np.array(sizes, np.float64) ** exponent
     return [float(rate) for rate in rates / rates.sum()]
 
 

@@ -317,3 +317,11 @@ def test_same_input_gives_the_same_bytes(write_rows: Write, run: Run) -> None:
     first, second = run(path)[0], run(path)[0]
     for name in SPLITS:
         assert split_path(first, name).read_bytes() == split_path(second, name).read_bytes()
+
+
+def test_bad_rows_are_named_where_leaving_them_out_leaves_nothing(write_rows, run):
+    path = write_rows([{"prompt": number, "completion": "a"} for number in range(5)])
+    with pytest.raises(
+        DataError, match=r"(?s)no row is left .*, such as:\n  rows\.jsonl line 1: wrong type: .* line 3"
+    ):
+        run(path, on_invalid_row="drop")

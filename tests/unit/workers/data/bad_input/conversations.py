@@ -42,6 +42,12 @@ ROLES = [
     bad_row(
         "a weight below 0", chat(USER, {**ANSWER, "weight": -1}), "wrong type", r"message 2 .*expected 0 or a positive"
     ),
+    bad_row(
+        "a weight beyond all numbers",
+        chat(USER, {**ANSWER, "weight": 10**400}),
+        "wrong type",
+        r"message 2 .*weight is 10{39}; expected 0 or a positive number, 1,000,000 at most",
+    ),
     bad_row("a call without a result", chat(USER, _CALLING, USER, ANSWER), "wrong roles", "message 3 .* has no result"),
     bad_row(
         "a result without a call",

@@ -14,6 +14,8 @@ from pyarrow import parquet as pq
 
 from tests.unit.workers.data.bad_input.case import GOOD, GOODS, Case, Make, bad_row, content
 
+_SKIPPED = struct.pack("<II4s", 0x184D2A5E, 4, b"note")
+"""A frame of zstd without rows."""
 _TABLE = pa.table({"prompt": [f"question {n}" for n in range(50)], "completion": ["answer"] * 50})
 _BOMB = r"unpack to more than 6\d MiB, over 250 times as much, .*unpack the file yourself"
 _TABLE_BOMB = r"unpack to more than \d+ MiB, over 250 times as much, .*unpack the file yourself"
@@ -95,10 +97,17 @@ def _arrow_bomb(folder: Path) -> Path:
     return folder / "rows.arrow"
 
 
+def _arrow(table: pa.Table) -> Make:
+    def make(folder: Path) -> Path:
+        with pa.ipc.new_file(folder / "rows.arrow", table.schema) as writer:
+            writer.write_table(table)
+        return folder / "rows.arrow"
+
+    return make
+
+
 def _half_of_arrow(folder: Path) -> Path:
-    path = folder / "rows.arrow"
-    with pa.ipc.new_file(path, _TABLE.schema) as writer:
-        writer.write_table(_TABLE)
+    path = Path(_arrow(_TABLE)(folder))
     raw = path.read_bytes()
     path.write_bytes(raw[: len(raw) // 2])
     return path
@@ -109,6 +118,10 @@ PACKED = [
     Case("gzip with wrong bits", content(_gzip(GOODS)[:-6] + bytes(6), "rows.jsonl.gz"), _DAMAGED),
     Case("zstd that breaks off", content(_zstd([GOODS * 2000])[:-20], "rows.jsonl.zst"), _DAMAGED),
     Case("gzip by its name alone", content(GOODS, "rows.jsonl.gz"), kept=3, dropped={}),
+    Case("gzip of two members", content(_gzip(GOODS) + _gzip(GOOD), "rows.jsonl.gz"), kept=4, dropped={}),
+    Case("gzip with something after it", content(_gzip(GOODS) + b"more", "rows.jsonl.gz"), _DAMAGED),
+    Case("gzip of nothing", content(_gzip(b""), "rows.jsonl.gz"), r"rows\.jsonl\.gz: columns found: none"),
+    Case("zstd with frames to be skipped", content(_SKIPPED + _zstd([GOODS]) + _SKIPPED), kept=3, dropped={}),
     Case("gzip within gzip", content(_gzip(_gzip(GOODS)), "rows.jsonl.gz"), r"compressed twice; unpack it once"),
     Case("a gzip bomb", _gzip_bomb, _BOMB),
     Case("a zstd bomb", _zstd_bomb, _BOMB),
@@ -136,6 +149,17 @@ TABLES = [
     ),
     Case("a quote that is never closed", _csv(b'prompt,completion\na,b\n"c,d\ne,f\n'), f"line 3: {_QUOTE}"),
     Case("a quote within a cell", _csv(b'prompt,completion\n"a"x,b\n'), f"line 2: {_QUOTE}"),
+    Case("columns without a name", _csv(b"prompt,completion,,\na,b,,\n"), kept=1, dropped={}),
+    Case(
+        "CSV with spaces after commas",
+        _csv(b"Prompt, completion\na, b\n"),
+        r"columns found: Prompt, ' completion'; .* are called: \{prompt: 'Prompt', completion: ' completion'\}",
+    ),
+    Case(
+        "TSV with a quote at the start",
+        content(b'prompt\tcompletion\n"hi" he said\tb\n', "rows.tsv"),
+        f"line 2: {_QUOTE}",
+    ),
     Case("CSV without a header", _csv(b"hello,world\nagain,world\n"), r"columns found: hello, world; expected one of"),
     Case("a header and nothing else", _csv(b"prompt,completion\n"), r"rows\.csv holds no rows; expected at least one"),
     Case("a column named twice", _csv(b"prompt,prompt\na,b\n"), r"line 1: the header names 'prompt' more than once"),
@@ -158,7 +182,7 @@ TABLES = [
     Case(
         "Parquet with damaged pages",
         _parquet(_TABLE, lambda raw: raw[:8] + b"\xff" * 60 + raw[68:]),
-        r"row 1: broken file",
+        r"rows\.parquet cannot be read as Parquet: what stands before a page of it is no header of one: .*; copy",
     ),
     Case(
         "Parquet of numbers",
@@ -176,6 +200,18 @@ TABLES = [
         "Parquet of bytes",
         _parquet(pa.table({"text": [b"ok", b"\xff"]})),
         r"row 1: wrong type: .*bytes.*; expected text",
+    ),
+    Case(
+        "Parquet of durations",
+        _parquet(pa.table({"prompt": pa.array([1], pa.duration("ns")), "completion": ["a"]})),
+        r"row 1: wrong type: a value of type \w+ cannot be written as JSON; expected text",
+    ),
+    Case(
+        "Arrow with a day that no calendar has",
+        _arrow(pa.table({"prompt": pa.array([1 << 30, 0], pa.int32()).cast(pa.date32()), "completion": ["a", "b"]})),
+        r"row 1: wrong type: a date or time that is out of range",
+        dropped={"wrong type": 1},
+        kept=1,
     ),
     Case("Parquet of other columns", _parquet(pa.table({"q": ["a"]})), r"columns found: q; expected one of"),
     Case("Parquet without rows", _parquet(_TABLE.slice(0, 0)), r"rows\.parquet holds no rows; expected at least one"),

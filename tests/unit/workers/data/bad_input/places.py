@@ -55,6 +55,12 @@ def _two_types(folder: Path) -> Path:
     return folder
 
 
+def _one_empty(folder: Path) -> Path:
+    content(GOOD, "a.jsonl")(folder)
+    content(b"", "b.jsonl")(folder)
+    return folder
+
+
 def _saved_elsewhere(folder: Path) -> Path:
     """A dataset that was saved to disk, whose state names a file outside of it."""
     _outside(folder)
@@ -87,6 +93,7 @@ PLACES = [
     Case("the environment", _fixed("/proc/self/environ"), _OUTSIDE, ConfigError, settings=_AS_LINES),
     Case("no such file", lambda folder: folder / "none.jsonl", r"none\.jsonl does not exist; give an existing file"),
     Case("a folder without data", lambda folder: folder, r"holds no file that ends in \.jsonl"),
+    Case("an empty file among others", _one_empty, r"b\.jsonl is empty; expected rows"),
     Case("a folder of two types", _two_types, r"files of several types \(csv, jsonl\); set data\.file_type"),
     Case(
         "a pattern that nothing fits", lambda folder: folder / "*.jsonl", r"nothing fits .*; give a pattern of existing"

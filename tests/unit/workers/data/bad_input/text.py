@@ -1,11 +1,13 @@
 """Bytes and JSON."""
 
+import json
 import os
 from pathlib import Path
 
 from tests.unit.workers.data.bad_input.case import GOOD, GOODS, Case, bad_row, content, second
 
 _ONE_LINE_BYTES = 100 << 20
+_NO_ROW = r"rows\.jsonl: columns found: none; line 1: broken JSON: .*; expected one JSON object per line, or a list"
 _DEEP = r".*expected one JSON object per line"
 
 
@@ -22,10 +24,29 @@ def _one_line(folder: Path) -> Path:
 TEXT = [
     Case("an empty file", content(b""), r"rows\.jsonl is empty; expected rows"),
     Case("blank lines alone", content(b"\n \n\t\n"), r"rows\.jsonl: columns found: none; expected one of"),
-    Case("a file of zeros", content(bytes(4096)), r"rows\.jsonl: columns found: none; expected one of"),
+    Case("a file of zeros", content(bytes(4096)), _NO_ROW),
+    Case("one object over several lines", content(json.dumps(json.loads(GOOD), indent=1).encode()), _NO_ROW),
+    Case("50,000 keys", content(json.dumps(dict.fromkeys(map(str, range(50_000)))).encode()), r" 19, and 49,980 more;"),
+    Case(
+        "keys of other letters",
+        content(b'{"Prompt": "a", "completion ": "b", "x\\u0000y": 1}\n'),
+        r"columns found: Prompt, 'completion ', 'x\\x00y'; .* called: \{prompt: 'Prompt', completion: 'completion '\}",
+    ),
+    Case(
+        "commas between lines",
+        content(GOOD.strip() + b",\n" + GOOD),
+        r"line 1: broken JSON: Extra data at column 35; expected one JSON object per line",
+        dropped={"broken JSON": 1},
+        kept=1,
+    ),
     Case("a page in place of data", content(b"<!DOCTYPE html><html></html>\n"), r"rows\.jsonl: columns found: none"),
     Case("a byte order mark", content(b"\xef\xbb\xbf" + GOOD), kept=1, dropped={}),
     Case("UTF-16 with its mark", content(("\ufeff" + GOODS.decode()).encode("utf-16-le")), kept=3, dropped={}),
+    Case(
+        "UTF-16 that breaks off",
+        content(("\ufeff" + GOODS.decode()).encode("utf-16-le")[:-1]),
+        r"line 3: broken file: no longer UTF-16-LE text: truncated data; save the file as UTF-8",
+    ),
     Case("UTF-16 without a mark", content(GOODS.decode().encode("utf-16-le")), r"UTF-16 .*; save the file as UTF-8"),
     Case("mixed line ends", content(b"\r".join([GOODS, b"\n" + GOOD.strip(), b""])), kept=4, dropped={}),
     bad_row("Latin-1", second('{"prompt": "é"}'.encode("latin-1")), "not UTF-8", r"byte 13 .* is 0xe9; expected UTF-8"),

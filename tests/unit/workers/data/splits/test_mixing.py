@@ -67,6 +67,7 @@ def test_probabilities_are_the_formula_of_their_strategy() -> None:
     assert probabilities_of(sizes, weights, "temperature", 2.0) == pytest.approx([20 / 120, 100 / 120])
     same = probabilities_of(sizes, weights, "temperature", 1.0)
     assert same == probabilities_of(sizes, weights, "proportional", 2.0)
+    assert probabilities_of(sizes, [1.7e308, 1.7e308], "weighted", 2.0) == [0.5, 0.5]
 
 
 @pytest.mark.parametrize("stopping", ["first_exhausted", "all_exhausted"])
