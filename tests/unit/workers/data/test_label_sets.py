@@ -149,3 +149,15 @@ def test_sets_lie_in_the_rows_as_json(write_rows: Write, run: Run) -> None:
     folder, _ = run(write_rows([{"text": "x", "labels": ["ü", "a"]}, {"text": "y", "labels": []}]), **WHOLE)
     column = pa.ipc.open_file(folder / "train.arrow").read_all()["labels"].to_pylist()
     assert [json.loads(cell) for cell in column] == [["a", "ü"], []]
+
+
+def test_lists_of_parquet_and_json_text_of_csv_are_sets(tmp_path: Path, run: Run) -> None:
+    import pyarrow as pa
+    from pyarrow import parquet as pq
+
+    table = {"text": ["one", "two", "three"], "label": [["b", "a"], [], ["a"]]}
+    pq.write_table(pa.table(table), tmp_path / "rows.parquet")
+    (tmp_path / "rows.csv").write_text('text,labels\none,"[""b"", ""a""]"\ntwo,[]\nthree,"[""a""]"\n')
+    for name in ("rows.parquet", "rows.csv"):
+        folder, _ = run(tmp_path / name, **WHOLE)
+        assert _labels(folder) == [("a", "b"), (), ("a",)]
