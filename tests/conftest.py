@@ -21,6 +21,15 @@ from tests.tiny_model import make_tiny_model
 REPOSITORY = Path(__file__).parent.parent
 
 
+def pytest_configure() -> None:
+    """One thread per operation, in this process and all that tests start, unless the user says otherwise.
+
+    Tests run side by side, and tiny models have nothing to share out: two threads wait for each other at every
+    operation, and burn a processor that another test wants.
+    """
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
 @pytest.fixture(scope="session")
 def free_port() -> Callable[[], int]:
     """A function that returns a loopback port nobody listens on."""
