@@ -15,6 +15,7 @@ from google.protobuf.descriptor import ServiceDescriptor
 from gateway.auth.principal import current_principal, internal_metadata
 from luthier.v1 import (
     admin_service_pb2,
+    dataset_service_pb2,
     deployment_service_pb2,
     event_service_pb2,
     job_service_pb2,
@@ -26,6 +27,7 @@ FORWARDED_SERVICES: tuple[ServiceDescriptor, ...] = (
     project_service_pb2.DESCRIPTOR.services_by_name["ProjectService"],
     job_service_pb2.DESCRIPTOR.services_by_name["JobService"],
     model_service_pb2.DESCRIPTOR.services_by_name["ModelService"],
+    dataset_service_pb2.DESCRIPTOR.services_by_name["DatasetService"],
     deployment_service_pb2.DESCRIPTOR.services_by_name["DeploymentService"],
     event_service_pb2.DESCRIPTOR.services_by_name["EventService"],
     admin_service_pb2.DESCRIPTOR.services_by_name["AdminService"],

@@ -9,6 +9,7 @@ from opentelemetry.instrumentation.grpc import aio_server_interceptor
 
 from coordinator.api.access import AccessService
 from coordinator.api.admin import AdminService
+from coordinator.api.datasets import DatasetService
 from coordinator.api.deployments import DeploymentService
 from coordinator.api.events import EventService
 from coordinator.api.health import Health
@@ -26,6 +27,7 @@ from luthier.transport import SERVER_OPTIONS
 from luthier.v1 import (
     access_service_pb2_grpc,
     admin_service_pb2_grpc,
+    dataset_service_pb2_grpc,
     deployment_service_pb2_grpc,
     event_service_pb2_grpc,
     job_service_pb2_grpc,
@@ -39,6 +41,7 @@ SERVICES = tuple(
     for name in (
         "AccessService",
         "AdminService",
+        "DatasetService",
         "DeploymentService",
         "EventService",
         "JobService",
@@ -63,6 +66,7 @@ def make_server(
     server = grpc.aio.server(interceptors=[traced, InternalToken(token), Errors()], options=SERVER_OPTIONS)
     access_service_pb2_grpc.add_AccessServiceServicer_to_server(AccessService(database), server)
     admin_service_pb2_grpc.add_AdminServiceServicer_to_server(AdminService(database, store), server)
+    dataset_service_pb2_grpc.add_DatasetServiceServicer_to_server(DatasetService(database, terms.artifacts), server)
     deployment_service_pb2_grpc.add_DeploymentServiceServicer_to_server(DeploymentService(database), server)
     event_service_pb2_grpc.add_EventServiceServicer_to_server(EventService(database, notifications), server)
     job_service_pb2_grpc.add_JobServiceServicer_to_server(JobService(database, store, notifications), server)

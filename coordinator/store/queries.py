@@ -7,6 +7,9 @@ from itertools import accumulate
 from sqlmodel import Text, cast, col, func, or_, select, tuple_
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from coordinator.graph import JobState
+from coordinator.lifecycle import StageState
+from coordinator.retention import DatasetUse, TrainedModel, versions_in
 from coordinator.store.tables import (
     ApiKeyRow,
     CheckpointRow,
@@ -20,6 +23,9 @@ from coordinator.store.tables import (
     StageRow,
     WorkerRow,
 )
+
+PREPROCESS = "preprocess"
+"""The kind of stage that leaves datasets."""
 
 JobAndStages = tuple[JobRow, Sequence[StageRow]]
 MetricKey = tuple[int, int, int]
@@ -101,6 +107,44 @@ async def list_models(session: AsyncSession, project_id: str, before_id: str, li
     if before_id:
         query = query.where(ModelRow.model_id < before_id)
     return (await session.exec(query.order_by(col(ModelRow.model_id).desc()).limit(limit))).all()
+
+
+async def list_dataset_uses(session: AsyncSession, project_id: str) -> list[DatasetUse]:
+    """Every stage of preprocessing in the project that left a dataset."""
+    query = (
+        select(StageRow, JobRow.state)
+        .join(JobRow, col(StageRow.job_id) == col(JobRow.job_id))
+        .where(JobRow.project_id == project_id, StageRow.kind == PREPROCESS, StageRow.state == StageState.SUCCEEDED)
+    )
+    return [
+        DatasetUse(
+            job_id=stage.job_id,
+            job_state=JobState(job_state),
+            time=stage.finished_time,
+            versions=versions_in(stage.outputs.artifact.uri, stage.outputs.result_json),
+        )
+        for stage, job_state in await session.exec(query)
+        if stage.finished_time is not None and stage.outputs is not None
+    ]
+
+
+async def list_preprocessing_jobs(session: AsyncSession, project_id: str) -> Sequence[str]:
+    """Jobs of the project whose data a worker prepares at the moment."""
+    query = (
+        select(JobRow.job_id)
+        .join(StageRow, col(StageRow.job_id) == col(JobRow.job_id))
+        .where(JobRow.project_id == project_id, StageRow.kind == PREPROCESS, StageRow.state == StageState.RUNNING)
+        .order_by(col(JobRow.job_id))
+    )
+    return (await session.exec(query)).all()
+
+
+async def list_trained_models(session: AsyncSession, project_id: str) -> list[TrainedModel]:
+    """All models of the project, by what they were trained on."""
+    query = select(ModelRow.model_id, ModelRow.job_id, ModelRow.dataset_version).where(
+        ModelRow.project_id == project_id
+    )
+    return [TrainedModel(*row) for row in await session.exec(query)]
 
 
 async def find_deployment(session: AsyncSession, project_id: str, id_or_name: str) -> DeploymentRow | None:

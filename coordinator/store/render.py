@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from google.protobuf.json_format import ParseDict
 
+from coordinator.retention import KnownVersion
 from coordinator.store.tables import (
     CheckpointRow,
     DeadLetterRow,
@@ -16,6 +17,7 @@ from coordinator.store.tables import (
     WorkerRow,
 )
 from luthier.telemetry import trace_id_of
+from luthier.v1.dataset_service_pb2 import DatasetVersion
 from luthier.v1.dead_letter_pb2 import DeadLetter
 from luthier.v1.deployment_pb2 import Deployment
 from luthier.v1.job_pb2 import Job
@@ -155,6 +157,18 @@ def dead_letter_message(row: DeadLetterRow) -> DeadLetter:
         stage_id=row.stage_id,
         create_time=row.create_time,
         retry_time=row.retry_time,
+    )
+
+
+def dataset_version_message(version: KnownVersion) -> DatasetVersion:
+    """A version of a dataset."""
+    return DatasetVersion(
+        dataset_version=version.stored.version,
+        num_datasets=version.stored.num_datasets,
+        num_bytes=version.stored.num_bytes,
+        last_use_time=version.last_use_time,
+        job_ids=version.job_ids,
+        model_ids=version.model_ids,
     )
 
 

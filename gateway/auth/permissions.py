@@ -22,6 +22,8 @@ PERMISSIONS: dict[str, str] = {
     "/luthier.v1.JobService/ListJobMetrics": "jobs.get",
     "/luthier.v1.ModelService/GetModel": "models.get",
     "/luthier.v1.ModelService/ListModels": "models.list",
+    "/luthier.v1.DatasetService/ListDatasetVersions": "datasets.list",
+    "/luthier.v1.DatasetService/PruneDatasetVersions": "datasets.prune",
     "/luthier.v1.DeploymentService/GetDeployment": "deployments.get",
     "/luthier.v1.DeploymentService/ListDeployments": "deployments.list",
     "/luthier.v1.EventService/ListEvents": "events.list",

@@ -1,4 +1,4 @@
-"""`luthier datasets`: the data report of a job, or of a file before any job."""
+"""`luthier datasets`: the data report of a job, or of a file before any job; versions that are kept."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,18 +7,21 @@ import typer
 
 from luthier.artifacts import ArtifactError, fetch, join, local_path
 from luthier.cli.data_look import DEFAULT_MODEL, has_packages, look
+from luthier.cli.dataset_versions import prune, versions
 from luthier.cli.import_datasets import import_
 from luthier.cli.output import Output, OutputOption, make_table, plain, print_json, printable, stderr, stdout
 from luthier.cli.session import connect
 from luthier.errors import ConflictError, InvalidRequestError
 
-app = typer.Typer(help="Look at datasets.", no_args_is_help=True)
+app = typer.Typer(help="Look at datasets, and delete those that nobody has.", no_args_is_help=True)
 app.command("import")(import_)
+app.command()(versions)
+app.command()(prune)
 
 
 @app.callback()
 def datasets() -> None:
-    """Look at datasets."""
+    """Look at datasets, and delete those that nobody has."""
 
 
 @app.command()

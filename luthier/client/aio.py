@@ -15,6 +15,7 @@ from luthier.client.calls import Call, Flow, JobLike
 from luthier.client.chats import Prompt, Sampling, Tools
 from luthier.client.connection import CHANNEL_OPTIONS, find_connection
 from luthier.client.convert import chunk_of
+from luthier.client.datasets import AsyncDatasets
 from luthier.client.types import ChatAnswer, ChatChunk, Deployment, Event, Job, MetricPoint, Model
 from luthier.settings import ClientSettings
 
@@ -55,6 +56,7 @@ class AsyncClient:
         )
         self.models = AsyncModels(self)
         self.deployments = AsyncDeployments(self)
+        self.datasets = AsyncDatasets(self)
         self.workers = AsyncWorkers(self)
         self.dead_letters = AsyncDeadLetters(self)
 

@@ -7,13 +7,24 @@ client drive the same flows, so each operation is written once.
 import json
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
 from google.protobuf.message import Message
 
-from luthier.client.convert import dead_letter_of, deployment_of, event_of, job_of, metric_of, model_of, worker_of
+from luthier.client.convert import (
+    dataset_version_of,
+    dead_letter_of,
+    deployment_of,
+    event_of,
+    job_of,
+    metric_of,
+    model_of,
+    worker_of,
+)
 from luthier.client.types import (
+    DatasetVersion,
     DeadLetter,
     Deployment,
     Event,
@@ -26,6 +37,7 @@ from luthier.ids import new_id
 from luthier.spec import JobSpec, canonical_json, load_job_file, parse_spec, resolve_paths
 from luthier.v1 import (
     admin_service_pb2,
+    dataset_service_pb2,
     deployment_service_pb2,
     event_service_pb2,
     job_service_pb2,
@@ -158,6 +170,24 @@ def list_deployments(limit: int) -> Flow[list[Deployment]]:
         lambda page: [deployment_of(deployment) for deployment in page.deployments],
         limit,
     )
+
+
+def list_dataset_versions() -> Flow[list[DatasetVersion]]:
+    """Versions of datasets, those used last first."""
+    request = dataset_service_pb2.ListDatasetVersionsRequest()
+    response = yield Call(
+        "DatasetService/ListDatasetVersions", request, dataset_service_pb2.ListDatasetVersionsResponse
+    )
+    return [dataset_version_of(version) for version in response.dataset_versions]
+
+
+def prune_dataset_versions(unused_for: timedelta, dry_run: bool) -> Flow[list[DatasetVersion]]:
+    """Deletes those that nobody has; what was deleted, or would be."""
+    request = dataset_service_pb2.PruneDatasetVersionsRequest(unused_for=unused_for, dry_run=dry_run)
+    response = yield Call(
+        "DatasetService/PruneDatasetVersions", request, dataset_service_pb2.PruneDatasetVersionsResponse
+    )
+    return [dataset_version_of(version) for version in response.dataset_versions]
 
 
 def list_workers(limit: int) -> Flow[list[Worker]]:

@@ -11,6 +11,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from luthier.client.types import (
     Artifact,
     ChatChunk,
+    DatasetVersion,
     DeadLetter,
     Deployment,
     Event,
@@ -24,6 +25,7 @@ from luthier.client.types import (
     Worker,
 )
 from luthier.v1 import (
+    dataset_service_pb2,
     dead_letter_pb2,
     deployment_pb2,
     event_pb2,
@@ -119,6 +121,18 @@ def model_of(message: model_pb2.Model) -> Model:
         metrics=dict(message.metrics),
         dataset_version=message.dataset_version,
         created_time=_time(message, "create_time"),
+    )
+
+
+def dataset_version_of(message: dataset_service_pb2.DatasetVersion) -> DatasetVersion:
+    """A DatasetVersion."""
+    return DatasetVersion(
+        version=message.dataset_version,
+        num_datasets=message.num_datasets,
+        num_bytes=message.num_bytes,
+        last_use_time=_time(message, "last_use_time"),
+        job_ids=tuple(message.job_ids),
+        model_ids=tuple(message.model_ids),
     )
 
 

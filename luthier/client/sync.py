@@ -16,6 +16,7 @@ from luthier.client.calls import Call, Flow, JobLike
 from luthier.client.chats import Prompt, Sampling, Tools
 from luthier.client.connection import CHANNEL_OPTIONS, find_connection
 from luthier.client.convert import chunk_of
+from luthier.client.datasets import Datasets
 from luthier.client.types import ChatAnswer, ChatChunk, Deployment, Event, Job, MetricPoint, Model
 from luthier.settings import ClientSettings
 
@@ -54,6 +55,7 @@ class Client:
         self._traced: grpc.Channel = intercept_channel(self._channel, client_interceptor())
         self.models = Models(self)
         self.deployments = Deployments(self)
+        self.datasets = Datasets(self)
         self.workers = Workers(self)
         self.dead_letters = DeadLetters(self)
 

@@ -230,6 +230,24 @@ class DeadLetter:
 
 
 @dataclass(frozen=True)
+class DatasetVersion:
+    """A version of a dataset that the artifact store keeps, to be used again."""
+
+    version: str
+    """`sha256:<hex>`"""
+    num_datasets: int
+    """Several attempts may have made it."""
+    num_bytes: int
+    """Of all files."""
+    last_use_time: datetime | None
+    """When a job got it last, or it was written; None when not known, and then it is never pruned."""
+    job_ids: tuple[str, ...]
+    """Jobs in flight that have it; it is not pruned before all of them are over."""
+    model_ids: tuple[str, ...]
+    """Models that were trained on it; it is not pruned as long as there is one."""
+
+
+@dataclass(frozen=True)
 class ToolCall:
     """A call of a function that was offered. Answer it with a message
     `{"role": "tool", "tool_call_id": call.id, "content": ...}`."""

@@ -65,7 +65,10 @@ class PlayedWorker:
             gate_passed=True,
         )
         for name, value in changes.items():
-            setattr(outputs, name, value)
+            if isinstance(value, Artifact):
+                outputs.artifact.CopyFrom(value)
+            else:
+                setattr(outputs, name, value)
         request = pb.CompleteStageRequest(stage_id=stage.stage_id, fence=stage.fence, outputs=outputs)
         return await self.stub.CompleteStage(request, metadata=self.metadata)
 

@@ -11,6 +11,8 @@ import pytest
 from luthier.v1 import (
     admin_service_pb2,
     admin_service_pb2_grpc,
+    dataset_service_pb2,
+    dataset_service_pb2_grpc,
     dead_letter_pb2,
     deployment_pb2,
     deployment_service_pb2,
@@ -52,6 +54,7 @@ class Platform(
     job_service_pb2_grpc.JobServiceServicer,
     event_service_pb2_grpc.EventServiceServicer,
     model_service_pb2_grpc.ModelServiceServicer,
+    dataset_service_pb2_grpc.DatasetServiceServicer,
     deployment_service_pb2_grpc.DeploymentServiceServicer,
     inference_service_pb2_grpc.InferenceServiceServicer,
     admin_service_pb2_grpc.AdminServiceServicer,
@@ -152,6 +155,19 @@ class Platform(
         self._note(request, context)
         return model_service_pb2.ListModelsResponse(models=[model_pb2.Model(model_id="mdl_1")])
 
+    def _version(self):
+        return dataset_service_pb2.DatasetVersion(
+            dataset_version="sha256:5eed", num_datasets=2, num_bytes=7, job_ids=["job_1"], model_ids=["mdl_1", "mdl_2"]
+        )
+
+    def ListDatasetVersions(self, request, context):
+        self._note(request, context)
+        return dataset_service_pb2.ListDatasetVersionsResponse(dataset_versions=[self._version()])
+
+    def PruneDatasetVersions(self, request, context):
+        self._note(request, context)
+        return dataset_service_pb2.PruneDatasetVersionsResponse(dataset_versions=[self._version()])
+
     def GetDeployment(self, request, context):
         self._note(request, context)
         active = deployment_pb2.Deployment(name=request.deployment_id, state=deployment_pb2.Deployment.STATE_ACTIVE)
@@ -194,6 +210,7 @@ def serve(platform: Platform, port: int = 0) -> tuple[grpc.Server, int]:
     job_service_pb2_grpc.add_JobServiceServicer_to_server(platform, server)
     event_service_pb2_grpc.add_EventServiceServicer_to_server(platform, server)
     model_service_pb2_grpc.add_ModelServiceServicer_to_server(platform, server)
+    dataset_service_pb2_grpc.add_DatasetServiceServicer_to_server(platform, server)
     deployment_service_pb2_grpc.add_DeploymentServiceServicer_to_server(platform, server)
     admin_service_pb2_grpc.add_AdminServiceServicer_to_server(platform, server)
     inference_service_pb2_grpc.add_InferenceServiceServicer_to_server(platform, server)

@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 import fsspec
 
 from luthier.artifacts import ArtifactError, ArtifactRef, fetch, join, publish, read_manifest
+from luthier.dataset_versions import datasets_uri, version_uri
 from workers.task import Task
 
 _log = logging.getLogger(__name__)
@@ -52,7 +53,7 @@ class DatasetStore:
             return None
         own = f"{stage.stage_id}-{stage.attempt}-{stage.fence}"
         key = settings.checkpoint_key.get_secret_value().encode() or None
-        return cls(join(settings.artifacts, project, "datasets"), own, task.work_dir / "datasets", key)
+        return cls(datasets_uri(settings.artifacts, project), own, task.work_dir / "datasets", key)
 
     def find(self, version: str) -> StoredDataset | None:
         """One of this version whose every file is as it was written."""
@@ -80,7 +81,7 @@ class DatasetStore:
         return publish(folder, join(self._place(version), self._own), extra={_EXTRA: version}, key=self._key)
 
     def _place(self, version: str) -> str:
-        return join(self._uri, version.removeprefix("sha256:"))
+        return version_uri(self._uri, version)
 
     def _list(self, version: str) -> list[str]:
         """All that lie there, but for those that are still being written."""

@@ -156,6 +156,32 @@ def test_chat_reads_the_prompt_from_stdin(luthier, platform):
     assert platform.requests[-1].messages[0].content == "a question"
 
 
+def test_versions_of_datasets_are_listed(luthier):
+    result = luthier("datasets", "versions")
+    assert all(text in result.stdout for text in ("sha256:5eed", "job_1", "mdl_1, mdl_2"))
+    (version,) = json.loads(luthier("datasets", "versions", "-o", "json").stdout)
+    assert (version["version"], version["num_bytes"], version["last_use_time"]) == ("sha256:5eed", 7, None)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "days", "deletes"),
+    [((), 30, False), (("--days", "0"), 0, False), (("--days", "7", "--yes"), 7, True)],
+)
+def test_nothing_is_pruned_without_yes(luthier, platform, arguments, days, deletes):
+    result = luthier("datasets", "prune", *arguments)
+    assert (platform.requests[-1].unused_for.seconds, platform.requests[-1].dry_run) == (days * 86_400, not deletes)
+    assert result.stderr == ("deleted" if deletes else "nothing deleted; --yes deletes") + " 1 versions, 7 bytes\n"
+    document = json.loads(luthier("datasets", "prune", *arguments, "-o", "json").stdout)
+    assert (document["deleted"], document["dataset_versions"][0]["version"]) == (deletes, "sha256:5eed")
+
+
+def test_a_refused_prune_is_told(luthier, platform):
+    platform.refusals = [(grpc.StatusCode.FAILED_PRECONDITION, "job job_1 preprocesses just now")]
+    result = luthier("datasets", "prune", "--yes")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr == "error: job job_1 preprocesses just now\n"
+
+
 def test_chat_offers_tools_and_prints_their_calls(luthier, platform, tmp_path):
     tools = [{"type": "function", "function": {"name": "sky"}}]
     (tmp_path / "tools.json").write_text(json.dumps(tools))

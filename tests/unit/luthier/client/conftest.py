@@ -33,8 +33,8 @@ class Asynchronous:
 
         return self._do(collect)
 
-    def nested(self, group, name, *args):
-        return self._do(lambda client: getattr(getattr(client, group), name)(*args))
+    def nested(self, group, name, *args, **kwargs):
+        return self._do(lambda client: getattr(getattr(client, group), name)(*args, **kwargs))
 
     def close(self):
         self._runner.close()
@@ -52,8 +52,8 @@ class Synchronous:
     def stream(self, name, *args, **kwargs):
         return list(getattr(self._client, name)(*args, **kwargs))
 
-    def nested(self, group, name, *args):
-        return getattr(getattr(self._client, group), name)(*args)
+    def nested(self, group, name, *args, **kwargs):
+        return getattr(getattr(self._client, group), name)(*args, **kwargs)
 
 
 @pytest.fixture(params=[Synchronous, Asynchronous], ids=["sync", "async"])

@@ -1,6 +1,7 @@
 """What both clients do, run against each."""
 
 import json
+from datetime import timedelta
 
 import grpc
 import pytest
@@ -140,6 +141,14 @@ def test_metrics_models_and_deployments(client):
     assert [model.id for model in client.nested("models", "list")] == ["mdl_1"]
     assert client.nested("deployments", "get", "tickets").state == "ACTIVE"
     assert [deployment.name for deployment in client.nested("deployments", "list")] == ["tickets"]
+
+
+def test_versions_of_datasets(client, platform):
+    (version,) = client.nested("datasets", "versions")
+    assert (version.version, version.num_datasets, version.last_use_time) == ("sha256:5eed", 2, None)
+    assert (version.job_ids, version.model_ids) == (("job_1",), ("mdl_1", "mdl_2"))
+    assert client.nested("datasets", "prune", timedelta(days=2), dry_run=True) == [version]
+    assert (platform.requests[-1].unused_for.seconds, platform.requests[-1].dry_run) == (2 * 86_400, True)
 
 
 def test_workers_and_dead_letters(client):
