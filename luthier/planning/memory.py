@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from luthier.planning.activations import activation_bytes, block_bytes, derived_bytes, passing_bytes
-from luthier.planning.held import Held, between_steps, held_by
+from luthier.planning.held import UPDATE_COPIES, Held, between_steps, held_by
 from luthier.planning.loading import host_loading_bytes, loaded_bytes, reads_part
 from luthier.planning.losses import kept_bytes, teacher_bytes, transient_bytes
-from luthier.planning.process import RUNNER_BYTES, empty_bytes, waste
+from luthier.planning.process import MAPPED_APART, RUNNER_BYTES, empty_bytes, waste
 from luthier.planning.question import Question
 from luthier.planning.setting import Setting
 
@@ -75,7 +75,7 @@ def _before(question: Question, setting: Setting, held: Held) -> dict[str, dict[
 
 
 def _phases(question: Question, setting: Setting, held: Held) -> dict[str, dict[str, float]]:
-    """What a step holds beside what it always holds, at its four highest points.
+    """What a step holds beside what it always holds, at its highest points.
 
     Between the second and the third, activations go as gradients come; so the peak is at one of the ends.
     """
@@ -113,7 +113,31 @@ def _phases(question: Question, setting: Setting, held: Held) -> dict[str, dict[
         "end of the backward pass": {"gradients": gradients + late},
         # Sums of squares in fp64, once (guards.py).
         "first update": {"gradients": gradients, "fingerprint": 4 * largest if adaptation.num_masters else 0.0},
+        **({"update": _update(question, setting, wasted * kept, gradients, largest)} if on_cpu else {}),
     }
+
+
+def _update(
+    question: Question, setting: Setting, activations: float, gradients: float, largest: float
+) -> dict[str, float]:
+    """An update on a CPU, where the heap is still as large as activations had made it. Gradients lie in it, but for
+    those that are mapped apart, as the embeddings' is; so are copies of large parameters, such as an optimizer of 8
+    bits makes.
+
+    Args:
+        question: the job.
+        setting: how it is laid out.
+        activations: bytes that they took.
+        gradients: bytes of all.
+        largest: bytes of the largest parameter in fp32.
+    """
+    shape, adaptation = question.shape, question.adaptation
+    is_large = _FP32 * shape.hidden * shape.intermediate > MAPPED_APART
+    apart = gradients if is_large or not adaptation.num_masters else min(gradients, largest)
+    wide = setting.compute_bytes * question.work.row_tokens * shape.intermediate
+    heap = max(activations if wide <= MAPPED_APART else 0.0, gradients - apart)
+    copies = UPDATE_COPIES.get(question.training.optim, 0) if adaptation.num_masters and largest > MAPPED_APART else 0
+    return {"left of activations": heap, "gradients": apart, "copies for the update": copies * largest}
 
 
 def _host_bytes(question: Question, setting: Setting, held: Held) -> float:

@@ -23,6 +23,9 @@ _WASTE_GROWTH = 0.06
 """More of it with each doubling of the passes: rows differ in length, so that holes fit less and less."""
 _WASTE_PASSES = (5, 128)
 """From where to where it grows: a run of a hundred hardly grew in its second half."""
+MAPPED_APART = 32 * MIB
+"""A larger tensor on a CPU has pages of its own, which go back when it does; smaller ones share the heap, which is not
+given back (mallopt(3), M_MMAP_THRESHOLD: it moves up to there by itself)."""
 _GPU_WASTE = 1.05
 """The same for PyTorch's caching allocator."""
 _FP32 = 4
