@@ -6,7 +6,8 @@ while one runs, nothing of its project goes.
 """
 
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -59,27 +60,32 @@ def versions_in(*texts: str) -> frozenset[str]:
 
 
 def describe(
-    stored: Iterable[StoredVersion], uses: Sequence[DatasetUse], models: Collection[TrainedModel]
+    stored: Iterable[StoredVersion], uses: Iterable[DatasetUse], models: Iterable[TrainedModel]
 ) -> list[KnownVersion]:
     """What is known of each version, those used last first, then those of which nobody knows when."""
-    known = [
-        _described(version, [use for use in uses if version.version in use.versions], models) for version in stored
-    ]
+    uses_of: defaultdict[str, list[DatasetUse]] = defaultdict(list)
+    for use in uses:
+        for version in use.versions:
+            uses_of[version].append(use)
+    models_of: defaultdict[str, set[str]] = defaultdict(set)
+    for model in models:
+        models_of[model.version].add(model.model_id)
+        models_of[model.job_id].add(model.model_id)
+    known = [_described(version, uses_of[version.version], models_of) for version in stored]
     dated = [version for version in known if version.last_use_time is not None]
     dated.sort(key=lambda version: (version.last_use_time, version.stored.version), reverse=True)
     return dated + [version for version in known if version.last_use_time is None]
 
 
-def _described(version: StoredVersion, uses: Sequence[DatasetUse], models: Collection[TrainedModel]) -> KnownVersion:
-    jobs = {use.job_id for use in uses}
+def _described(version: StoredVersion, uses: Sequence[DatasetUse], models_of: Mapping[str, set[str]]) -> KnownVersion:
+    """`models_of` are models by the version and by the job that they are from."""
     times = [use.time for use in uses]
     # A store that cannot date what it has leaves only what the rows say, and without rows nothing.
     times += [version.written_time] if version.written_time is not None else []
+    origins = {version.version, *(use.job_id for use in uses)}
     return KnownVersion(
         stored=version,
         last_use_time=max(times, default=None),
         job_ids=tuple(sorted({use.job_id for use in uses if use.job_state not in JOB_TERMINAL})),
-        model_ids=tuple(
-            sorted(model.model_id for model in models if model.version == version.version or model.job_id in jobs)
-        ),
+        model_ids=tuple(sorted({model_id for origin in origins for model_id in models_of.get(origin, ())})),
     )

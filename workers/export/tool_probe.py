@@ -108,4 +108,4 @@ def _reads_back(tokenizer: PreTrainedTokenizerBase, form: CallForm, text: str, n
     stop = tokenizer.eos_token
     said = text.partition(stop)[0] if stop else text
     start, calls = CallReader(form, _NAMES, [stop] if stop else []).read(said)
-    return start == 0 and [call.name for call in calls] == list(_NAMES[:num_calls])
+    return not said[:start].strip() and [call.name for call in calls] == list(_NAMES[:num_calls])

@@ -52,10 +52,10 @@ class CallReader:
         for stop in stop_texts:
             after = after.partition(stop)[0]
         self.begins_answer = form.begins_answer
-        self._opening = re.compile(_pattern(form.before_name))
-        self._name = re.compile(f"({'|'.join(longest_first)}){_pattern(form.before_arguments)}")
-        self._between = None if form.between is None else re.compile(_pattern(form.between))
-        self._after = re.compile(_pattern(after))
+        self._opening = re.compile(rf"{_pattern(form.before_name)}\s*")
+        self._name = re.compile(rf"({'|'.join(longest_first)})\s*{_pattern(form.before_arguments)}\s*")
+        self._between = None if form.between is None else re.compile(rf"\s*{_pattern(form.between)}\s*")
+        self._after = re.compile(rf"\s*{_pattern(after)}\s*")
         self._marker = form.before_name.split()[0]
         self._decoder = json.JSONDecoder(parse_constant=_refuse_constant)
 
@@ -155,11 +155,11 @@ def sent(chunk: Chunk, text: str, calls: Iterable[Call] = ()) -> dict[str, Any]:
 
 
 def _pattern(text: str) -> str:
-    """A regular expression for `text` with any white space where it has some, and around it, and any ids."""
+    """A regular expression for `text` with any white space where it has some, and any ids."""
     inner = r"\s*".join(map(re.escape, text.split()))
     for probe in PROBE_IDS:
         inner = inner.replace(probe, _ANY_ID)
-    return rf"\s*{inner}\s*"
+    return inner
 
 
 def _new_id() -> str:

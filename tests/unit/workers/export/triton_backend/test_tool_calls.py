@@ -32,10 +32,10 @@ def reader(form):
     ("form", "text", "start", "calls"),
     [
         (TAGGED, ONE, 0, [("sky", OSLO)]),
-        (TAGGED, f"Let me look.\n{ONE}", 12, [("sky", OSLO)]),
+        (TAGGED, f"Let me look.\n{ONE}", 13, [("sky", OSLO)]),
         (TAGGED, f"{ONE}\n{TWO}", 0, [("sky", OSLO), ("sea", "{}")]),
         (TAGGED, f"{ONE}{TWO}\n", 0, [("sky", OSLO), ("sea", "{}")]),
-        (TAGGED, f"I write <tool_call> now: {ONE}", 24, [("sky", OSLO)]),
+        (TAGGED, f"I write <tool_call> now: {ONE}", 25, [("sky", OSLO)]),
         (
             TAGGED,
             '<tool_call>{"name":"sky.now", "arguments":  {"a": [1, {"b": "}</tool_call>"}]}}</tool_call>',
@@ -44,7 +44,7 @@ def reader(form):
         ),
         (TAGGED, ONE.replace("sky", "sky.now"), 0, [("sky.now", OSLO)]),
         (BARE, LLAMA, 0, [("sky", OSLO)]),
-        (BARE, f"\n{LLAMA} ", 0, [("sky", OSLO)]),
+        (BARE, f"\n{LLAMA} ", 1, [("sky", OSLO)]),
         (LISTED, '[CALLS][{"name": "sky", "arguments": {"city": "Oslo"}, "id": "a.B-1"}]', 0, [("sky", OSLO)]),
         (
             LISTED,
