@@ -49,8 +49,8 @@ CANONICAL = pa.schema(
 """`file` is an index into the sources. `messages` (JSON) or `text` is set, or `reason` and `detail` of a bad row.
 `notes` (JSON) is set on a row that says something beside its text, `repairs` (JSON list of `Repair`) on one that was
 mended. The fingerprint is 128 bits in two halves. `signature` is there where similar rows are looked for, `group`,
-`stratum` and `time` where the split asks for them, `difficulty` where the curriculum does; `label` and
-`labels` (JSON) are those of the notes."""
+`stratum` and `time` where the split asks for them, `difficulty` where the curriculum does; `label` and `labels` (JSON)
+are those of the notes."""
 
 _NO_NOTES = Notes()
 _NO_KEYS = SplitKeys()

@@ -73,14 +73,13 @@ def suspects_of_sets(texts: Sequence[str], members: npt.NDArray[np.bool_]) -> li
         texts: of the rows.
         members: [rows, classes]: which of them each row has.
     """
-    if len(texts) < _MIN_ROWS:
-        return []
     having = members.sum(0)
     (looked_at,) = np.nonzero((having >= _NUM_NEIGHBOURS) & (having <= len(texts) - _NUM_NEIGHBOURS))
-    neighbours = _neighbours(texts) if len(looked_at) else None
+    if not len(looked_at):
+        return []
+    neighbours = _neighbours(texts)
     found: dict[int, SetSuspect] = {}
     for number in looked_at.tolist():
-        assert neighbours is not None, "some class is looked at"
         for one in _suspects(neighbours, members[:, number].astype(np.int32), 2):
             known = found.get(one.place, SetSuspect(one.place, [], 0.0))
             surest = max(known.probability, one.probability)

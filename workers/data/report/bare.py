@@ -15,13 +15,15 @@ def objective_of(path: Path) -> ObjectiveSpec:
     answered; else supervised fine-tuning, which takes answers and texts.
 
     Raises:
-        DataError: there is no such file, or its type cannot be told.
+        DataError: there is no such file, its type cannot be told, or it is no file of this type.
     """
     file = find_files(str(path.absolute()), "data.path", "train", "auto", lambda path, key: None)[0]
-    columns = ("text", "messages", "labels")
-    for record in islice(FILES[file.file_type].records(file.path, columns), 1):
-        if record.json_text is not None and _has_classes(record.json_text):
-            return ClassificationSpec(type="classification", multi_label=True)
+    reader = FILES[file.file_type]
+    # First the columns: that is where a file is refused that cannot be read safely.
+    if "labels" in reader.columns(file.path):
+        for record in islice(reader.records(file.path, ("text", "messages", "labels")), 1):
+            if record.json_text is not None and _has_classes(record.json_text):
+                return ClassificationSpec(type="classification", multi_label=True)
     return SftSpec()
 
 

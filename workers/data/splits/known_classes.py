@@ -47,7 +47,7 @@ def _count_once(row: Row, labels: Sequence[str]) -> None:
     once = sorted(set(labels))
     if len(once) < len(labels):
         doubled = next(label for label, after in pairwise(labels) if label == after)
-        row.repairs.append(Repair(DOUBLED, f"{doubled!r} counts once", len(labels) - len(once)))
+        row.repairs.append(Repair(DOUBLED, f"{doubled!r} counts once"))
         row.notes = replace(row.notes, labels=once)
 
 

@@ -47,9 +47,9 @@ class LabelSets:
         return sparse.hstack([self.members, sparse.csr_array(np.array(is_empty))], format="csr")[self.codes]
 
 
-def named(labels: str | Sequence[str]) -> str:
-    """A set of classes, or JSON of it, for a person: `no label`, `the label 'a'`, or `the labels 'a' and 'b'`."""
-    names = json.loads(labels) if isinstance(labels, str) else labels
+def named(text: str) -> str:
+    """A set of classes, given as JSON, for a person: `no label`, `the label 'a'`, or `the labels 'a' and 'b'`."""
+    names = json.loads(text)
     if not names:
         return "no label"
     return f"the label{'s' if len(names) > 1 else ''} {' and '.join(map(repr, names))}"

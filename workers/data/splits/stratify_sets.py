@@ -32,6 +32,7 @@ def choose_by_classes(classes: sparse.csr_array, weights: npt.NDArray[np.int64],
         units, counts = by_class.indices[column], by_class.data[column]
         units, counts = units[is_open[units]], counts[is_open[units]]
         wanted = lacking[number] + owed
+        # At most what fits, and all but one where the rest has none of this class yet.
         num_taken = min(
             int(np.searchsorted(np.cumsum(counts), wanted + 0.5)),
             int(np.searchsorted(np.cumsum(weights[units]), size, side="right")),
