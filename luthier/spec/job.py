@@ -224,7 +224,7 @@ class JobSpec(Section):
             if source.format not in (None, "auto", *self.objective.row_formats):
                 raise ValueError(
                     f"data.sources: the format {which} is {source.format}, which is not what objective.type "
-                    f"{self.objective.type} learns from; it takes {' or '.join(self.objective.row_formats)}"
+                    f"{self.objective.type} learns from; {_remedy_of_rows(self.objective, source.format)}"
                 )
             if source.overlong == "split" and (source.objective or self.objective.type) != "pretrain":
                 raise ValueError(
@@ -258,8 +258,8 @@ class JobSpec(Section):
             )
         if self.data.format not in ("auto", *self.objective.row_formats):
             raise ValueError(
-                f"data.format {self.data.format} is not what objective.type {self.objective.type} learns from; set it "
-                f"to {' or '.join(self.objective.row_formats)}, or change {_key_of(self.objective, self.data.format)}"
+                f"data.format {self.data.format} is not what objective.type {self.objective.type} learns from; "
+                f"{_remedy_of_rows(self.objective, self.data.format)}"
             )
         if self.data.overlong == "split" and self.objective.type != "pretrain":
             raise ValueError(
@@ -292,9 +292,10 @@ class JobSpec(Section):
         return self
 
 
-def _key_of(objective: ObjectiveSpec, row_format: str) -> str:
-    """What to change for rows of a format that `objective` does not learn from."""
-    return objective.key_for(row_format) if isinstance(objective, ClassificationSpec) else "objective.type"
+def _remedy_of_rows(objective: ObjectiveSpec, row_format: str | None) -> str:
+    """What to do about rows of a format that `objective` does not learn from."""
+    key = objective.key_for(row_format) if isinstance(objective, ClassificationSpec) else "objective.type"
+    return f"set it to {' or '.join(objective.row_formats)}, or change {key}"
 
 
 def _no_formats(method: MethodSpec) -> dict[str, str]:

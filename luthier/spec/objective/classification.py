@@ -90,7 +90,7 @@ class ClassificationSpec(Section):
                 raise ValueError(f"class_weights names {unknown[0]!r}, which is none of labels")
         return self
 
-    def key_for(self, row_format: str) -> str:
+    def key_for(self, row_format: str | None) -> str:
         """The key to change for rows of a format that is none of `row_formats`."""
         return "objective.multi_label" if row_format in _ROW_FORMATS[not self.multi_label] else "objective.type"
 

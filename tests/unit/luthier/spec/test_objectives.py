@@ -96,6 +96,11 @@ def test_a_row_may_have_several_labels() -> None:
             {"data": {**DATA, "balance": {"method": "smote"}}},
             r"data\.balance repeats or leaves out .* leave it out and set objective\.class_weights: balanced",
         ),
+        (
+            {},
+            {"data": {"sources": [{"name": "a", "path": "a.jsonl", "format": "multi_labelled_chat"}]}},
+            r"format of source 'a' is .*; set it to labelled_text or .*, or change objective\.multi_label",
+        ),
         ({}, {"evaluation": {"metrics": ["micro_f1"]}}, "has micro_f1, which does not suit .* accuracy, macro_f1"),
     ],
 )
