@@ -29,7 +29,7 @@ from workers.models import choose_device, load_tokenizer, resolve_base_of, save_
 from workers.models.tuned import ADAPTER, load_tuned
 from workers.task import Report, StageResult, Task
 from workers.training.classes import Classes
-from workers.training.heads import HEAD, as_classifier, load_head
+from workers.training.heads import HEAD, as_classifier, load_head, output_name
 
 _MAX_BATCH_TOKENS = 2048
 _SCORE, _SCORE_BEHIND_VIRTUAL = "base_model.model.score.weight", "base_model.score.weight"
@@ -87,7 +87,7 @@ def run_classifier(task: Task, report: Report) -> StageResult:
     expected = _of_each_text(examples, score)
     if "peft" in spec.formats:
         write_peft(trained / ADAPTER, out / "peft", base.name, tokenizer if task.spec.has_own_tokenizer else None)
-        _add_head(trained / HEAD, out / "peft")
+        _add_head(trained / HEAD, out / "peft", output_name(tuned))
     if "merged" in spec.formats:
         steps.advance(0, "merging")
         classifier = as_classifier(merge(tuned), classes, int(tokenizer.pad_token_id or 0))
@@ -147,14 +147,21 @@ def _of_each_text(
     return torch.cat([score(texts) for texts in (examples, rejected) if texts], dim=1)
 
 
-def _add_head(head: Path, adapter: Path) -> None:
-    """Makes of an adapter one that PEFT puts beside a classifier, with its head; the labels lie in `head.json`."""
+def _add_head(head: Path, adapter: Path, output: str) -> None:
+    """Makes of an adapter one that PEFT puts beside a classifier, with its head; the labels lie in `head.json`.
+
+    A classifier has no layer `output`, so what the adapter has beside that, such as rows of added tokens, is left out.
+    """
     config = json.loads((adapter / "adapter_config.json").read_text())
+    rows = config.get("trainable_token_indices")
+    if isinstance(rows, dict):
+        config["trainable_token_indices"] = {name: ids for name, ids in rows.items() if name != output}
     config["task_type"] = "SEQ_CLS"
     config["modules_to_save"] = [*(config.get("modules_to_save") or []), "score"]
     (adapter / "adapter_config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
     is_virtual = PeftConfig.from_pretrained(str(adapter)).is_prompt_learning
-    weights = load_file(adapter / "adapter_model.safetensors")
+    stored = load_file(adapter / "adapter_model.safetensors")
+    weights = {name: weight for name, weight in stored.items() if f".{output}." not in name}
     weights[_SCORE_BEHIND_VIRTUAL if is_virtual else _SCORE] = load_file(head / "head.safetensors")["weight"]
     save_file(weights, adapter / "adapter_model.safetensors", metadata={"format": "pt"})
     shutil.copyfile(head / "head.json", adapter / "head.json")

@@ -23,6 +23,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_SEQUENCE_CLASSIFICA
 from workers.failures import ConfigError
 from workers.models.inner import inner_model
 from workers.models.tuned import TunedModel
+from workers.models.unread import read_whole
 from workers.training.classes import Classes
 from workers.training.forward import logits_at
 from workers.training.packing import Batch
@@ -67,6 +68,24 @@ def put_head(model: TunedModel, num_scores: int) -> nn.Module:
 def set_output(model: TunedModel, layer: nn.Module) -> None:
     """Puts `layer` in place of the output layer."""
     inner_model(model).set_output_embeddings(layer)  # type: ignore[no-untyped-call]
+
+
+def output_name(model: TunedModel) -> str:
+    """What the output layer, or the head in its place, is called in the model of transformers."""
+    inner = inner_model(model)
+    output = inner.get_output_embeddings()  # type: ignore[no-untyped-call]
+    return next(name for name, part in inner.named_modules() if part is output)
+
+
+def put_back(model: TunedModel, replaced: nn.Module) -> None:
+    """Puts the output layer that `put_head` returned back. What is still in its file is read; if it is tied to the
+    embeddings, it is tied to those that `model` has now, which may be others than those that it had."""
+    read_whole(replaced)
+    inner = inner_model(model)
+    embeddings = inner.get_input_embeddings()  # type: ignore[no-untyped-call]
+    if inner.config.get_text_config().tie_word_embeddings and isinstance(embeddings, nn.Embedding):
+        replaced.weight = embeddings.weight
+    set_output(model, replaced)
 
 
 def head_of(model: nn.Module) -> Head:

@@ -23,7 +23,7 @@ from workers.training.distributed.world import World
 from workers.training.engine import Engine
 from workers.training.forecast import compared, forecast, peak_memory_bytes
 from workers.training.grpo.stage import run as run_grpo
-from workers.training.heads import put_head, save_head, set_output
+from workers.training.heads import put_back, put_head, save_head
 from workers.training.kernels.choice import Kernels, use_kernels
 from workers.training.methods import METHODS
 from workers.training.objectives import OBJECTIVES, Objective
@@ -81,9 +81,7 @@ def train(task: Task, report: Report, world: World) -> StageResult:
     set_seed(task.spec.training.seed)
     strategy = make_strategy(world, task.spec.resources.distributed)
     classes = _classes(task, train)
-    # The output layer that a head replaces is none of what the ranks divide, and is saved.
-    reads_late = strategy.reads_weights and classes is None
-    load = method.load_unread if reads_late and method.load_unread else method.load
+    load = method.load_unread if strategy.reads_weights and method.load_unread else method.load
     model = method.adapt(load(base, dtype, strategy.loads_on(device), section), section)
     replaced = None if classes is None else put_head(model, len(classes.labels))
     kernels = use_kernels(model, task.spec, dtype, device)
@@ -112,7 +110,7 @@ def train(task: Task, report: Report, world: World) -> StageResult:
     folder = task.new_dir("output")
     if classes is not None and replaced is not None:
         save_head(model, classes, folder)
-        set_output(model, replaced)
+        put_back(model, replaced)
     method.save(model, base, folder)
     mfu = utilisation(flops_per_token(model, train), summary.tokens_per_second, dtype, device, world.size)
     further = {"mfu": mfu, "kernels": kernels.to_json(), "plan": compared(planned, summary, device)}

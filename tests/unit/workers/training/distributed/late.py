@@ -1,7 +1,7 @@
 """Runs whose ranks read their part of the weights alone: what each rank does, and the models that they load."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +11,20 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from transformers import LlamaConfig, LlamaForCausalLM, set_seed
 
-from luthier.spec import FullSpec, LoraSpec
+from luthier.spec import ClassificationSpec, FullSpec, LoraSpec
 from luthier.spec.distributed import DistributedSpec, FsdpSpec, ZeroSpec
-from tests.unit.workers.training.tiny_run import ALONE, Recorder, make_engine, weights
+from tests.unit.workers.training.tiny_run import ALONE, Recorder, as_samples, make_documents, make_engine, weights
+from workers.models.inner import inner_model
 from workers.training.distributed.strategies import make_strategy
 from workers.training.distributed.world import World
+from workers.training.heads import put_back, put_head
 from workers.training.methods import METHODS
+from workers.training.objectives import OBJECTIVES, Objective
+from workers.training.samples import Sample
 
 CPU = torch.device("cpu")
 FULL, LORA = FullSpec(type="full"), LoraSpec(r=4)
+_CLASSES = ("high", "low")
 FSDP, ZERO = FsdpSpec(type="fsdp"), ZeroSpec(type="zero", stage=3)
 
 
@@ -32,6 +37,8 @@ class Case:
     compute: torch.dtype = torch.float32
     stored: str = "bf16"
     """In which dtype the model lies there."""
+    has_head: bool = False
+    """Whether it learns classes, by a head in place of the output layer."""
 
 
 CASES = {
@@ -45,6 +52,9 @@ CASES = {
         FULL, ZeroSpec(type="zero", stage=3, offload_optimizer="cpu", offload_param="cpu"), stored="fp32"
     ),
     "lora, zero 3": Case(LORA, ZERO),
+    "full with a head, fsdp": Case(FULL, FSDP, has_head=True),
+    "lora with a head, fsdp": Case(LORA, FSDP, has_head=True),
+    "full with a head, zero 3": Case(FULL, ZERO, has_head=True),
 }
 
 
@@ -90,9 +100,13 @@ def load(case: Case, folder: Path, *, late: bool) -> Any:
 
 
 def train(name: str, models: Path, scratch: Path, world: World = ALONE, *, late: bool = False) -> dict[str, Any]:
-    """Rows of metrics and trained weights of a run in `scratch`."""
+    """Rows of metrics and trained weights of a run in `scratch`, and what rank 0 has for an output layer then."""
     case = CASES[name]
     model = load(case, models / case.stored / (f"{case.strategy.type} {world.rank}" if late else "whole"), late=late)
+    replaced = put_head(model, len(_CLASSES)) if case.has_head else None
+    learned: dict[str, Any] = {}
+    if replaced is not None:
+        learned = {"objective": _classification(), "train": _rows(40), "validation": _rows(6)}
     engine, _ = make_engine(
         scratch,
         Recorder(),
@@ -104,10 +118,26 @@ def train(name: str, models: Path, scratch: Path, world: World = ALONE, *, late:
         eval_steps=2,
         learning_rate=2e-3,
         gradient_accumulation_steps=2,
+        **learned,
     )
     timed = ("tokens_per_second", "checkpoint_stall_seconds")
     rows = [{key: value for key, value in row.items() if key not in timed} for row in engine.run().history]
-    return {"rows": rows, "weights": {key: value.flatten().tolist() for key, value in weights(model).items()}}
+    trained = {key: value.flatten().tolist() for key, value in weights(model).items()}
+    if replaced is not None and world.is_first:
+        put_back(model, replaced)
+    output = inner_model(model).get_output_embeddings().weight
+    return {"rows": rows, "weights": trained, "output": output.flatten().tolist() if world.is_first else []}
+
+
+def _classification() -> Objective:
+    return OBJECTIVES["classification"](ClassificationSpec(type="classification"))
+
+
+def _rows(num: int) -> list[Sample]:
+    """Texts that begin with a number below or above the middle, and say so."""
+    return [
+        replace(one, label=_CLASSES[int(one.documents[0].input_ids[0] > 15)]) for one in as_samples(make_documents(num))
+    ]
 
 
 def train_all(folder: Path, world: World) -> None:
