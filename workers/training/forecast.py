@@ -8,7 +8,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
@@ -21,11 +21,10 @@ from luthier.planning.question import Question, question_of
 from luthier.planning.setting import Setting
 from luthier.planning.sharding import sharding_of
 from luthier.planning.workload import DataFigures
-from luthier.spec import JobSpec
+from luthier.spec import GrpoSpec, JobSpec
 from workers.hardware_probe import probe_cpu
 from workers.training.packing import shared_prefix
 from workers.training.samples import Sample, documents_of
-from workers.training.summary import Summary
 
 _log = logging.getLogger(__name__)
 
@@ -37,7 +36,19 @@ class Forecast:
     peak_memory_bytes: int | None
     tokens_per_second: float | None
     reason: str = ""
-    """Why there is none."""
+    """Why one is not there."""
+
+
+class Trained(Protocol):
+    """What a run did in its optimizer steps, over all attempts."""
+
+    @property
+    def num_trained_tokens(self) -> int:
+        """Of its documents, or of prompts and answers."""
+
+    @property
+    def tokens_per_second(self) -> float:
+        """More than zero."""
 
 
 def forecast(
@@ -75,10 +86,12 @@ def forecast(
             need / GIB,
             hardware.memory_gib,
         )
+    if isinstance(spec.objective, GrpoSpec):
+        return Forecast(need, None, "how long answers are is not known before, and so neither is the time")
     return Forecast(need, layout.cost.tokens_per_second if hardware.name else None)
 
 
-def compared(planned: Forecast, summary: Summary, device: torch.device) -> dict[str, Any]:
+def compared(planned: Forecast, trained: Trained, device: torch.device) -> dict[str, Any]:
     """`{"peak_memory_bytes": {"predicted", "actual"}, "training_seconds": {...}}`, for summary.json.
 
     The time is that spent in optimizer steps, over all attempts.
@@ -87,8 +100,8 @@ def compared(planned: Forecast, summary: Summary, device: torch.device) -> dict[
     return {
         "peak_memory_bytes": {"predicted": planned.peak_memory_bytes, "actual": peak_memory_bytes(device)},
         "training_seconds": {
-            "predicted": summary.num_trained_tokens / rate if rate else None,
-            "actual": summary.num_trained_tokens / summary.tokens_per_second,
+            "predicted": trained.num_trained_tokens / rate if rate else None,
+            "actual": trained.num_trained_tokens / trained.tokens_per_second,
         },
         "not_predicted": planned.reason or None,
     }

@@ -48,6 +48,11 @@ class Progress:
     unfinished: dict[str, float] | None = None
     """The row of the last step while its validation is still to do."""
 
+    @property
+    def tokens_per_second(self) -> float:
+        """While it trained."""
+        return self.num_trained_tokens / self.training_seconds
+
     def detached(self) -> "Progress":
         """A copy that later steps do not change. Rows are shared: they are never changed once they are in."""
         unfinished = None if self.unfinished is None else dict(self.unfinished)

@@ -46,7 +46,7 @@ def summarise(
         train_loss=sum(last_tenth) / len(last_tenth),
         num_trainable_parameters=sum(parameter.numel() for parameter in parameters.values()),
         num_trained_tokens=progress.num_trained_tokens,
-        tokens_per_second=progress.num_trained_tokens / progress.training_seconds,
+        tokens_per_second=progress.tokens_per_second,
         resumed_from_step=resumed_from_step,
         stopped_early=stopped_early,
         skipped=progress.skipped,

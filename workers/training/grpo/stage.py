@@ -21,7 +21,7 @@ from workers.training.checkpoints import CheckpointStore
 from workers.training.distributed.strategies.replicated import Replicated
 from workers.training.distributed.world import World
 from workers.training.environment import current_environment
-from workers.training.forecast import peak_memory_bytes
+from workers.training.forecast import compared, forecast, peak_memory_bytes
 from workers.training.grpo.plot import write_reward_plot
 from workers.training.grpo.rewards import make_rewards
 from workers.training.grpo.rounds import Rounds
@@ -31,6 +31,7 @@ from workers.training.methods import METHODS
 from workers.training.optimizers import make_optimizer, trainable_parameters
 from workers.training.pieces import Stored
 from workers.training.precision import choose_dtype, recorded_dtype
+from workers.training.rows import Rows
 from workers.training.schedule import check_schedule
 from workers.training.snapshot import Snapshot
 from workers.training.state import Progress
@@ -68,6 +69,8 @@ def run(task: Task, report: Report) -> StageResult:
         snapshot = checkpoints.load_newest()
         device = choose_device()
         compute = _dtype(training, snapshot, device)
+        texts = Rows(load_split(task.input_dir("preprocess"), "train", conversations=False))
+        planned = forecast(task.spec, base, texts, compute, device)
         set_seed(training.seed)
         method = METHODS[section.type]
         plain = method.load(base, compute, device, section)
@@ -115,7 +118,8 @@ def run(task: Task, report: Report) -> StageResult:
         drop_reference(model)
     folder = task.new_dir("output")
     method.save(model, base, folder)
-    figures = _write_figures(folder, progress, parameters, compute, first_step or None)
+    further = {"resumed_from_step": first_step or None, "plan": compared(planned, progress, device)}
+    figures = _write_figures(folder, progress, parameters, compute, further)
     return StageResult(folder=folder, metrics=_headline(figures, device), result=figures)
 
 
@@ -174,7 +178,7 @@ def _write_figures(
     progress: Progress,
     parameters: Mapping[str, nn.Parameter],
     compute: torch.dtype,
-    resumed_from_step: int | None,
+    further: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Writes summary, metrics and curve; returns what `summary.json` says."""
     rewards = [row["reward"] for row in progress.history if "reward" in row]
@@ -187,10 +191,10 @@ def _write_figures(
         "train_loss": math.fsum(losses) / len(losses),
         "num_trainable_parameters": sum(parameter.numel() for parameter in parameters.values()),
         "num_trained_tokens": progress.num_trained_tokens,
-        "tokens_per_second": progress.num_trained_tokens / progress.training_seconds,
-        "resumed_from_step": resumed_from_step,
+        "tokens_per_second": progress.tokens_per_second,
         "precision": str(compute).removeprefix("torch."),
         "trl": PINNED,
+        **further,
     }
     (folder / "summary.json").write_text(json.dumps(figures, indent=1) + "\n")
     with (folder / "metrics.jsonl").open("w") as stream:

@@ -118,7 +118,8 @@ class Watch(TrainerCallback):  # type: ignore[misc, unused-ignore]
         progress.samples.append(self._rounds.digest(progress.step))
         progress.step += 1
         progress.training_seconds += time.perf_counter() - self._step_started
-        progress.num_trained_tokens = self._first_tokens + int(logs.get("num_tokens") or 0)
+        if num_tokens := logs.get("num_tokens"):  # told only where answers were sampled
+            progress.num_trained_tokens = self._first_tokens + int(num_tokens)
         if not math.isfinite(logs["loss"] or 0.0):
             raise DivergedError(f"training diverged at step {progress.step}: the loss is {logs['loss']}")
         figures = {name: float(value) for name, value in logs.items() if value is not None and math.isfinite(value)}

@@ -102,6 +102,14 @@ def test_what_pays_becomes_likelier(make_task: MakeTask) -> None:
     assert "<svg" in (result.folder / "reward.svg").read_text()
     assert not (result.folder / "adapter" / "ref").exists()
     assert result.result["trl"] == version.PINNED
+    plan = json.loads((result.folder / "summary.json").read_text())["plan"]
+    assert plan == result.result["plan"]
+    assert plan["peak_memory_bytes"]["predicted"] > 100 << 20
+    assert plan["peak_memory_bytes"]["actual"] == result.metrics["peak_memory_bytes"]
+    assert plan["training_seconds"]["predicted"] is None
+    assert "how long answers are" in plan["not_predicted"]
+    spent = result.result["num_trained_tokens"] / result.result["tokens_per_second"]
+    assert plan["training_seconds"]["actual"] == pytest.approx(spent)
 
 
 @pytest.mark.parametrize(
@@ -129,6 +137,7 @@ def test_a_second_attempt_ends_where_one_alone_would(
     assert second.result["resumed_from_step"] == reached
     third = stage.run(task(attempt=4, checkpoints=report.checkpoints), Recorder())
     assert third.result["resumed_from_step"] == 6, "it was over, and its output was lost"
+    assert 0 < whole.result["num_trained_tokens"] == second.result["num_trained_tokens"]
     ours = weights_of(whole)
     for theirs in (weights_of(second), weights_of(third)):
         assert ours.keys() == theirs.keys()
