@@ -203,6 +203,8 @@ class Race:
     def __init__(self, keeper: Keeper) -> None:
         self._keeper = keeper
         self._are_done = False
+        self._pause = asyncio.Barrier(NUM_PLAYERS)
+        self._has_pruned = asyncio.Condition()
         self.seen: Counter[str] = Counter()
 
     async def play(self, number):
@@ -210,6 +212,15 @@ class Race:
             job_id, stage = await self._keeper.begin()
             await self._get_and_read(job_id, stage, (VERSION, OTHER)[(number + turn) % 2])
             await self._keeper.cancel(job_id)
+            if turn % 2:
+                await self._pause.wait()
+                await self._wait_for_a_prune()
+
+    async def _wait_for_a_prune(self):
+        """While nobody plays, so that it is not refused."""
+        async with self._has_pruned:
+            before = self.seen["prunes"]
+            await self._has_pruned.wait_for(lambda: self.seen["prunes"] > before)
 
     async def _get_and_read(self, job_id, stage, version):
         try:
@@ -228,7 +239,11 @@ class Race:
         """Again and again until the players are done."""
         while not self._are_done:
             try:
-                self.seen["pruned"] += len(await once())
+                num_pruned = len(await once())
+                async with self._has_pruned:
+                    self.seen["prunes"] += 1
+                    self.seen["pruned"] += num_pruned
+                    self._has_pruned.notify_all()
             except ConflictError:
                 self.seen["refused"] += 1
             except grpc.aio.AioRpcError as error:

@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from datetime import timedelta
 
 import asyncpg
 import grpc
@@ -11,7 +12,9 @@ import pytest
 
 from gateway.app import serving
 from luthier import errors
+from luthier.artifacts import join, publish
 from luthier.client import AsyncClient, Event, Job
+from luthier.dataset_versions import datasets_uri, version_uri
 from luthier.settings import GatewaySettings
 from luthier.v1.access_service_pb2 import CreateApiKeyRequest
 from luthier.v1.access_service_pb2_grpc import AccessServiceStub
@@ -101,6 +104,21 @@ async def test_another_project_sees_none_of_it(platform):
     for refused in (stranger.get(job.id), stranger.cancel(job.id), stranger.metrics(job.id), stranger.wait(job.id)):
         with pytest.raises(errors.NotFoundError):
             await refused
+
+
+async def test_a_project_prunes_its_own_datasets_alone(platform, tmp_path):
+    version = "sha256:" + "a" * 64
+    folder = tmp_path / "new"
+    folder.mkdir()
+    (folder / "train.arrow").write_bytes(b"rows")
+    publish(folder, join(version_uri(datasets_uri(str(tmp_path / "artifacts"), "default"), version), "stage-1-1"))
+    (found,) = await platform.client.datasets.versions()
+    assert (found.version, found.num_datasets, found.job_ids, found.model_ids) == (version, 1, (), ())
+    assert await platform.stranger.datasets.versions() == []
+    assert await platform.stranger.datasets.prune(timedelta(0), dry_run=False) == []
+    assert await platform.client.datasets.prune(timedelta(days=1), dry_run=False) == []
+    assert await platform.client.datasets.prune(timedelta(0), dry_run=False) == [found]
+    assert await platform.client.datasets.versions() == []
 
 
 async def test_unknown_things_and_bad_requests(platform):

@@ -91,7 +91,8 @@ def test_every_format_loads_by_its_own_library_and_knows_the_answers(
     assert _ask(base, tokenizer, "yellow") != '{"wait": 1}'
     assert _ask(PeftModel.from_pretrained(base, folder / "peft"), tokenizer, "yellow") == '{"wait": 1}'
     version = folder / "triton/lights-89abcdef/1"
-    assert {path.name for path in version.iterdir()} == {"model.py", "generation.py", "weights"}
+    code = {"model.py", "answering.py", "generation.py", "tool_calls.py", "tool_use.py"}
+    assert {path.name for path in version.iterdir()} == code | {"tools.json", "weights"}
     assert _digest(version / "weights/model.safetensors") == _digest(folder / "merged/model.safetensors")
 
 
