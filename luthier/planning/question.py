@@ -11,7 +11,7 @@ from luthier.planning.methods import Adaptation, UnknownMethodError, adapt, read
 from luthier.planning.shape import ModelShape, read_shape
 from luthier.planning.sharding import CHOICES, Sharding, sharding_of
 from luthier.planning.workload import DataFigures, Workload, workload_of
-from luthier.spec import ClassificationSpec, GrpoSpec, JobSpec, LoraSpec, ResourcesSpec, RewardSpec, TrainingSpec
+from luthier.spec import GrpoSpec, JobSpec, LoraSpec, ResourcesSpec, TrainingSpec
 from luthier.spec.plan import lessons_stage
 
 
@@ -83,9 +83,8 @@ def question_of(
 
 
 def _reads_whole(spec: JobSpec) -> bool:
-    """Where the method looks at the weights, or a head takes the place of some (workers/training/stage.py)."""
-    looks = isinstance(spec.method, LoraSpec) and spec.method.looks_at_weights
-    return looks or isinstance(spec.objective, ClassificationSpec | RewardSpec)
+    """Where the method looks at the weights before they are divided (workers/training/stage.py)."""
+    return isinstance(spec.method, LoraSpec) and spec.method.looks_at_weights
 
 
 def _choices(spec: JobSpec) -> tuple[Sharding, ...]:

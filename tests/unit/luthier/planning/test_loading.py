@@ -20,8 +20,9 @@ FSDP, OFFLOADED = FsdpSpec(type="fsdp"), FsdpSpec(type="fsdp", offload="cpu")
 ZERO_2, ZERO_3 = (ZeroSpec(type="zero", stage=stage) for stage in (2, 3))
 
 
-def make_question(method, **options):
+def make_question(method, objective="sft", **options):
     spec = {"name": "job", "base_model": "/models/base", "data": {"path": "/data/rows.jsonl"}}
+    spec |= {"objective": {"type": objective}}
     document = spec | {"method": {"type": method} | options}
     return question_of(JobSpec.model_validate(document), LLAMA_70B, DataFigures())
 
@@ -66,6 +67,7 @@ def test_a_host_has_room_for_parts_and_a_tensor(method, section, machines, host)
 
 def test_where_weights_are_looked_at_each_rank_of_fsdp_has_all_of_them_on_the_host():
     assert not make_question("lora").reads_whole
+    assert not make_question("lora", "classification").reads_whole
     assert make_question("lora", use_dora=True).reads_whole
     whole = replace(make_question("full"), reads_whole=True)
     for machines in (1, 4):
