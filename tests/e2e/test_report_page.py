@@ -65,6 +65,10 @@ def test_the_page_shows_all_its_parts_and_the_browser_complains_of_nothing(
     assert page.locator("mark").nth(1).inner_text().startswith('{"category"')
     assert page.locator("#splits svg rect").count() > 10
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), "nothing sticks out"
+    narrow = (
+        "[...document.querySelectorAll('td')].filter(cell => cell.textContent.trim().length > 3 && cell.offsetWidth)"
+    )
+    assert page.evaluate(f"Math.min(...{narrow}.map(cell => cell.offsetWidth))") > 30, "words are read across"
     if (scheme, width) == ("light", 1100):
         SCREENSHOT.parent.mkdir(exist_ok=True)
         page.screenshot(path=SCREENSHOT, full_page=True)

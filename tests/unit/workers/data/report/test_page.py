@@ -84,6 +84,27 @@ def test_a_report_without_the_optional_parts_has_a_page(reported: tuple[dict[str
     assert page.count("Nothing.") >= 1
 
 
+def test_rows_without_a_token_to_train_on_are_not_called_so(reported: tuple[dict[str, Any], str]) -> None:
+    document, page = reported
+    splits = {name: split | {"num_trainable_tokens": 0} for name, split in document["splits"].items()}
+    labelled = html_page(document | {"splits": splits})
+    for words, is_there in (("tokens to train on", False), ("what is coloured", False), ("learned as a whole", True)):
+        assert (words in labelled, words in page) == (is_there, not is_there)
+
+
+def test_many_files_are_counted_at_the_top(reported: tuple[dict[str, Any], str]) -> None:
+    document, _ = reported
+    head = html_page(document | {"sources": document["sources"] * 1000}).split("</header>")[0]
+    assert head.count("rows.jsonl") == 5
+    assert "and 995 more" in head
+
+
+def test_clusters_that_are_not_there_are_not_announced(reported: tuple[dict[str, Any], str]) -> None:
+    document, _ = reported
+    page = html_page(document | {"clusters": {"num_rows": 0, "num_clusters": 0, "first": []}})
+    assert "0 clusters of rows that are nearly equal." in page
+
+
 def test_bars_are_as_high_as_their_counts() -> None:
     chart = histogram({"edges": [0, 10, 20, 30], "counts": [1, 4, 2]}, "tokens", "rows")
     heights = [float(height) for height in re.findall(r'height="([\d.]+)"><title>', chart)]
