@@ -7,7 +7,9 @@ goes. Files are deleted after the commit, where nobody waits for it.
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from datetime import timedelta
 from functools import partial
 from typing import TypeVar
@@ -25,6 +27,8 @@ T = TypeVar("T")
 
 # Withdrawn while the project's counter is held. Few, because a change of state waits at most 10 s for it.
 _BATCH = 5
+# No further one is withdrawn then; PostgreSQL takes the lock from a transaction that is idle for 30 s.
+_MAX_WITHDRAWING_SECONDS = 5.0
 
 
 async def list_dataset_versions(database: Database, artifacts: str, project_id: str) -> list[KnownVersion]:
@@ -64,13 +68,18 @@ async def prune_dataset_versions(
             going = [version for version in known if version.may_go(moment - unused_for)]
             left = {} if dry_run else await _in_store(partial(_withdraw, datasets, going))
         await _in_store(partial(erase, [uri for uris in left.values() for uri in uris]))
-        pruned += [version for version in going if dry_run or left[version.stored.version]]
+        pruned += [version for version in going if dry_run or left.get(version.stored.version)]
     return pruned
 
 
 def _withdraw(datasets: str, versions: Iterable[KnownVersion]) -> dict[str, list[str]]:
-    """What is left to erase of each; nothing of one that somebody else has pruned."""
-    return {version.stored.version: withdraw(datasets, version.stored.version) for version in versions}
+    """What is left to erase of each; nothing of one that somebody else has pruned, or that the next prune takes."""
+    left: dict[str, list[str]] = {}
+    end = time.monotonic() + _MAX_WITHDRAWING_SECONDS
+    for version in versions:
+        if time.monotonic() < end:
+            left[version.stored.version] = withdraw(datasets, version.stored.version)
+    return left
 
 
 async def _lock(session: AsyncSession, project_id: str) -> None:
@@ -87,7 +96,14 @@ async def _check_nobody_preprocesses(session: AsyncSession, project_id: str) -> 
 
 
 async def _in_store(work: Callable[[], T]) -> T:
+    """What `work` returns. It cannot be stopped, so whoever is cancelled keeps his locks until it has ended."""
+    running = asyncio.ensure_future(asyncio.to_thread(work))
     try:
-        return await asyncio.to_thread(work)
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        while not running.done():
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait([running])
+        raise
     except OSError as error:
         raise UnavailableError(f"the artifact store fails: {error}; look at LUTHIER_ARTIFACTS and try again") from error

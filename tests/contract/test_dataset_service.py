@@ -171,7 +171,8 @@ async def test_a_store_that_cannot_be_written_is_told(keeper, monkeypatch):
     assert set(await keeper.versions()) == {VERSION}
 
 
-async def test_a_stage_that_is_claimed_during_a_prune_begins_after_it(keeper, coordinator, monkeypatch):
+@pytest.mark.parametrize("is_cancelled", [False, True])
+async def test_a_stage_that_is_claimed_during_a_prune_begins_after_it(keeper, coordinator, monkeypatch, is_cancelled):
     await keeper.cancel(await keeper.job_with(VERSION))
     job = await keeper.worker.create_job()
     has_decided, may_go_on = threading.Event(), threading.Event()
@@ -182,17 +183,26 @@ async def test_a_stage_that_is_claimed_during_a_prune_begins_after_it(keeper, co
         return withdraw(*args)
 
     monkeypatch.setattr("coordinator.commands.datasets.withdraw", slow_withdraw)
-    pruning = asyncio.create_task(keeper.prune())
+    store = Database(coordinator.database_url)
+    prune = prune_dataset_versions(store, keeper.artifacts, "default", timedelta(0), dry_run=False)
+    pruning = asyncio.create_task(prune)
     await asyncio.to_thread(has_decided.wait, 60)
     claiming = asyncio.create_task(keeper.worker.claim(job.job_id, "preprocess"))
     database = await asyncpg.connect(coordinator.database_url)
     waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
     while not claiming.done() and not await database.fetchval(waiting):
         pass
+    if is_cancelled:
+        pruning.cancel()
+        for _ in range(50):
+            await database.fetchval(waiting)
     await database.close()
-    may_go_on.set()
     assert not claiming.done()
-    assert await pruning == [VERSION]
+    assert not pruning.done(), "who is cancelled keeps the lock as long as the store is at work"
+    may_go_on.set()
+    await asyncio.wait([pruning])
+    assert pruning.cancelled() == is_cancelled
+    await store.close()
     _, is_reused = await keeper.end((await claiming).assignment.stage, VERSION)
     assert not is_reused
 
