@@ -48,6 +48,11 @@ class PiiSpec(Section):
     def _settings_have_a_use(self) -> Self:
         if self.action in ("report", "drop") and self.replacement != "label":
             raise ValueError("replacement has no use without action: redact; leave it out")
-        if (self.names == "model") != (self.names_model is not None):
-            raise ValueError("names: model and names_model go together; give both or neither")
+        if self.names == "model" and self.names_model is None:
+            raise ValueError(
+                "names: model needs names_model: a folder with a token classifier of transformers that marks PER or "
+                "PERSON; none comes with Luthier"
+            )
+        if self.names == "off" and self.names_model is not None:
+            raise ValueError("names_model has no use without names: model; leave it out")
         return self

@@ -246,8 +246,8 @@ def test_halves_of_surrogate_pairs_are_still_told_by_row(tmp_path: Path, run: Ru
     ("settings", "message"),
     [
         ({"action": "report", "replacement": "pseudonym"}, "replacement has no use without action: redact"),
-        ({"action": "redact", "names": "model"}, "names: model and names_model go together"),
-        ({"action": "redact", "names_model": "ner"}, "names: model and names_model go together"),
+        ({"action": "redact", "names": "model"}, "names: model needs names_model: a folder with a token classifier"),
+        ({"action": "redact", "names_model": "ner"}, "names_model has no use without names: model; leave it out"),
         ({"action": "redact", "kinds": []}, "at least 1 item"),
         ({"action": "redact", "regions": ["usa"]}, "String should match pattern"),
     ],
