@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from luthier.spec import ClassificationSpec
+from luthier.spec import ClassificationSpec, DataSpec
+from workers.data.pipeline import preprocess
 from workers.data.quality.noise import suspects_of_sets
 from workers.failures import DataError
 
@@ -85,9 +86,6 @@ def test_of_a_single_class_rows_with_it_are_compared_with_those_without(write_ro
 
 
 def test_each_source_has_its_own_counts(tmp_path, write_rows, tokenizer, recorder):
-    from luthier.spec import DataSpec
-    from workers.data.pipeline import preprocess
-
     sources = [
         {
             "name": name,
