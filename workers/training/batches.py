@@ -6,6 +6,7 @@ import torch
 
 from luthier.spec import TrainingSpec
 from luthier.spec.training import BY_DIFFICULTY
+from workers.failures import ConfigError
 from workers.training.distributed.deal import deal
 from workers.training.distributed.world import World
 from workers.training.objectives import Objective
@@ -13,6 +14,7 @@ from workers.training.packing import Batch, FixedBatches, batch_of, own_lengths,
 from workers.training.rows import difficulties_of
 from workers.training.sampler import Position, Sampler
 from workers.training.samples import Picked, Sample, documents_of
+from workers.training.state import Progress
 
 
 class Batches:
@@ -69,6 +71,21 @@ class Batches:
     def digest(self, step: int) -> str:
         """Stands for the samples of optimizer step `step`, in their order."""
         return self._sampler.digest(step)
+
+    def check_goes_on(self, progress: Progress) -> None:
+        """That what a run has learned from so far is what it would have learned from here.
+
+        Raises:
+            ConfigError: it was other rows, or another order, or more steps than there are.
+        """
+        step = progress.step
+        if step == 0 or (step <= self.num_steps and self.digest(step - 1) == progress.samples[-1]):
+            return
+        raise ConfigError(
+            f"the checkpoint that this run would go on from is of another job: the rows of its step {step} are not "
+            f"those that step {step} of {self.num_steps} has here; data and training must be those that it began with, "
+            f"so submit a new job"
+        )
 
     def samples(self, step: int) -> list[Sample]:
         """What optimizer step `step` learns from, on all ranks together."""

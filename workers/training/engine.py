@@ -80,7 +80,7 @@ class Engine:
 
         Raises:
             DataError: nothing to train on, or a sample that does not fit.
-            ConfigError: nothing is trainable, or early stopping has nothing to look at.
+            ConfigError: nothing is trainable, early stopping has nothing to look at, `resume_from` is of another job.
         """
         self._spec = spec
         self._report = report
@@ -106,6 +106,7 @@ class Engine:
             objective.prepare(model, samples, self._passes_unless_asked, compute)
         if resume_from is not None:
             self._progress = self._keeper.resume(resume_from)
+            self._batches.check_goes_on(self._progress)
         self._resumed_from_step = None if resume_from is None else self._progress.step
 
     def run(self) -> Summary:
