@@ -43,8 +43,16 @@ class Hardware(Section):
         return float("inf") if self.host_memory_gib is None else self.host_memory_gib * (1 << 30)
 
     def flops(self, compute_bytes: int) -> float:
-        """Floating-point operations per second that training reaches on one device."""
-        return 1e12 * self.efficiency * (self.bf16_tflops if compute_bytes == 2 else self.fp32_tflops)
+        """Floating-point operations per second that training reaches on one device.
+
+        On a CPU `efficiency` is that of the quicker dtype. What is not spent on products there is spent on memory and
+        takes about as long in either, so that of a slower dtype's speed a larger part is reached.
+        """
+        tflops = self.bf16_tflops if compute_bytes == 2 else self.fp32_tflops
+        if self.kind == "gpu":
+            return 1e12 * self.efficiency * tflops
+        beside = (1 / self.efficiency - 1) / max(self.bf16_tflops, self.fp32_tflops)
+        return 1e12 / (1 / tflops + beside)
 
 
 class _Table(Section):
