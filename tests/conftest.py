@@ -21,13 +21,17 @@ from tests.tiny_model import make_tiny_model
 REPOSITORY = Path(__file__).parent.parent
 
 
-def pytest_configure() -> None:
-    """One thread per operation, in this process and all that tests start, unless the user says otherwise.
+# Of this process and of all that tests start, unless the user says otherwise. Tests run side by side, and tiny models
+# have nothing to share out: two threads wait for each other at every operation, and burn a processor that another test
+# wants. Products in bf16 are compiled for each shape and kept; tests see more shapes than any job, so each process grew
+# by most of a gigabyte. Runners keep no more than this either (luthier/settings.py).
+ENVIRONMENT = {"OMP_NUM_THREADS": "1", "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "128", "LRU_CACHE_CAPACITY": "128"}
 
-    Tests run side by side, and tiny models have nothing to share out: two threads wait for each other at every
-    operation, and burn a processor that another test wants.
-    """
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+def pytest_configure() -> None:
+    """Says what torch reads when it is imported."""
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
 
 
 @pytest.fixture(scope="session")

@@ -38,6 +38,7 @@ def test_a_runner_sees_neither_the_token_nor_the_broker(monkeypatch: pytest.Monk
 
 
 def test_a_runner_keeps_a_bounded_number_of_compiled_products(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", raising=False)
     monkeypatch.setenv("LRU_CACHE_CAPACITY", "7")
     environment = WorkerSettings().runner_environment()
     assert int(environment["ONEDNN_PRIMITIVE_CACHE_CAPACITY"]) < 1024
