@@ -1,18 +1,24 @@
-"""What the rows of a bare file are for, where no job file says it: the first row decides."""
+"""What the rows of a bare file are for, where no job file says it: its columns and its first row decide."""
 
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
-from luthier.spec import ClassificationSpec, ObjectiveSpec, SftSpec
+from luthier.spec import ClassificationSpec, DpoSpec, KtoSpec, ObjectiveSpec, SftSpec
 from workers.data.files import FILES, parse_json
-from workers.data.row import read_list
+from workers.data.row import Content, read_list
 from workers.data.shapes import SHAPES, read_row
 from workers.data.sources import find_files
 
+_ONE_CLASS = ClassificationSpec(type="classification")
+_CLASSES = ClassificationSpec(type="classification", multi_label=True)
+# What says more of a row comes first.
+_CANDIDATES: tuple[ObjectiveSpec, ...] = (DpoSpec(type="dpo"), KtoSpec(type="kto"), _CLASSES, _ONE_CLASS)
+
 
 def objective_of(path: Path) -> ObjectiveSpec:
-    """Multi-label classification for a text with a list of names in `labels`, or for such a conversation that is not
-    answered; else supervised fine-tuning, which takes answers and texts.
+    """DPO for two answers of which one is better, KTO for one that is good or bad, classification for a text, or a
+    conversation that is not answered, with classes; else supervised fine-tuning, which takes answers and texts.
 
     Raises:
         DataError: there is no such file, its type cannot be told, or it is no file of this type.
@@ -20,23 +26,35 @@ def objective_of(path: Path) -> ObjectiveSpec:
     file = find_files(str(path.absolute()), "data.path", "train", "auto", lambda path, key: None)[0]
     reader = FILES[file.file_type]
     # First the columns: that is where a file is refused that cannot be read safely.
-    if "labels" in reader.columns(file.path):
-        for record in islice(reader.records(file.path, ("text", "messages", "labels")), 1):
-            if record.json_text is not None and _has_classes(record.json_text):
-                return ClassificationSpec(type="classification", multi_label=True)
+    columns = reader.columns(file.path)
+    fitting = {
+        name: objective
+        for objective in _CANDIDATES
+        for name in objective.row_formats
+        if not SHAPES[name].lacking(columns)
+    }
+    if fitting:
+        for record in islice(reader.records(file.path, columns), 1):
+            for name, objective in fitting.items():
+                if record.json_text is not None and _is(record.json_text, name, objective):
+                    return objective
     return SftSpec()
 
 
-def _has_classes(text: str) -> bool:
-    """Whether a row, as JSON, is to be classified; one that cannot be read decides nothing."""
+def _is(text: str, shape: str, objective: ObjectiveSpec) -> bool:
+    """Whether a row, as JSON, is of that shape and for that; one that cannot be read decides nothing."""
     try:
         record = parse_json(text)
-        if not isinstance(record, dict) or "labels" not in record:
-            return False
-        shape = "multi_labelled_text" if "text" in record else "multi_labelled_chat"
         content, _ = read_row(record, SHAPES[shape])
-        names = read_list(record["labels"], "labels", "class names")
+        return not isinstance(objective, ClassificationSpec) or _has_classes(record, content, objective)
     except (ValueError, RecursionError):
         return False
+
+
+def _has_classes(record: Any, content: Content, objective: ClassificationSpec) -> bool:
+    """Whether a row is to be classified: what is answered is to be learned, and lists of numbers may be anything."""
     is_answered = not isinstance(content, str) and content[-1]["role"] == "assistant"
-    return not is_answered and all(isinstance(name, str) for name in names)
+    if is_answered or not objective.multi_label:
+        return not is_answered
+    names = read_list(record.get("labels", record.get("label")), "labels", "class names")
+    return all(isinstance(name, str) for name in names)

@@ -4,11 +4,12 @@ import json
 
 import pytest
 
-from luthier.spec import ClassificationSpec, DataSpec, SftSpec
+from luthier.spec import ClassificationSpec, DataSpec, DpoSpec, KtoSpec, SftSpec
 from workers.data.report import write_report
 from workers.data.report.bare import objective_of
 
 SETS = ClassificationSpec(type="classification", multi_label=True)
+ONE, DPO, KTO = ClassificationSpec(type="classification"), DpoSpec(type="dpo"), KtoSpec(type="kto")
 USER, ANSWER = {"role": "user", "content": "hello"}, {"role": "assistant", "content": "world"}
 
 
@@ -45,8 +46,18 @@ def test_of_single_labels_no_sets_are_told(write_rows, run, tokenizer):
         ({"text": "a", "labels": [0, 5]}, SftSpec()),
         ({"text": "a", "labels": "x"}, SftSpec()),
         ({"text": "a", "labels": None}, SftSpec()),
-        ({"text": "a", "label": "x"}, SftSpec()),
-        ({"prompt": "a", "completions": ["b"], "labels": [True]}, SftSpec()),
+        ({"text": "a", "label": "x"}, ONE),
+        ({"text": "a", "label": 3}, ONE),
+        ({"text": "a", "label": ["x"]}, SETS),
+        ({"text": "a", "label": 0.5}, SftSpec()),
+        ({"messages": [USER], "label": "x"}, ONE),
+        ({"messages": [USER, ANSWER], "label": "x"}, SftSpec()),
+        ({"messages": [USER, ANSWER], "label": True}, KTO),
+        ({"prompt": "a", "completion": "b", "label": False}, KTO),
+        ({"prompt": "a", "completion": "b", "label": "x"}, SftSpec()),
+        ({"prompt": "a", "chosen": "b", "rejected": "c"}, DPO),
+        ({"prompt": "a", "chosen": "b"}, SftSpec()),
+        ({"prompt": "a", "completions": ["b"], "labels": [True]}, KTO),
         ([1], SftSpec()),
     ],
 )
