@@ -50,7 +50,8 @@ class Regrowth:
             growth.confirm(clipped)
         if self._num_watched is not None:
             self._num_watched += 1
-            if self._num_watched == self._spec.gradient_steps:
+            is_last = step + 1 == self._num_steps  # what is chosen then would learn nothing
+            if self._num_watched == self._spec.gradient_steps and not is_last:
                 self._choose(step + 1)
         if self._num_watched is None and step + 1 >= self._next_period:
             self._begin(step + 1)

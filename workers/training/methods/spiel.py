@@ -5,6 +5,7 @@ least and finds others. PEFT does not know the method, but SHiRA is the same kin
 so what was trained is saved as one: plain PEFT loads it, switches it off and merges it.
 """
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,6 +24,7 @@ from workers.training.methods.regrowth import Regrowth
 from workers.training.methods.sparse import sparse_changes
 from workers.training.methods.targets import peft_targets, target_layers
 
+_log = logging.getLogger(__name__)
 _MASK = "spiel"
 _GROWTHS: dict[str, type[Growth]] = {"accumulated_gradient": Accumulated, "momentum": Estimated}
 
@@ -58,6 +60,13 @@ def control_spiel(model: PeftModel, spec: SpielSpec, num_steps: int) -> Control:
     Raises:
         ConfigError: the job computes in fp16, whose scaled gradients cannot be accumulated.
     """
+    if num_steps <= spec.gradient_steps:
+        _log.warning(
+            "the run has %d optimizer steps, and method.gradient_steps (%d) leaves none of them for weights that are "
+            "chosen: those that are trained were drawn by lot; lower it, or train longer",
+            num_steps,
+            spec.gradient_steps,
+        )
     changes = list(sparse_changes(model))
     if spec.selection == "accumulated_gradient" and model.dtype == torch.float16:
         raise ConfigError(

@@ -285,6 +285,18 @@ def test_what_cannot_follow_the_exchange_is_refused_in_the_job_file(sections: di
         JobSpec.model_validate({**job, "method": SECTION, **sections})
 
 
+@pytest.mark.parametrize("num_steps", [4, 5])
+def test_a_run_too_short_for_a_choice_keeps_what_it_has_learned(
+    tmp_path: Path, base_dir: Path, caplog: pytest.LogCaptureFixture, num_steps: int
+) -> None:
+    """The first choice may replace all. With the last step it would leave nothing."""
+    row = Row({**SECTION, "gradient_steps": 5, "update_steps": 5}, 0)
+    model = adapt(row, base_dir)
+    engine_of(row, model, tmp_path, Recorder(), training={"max_steps": num_steps}, validation=[]).run()
+    assert all(change.values.count_nonzero() == change.values.numel() for change in sparse_changes(model))
+    assert f"{num_steps} optimizer steps, and method.gradient_steps (5) leaves none of them" in caplog.text
+
+
 def test_momentum_allows_several_ranks_and_fp16() -> None:
     job = {"name": "job", "base_model": "org/name", "data": {"path": "/data"}}
     sections = {"training": {"precision": "fp16"}, "resources": {"num_ranks": 2}}
