@@ -74,7 +74,7 @@ class Scan:
         file, part = self.files[number], self.part
         shape, reader = SHAPES[file.shape], FILES[file.file_type]
         split, curriculum = (self.spec.split, self.spec.curriculum) if file.split == "train" else (None, None)
-        seed = self.spec.seed.to_bytes(16, "little")
+        seed = (self.spec.seed % (1 << 128)).to_bytes(16, "little")
         wanted = [*part.names.theirs(shape.columns), *key_columns(self.spec)]
         if curriculum is not None:
             wanted.append(curriculum.difficulty_by)

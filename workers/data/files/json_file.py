@@ -41,7 +41,8 @@ def columns(path: str) -> list[str]:
                 fault = fault or f"{unit(path)} {record.row}: {problems.BROKEN_JSON}: {error}"
                 continue
             if isinstance(value, dict):
-                found.update(dict.fromkeys(value))
+                # JSON can spell half of a surrogate pair, which no file of ours can hold.
+                found.update(dict.fromkeys(key.encode(errors="backslashreplace").decode() for key in value))
         fault = fault or (f"{unit(path)} {record.row}: {record.reason}: {record.detail}" if record.reason else "")
     if fault and not found:
         raise DataError(f"{path}: columns found: none; {fault}; expected one JSON object per line, or a list of them")

@@ -22,8 +22,9 @@ def render_prompt(
     return token_ids(tokenizer, render_texts(tokenizer, [messages], add_generation_prompt=True, tools=[tools]))[0]
 
 
-RENDERING_FAULTS = (TypeError, ValueError, ArithmeticError, LookupError)
-"""What a template raises beside Jinja's own errors: `1 + "a"`, a loop over more than the sandbox allows."""
+RENDERING_FAULTS = (TypeError, ValueError, ArithmeticError, LookupError, RecursionError)
+"""What a template raises beside Jinja's own errors: `1 + "a"`, a loop over more than the sandbox allows, a macro that
+calls itself."""
 
 
 def render_texts(

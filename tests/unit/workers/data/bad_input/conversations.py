@@ -184,6 +184,12 @@ TEMPLATES = [
         template="{% for i in range(10 ** 12) %}{% endfor %}",
     ),
     Case(
+        "a template that calls itself",
+        rows(PAIR),
+        f"{_REFUSED}.*recursion",
+        template="{% macro again() %}{{ again() }}{% endmacro %}{{ again() }}",
+    ),
+    Case(
         "a template that looks around", rows(PAIR), f"{_REFUSED}.*unsafe", template="{{ messages.__class__.__mro__ }}"
     ),
 ]

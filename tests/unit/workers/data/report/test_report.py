@@ -129,3 +129,15 @@ def test_folder_without_a_report_is_refused(tmp_path: Path) -> None:
         load_report(tmp_path)
     with pytest.raises(DataError, match="is not a split of a dataset artifact"):
         load_split(tmp_path, "train")
+
+
+def test_a_key_that_no_file_can_hold_is_shown_as_it_is_spelled(
+    tmp_path: Path, run: Callable[..., Any], tokenizer: PreTrainedTokenizerBase
+) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"prompt": "a", "completion": "b", "\\ud800": 1}\n')
+    spec = DataSpec(path=str(path), seed=1 << 130, validation_fraction=0.0, test_fraction=0.0)
+    folder, outcome = run(path, seed=spec.seed, validation_fraction=0.0, test_fraction=0.0)
+    document = write_report(outcome, spec, tokenizer, folder)
+    assert document["sources"][0]["columns"] == ["prompt", "completion", "\\ud800"]
+    assert load_report(folder) == document
