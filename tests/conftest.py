@@ -1,6 +1,7 @@
 """Real parts for every test: PostgreSQL and NATS from their wheels, a tiny model made on the spot, free ports."""
 
 import asyncio
+import gc
 import logging
 import os
 import shutil
@@ -32,6 +33,19 @@ def pytest_configure() -> None:
     """Says what torch reads when it is imported."""
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+
+
+def pytest_collection_finish() -> None:
+    """Leaves what is imported by now out of garbage collection: it stays, and looking it through takes 0.4 s."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _models_end_with_their_file() -> Iterator[None]:
+    """Models are full of cycles; those of many files stayed until Python looked for garbage, which it seldom does."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture(scope="session")
