@@ -17,14 +17,15 @@ SEED := $(shell od -An -N3 -tu4 /dev/urandom | tr -d ' ')
 endif
 GAP ?= 3
 OPEN ?= 6
-TEST_PROCESSES ?= 2
+TEST_PROCESSES ?= 3
 
 .PHONY: demo test browser screenshots soak chaos check proto bench bench-data bench-train docs format clean
 
 demo: $(STAMP)
 	$(BIN)/luthier demo
 
-# Most tests wait for processes more than they compute, so two at a time; those of one file stay together.
+# Many tests wait for processes more than they compute, so one more at a time than the smallest machine has cores; those
+# of one file stay together.
 test: $(STAMP) browser
 	$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile --durations 20
 
