@@ -200,14 +200,15 @@ class WorkerSettings(BusSettings):
 
 
 # Threads of GNU OpenMP that wait for each other spin for some 10 us, then sleep. Its default is to spin for
-# milliseconds, which costs most of the speed as soon as something else wants one of the cores.
-_SPIN_COUNT = "1000"
+# milliseconds, which costs most of the speed as soon as something else wants one of the cores. Those of a runner meet
+# thousands of times in a step: for them, going to sleep costs more than to wait a little longer.
+_SPIN_COUNT, _RUNNER_SPIN_COUNT = "1000", "10000"
 
 # oneDNN, and PyTorch's layer above it, compile products in bf16 for each shape and keep 1024 of them. The lengths of
 # rows are new in every step, so a run would grow by most of a gigabyte. One pass has some dozens of shapes.
 _KEPT_PRODUCTS = "128"
 _RUNNER_DEFAULTS = {
-    "GOMP_SPINCOUNT": _SPIN_COUNT,
+    "GOMP_SPINCOUNT": _RUNNER_SPIN_COUNT,
     "ONEDNN_PRIMITIVE_CACHE_CAPACITY": _KEPT_PRODUCTS,
     "LRU_CACHE_CAPACITY": _KEPT_PRODUCTS,
 }
@@ -299,7 +300,7 @@ _SYSTEM_NAMES = frozenset({"PATH", "HOME", "USER", "LANG", "LANGUAGE", "LC_ALL",
 # What our own processes may be told besides: proxies, threads, and the settings of the libraries that they use.
 _SERVICE_NAMES = frozenset(
     {"LD_LIBRARY_PATH", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy"}
-    | {"OMP_NUM_THREADS", "MKL_NUM_THREADS", "TORCH_EXTENSIONS_DIR"}
+    | {"OMP_NUM_THREADS", "MKL_NUM_THREADS", "GOMP_SPINCOUNT", "TORCH_EXTENSIONS_DIR"}
 )
 _SERVICE_PREFIXES = ("OTEL_", "SSL_", "CUDA_", "NVIDIA_", "PIP_", "HF_", "AWS_", "GOOGLE_", "LUTHIER_")
 # Secrets, and what `luthier up` decides itself: each is handed to the children that need it, by name.
@@ -319,12 +320,12 @@ def system_environment() -> dict[str, str]:
 
 def service_environment() -> dict[str, str]:
     """The part of this process's environment that coordinator, gateway and workers get from `luthier up`."""
-    passed = {
+    return {
         name: value
         for name, value in os.environ.items()
-        if (name in _SERVICE_NAMES or name.startswith(_SERVICE_PREFIXES)) and name not in _KEPT_BACK | _WORKER_SECRETS
+        if (name in _SYSTEM_NAMES | _SERVICE_NAMES or name.startswith(_SERVICE_PREFIXES))
+        and name not in _KEPT_BACK | _WORKER_SECRETS
     }
-    return system_environment() | passed
 
 
 def worker_secrets() -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from luthier.settings import service_environment, system_environment, worker_secrets
+from luthier.settings import WorkerSettings, service_environment, system_environment, worker_secrets
 
 
 def test_secrets_and_unknown_variables_stay_with_the_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -19,7 +19,18 @@ def test_services_get_their_knobs_and_other_programs_do_not(monkeypatch: pytest.
         monkeypatch.setenv(name, value)
     assert knobs.items() <= service_environment().items()
     assert not set(knobs) & set(system_environment())
-    assert system_environment().items() <= service_environment().items()
+
+
+def test_threads_of_a_runner_wait_longer_for_each_other_than_those_of_other_programs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
+    assert "GOMP_SPINCOUNT" not in service_environment(), "a worker would hand it on to its runners"
+    of_runners = WorkerSettings().runner_environment()["GOMP_SPINCOUNT"]
+    assert int(of_runners) > int(system_environment()["GOMP_SPINCOUNT"])
+    monkeypatch.setenv("GOMP_SPINCOUNT", "7")
+    assert service_environment()["GOMP_SPINCOUNT"] == "7"
+    assert WorkerSettings().runner_environment()["GOMP_SPINCOUNT"] == "7"
 
 
 def test_keys_of_endpoints_are_for_workers_alone(monkeypatch: pytest.MonkeyPatch) -> None:
