@@ -74,7 +74,8 @@ def output_name(model: TunedModel) -> str:
     """What the output layer, or the head in its place, is called in the model of transformers."""
     inner = inner_model(model)
     output = inner.get_output_embeddings()  # type: ignore[no-untyped-call]
-    return next(name for name, part in inner.named_modules() if part is output)
+    names: dict[nn.Module, str] = {part: name for name, part in inner.named_modules()}
+    return names[output]
 
 
 def put_back(model: TunedModel, replaced: nn.Module) -> None:
@@ -82,7 +83,7 @@ def put_back(model: TunedModel, replaced: nn.Module) -> None:
     embeddings, it is tied to those that `model` has now, which may be others than those that it had."""
     read_whole(replaced)
     inner = inner_model(model)
-    embeddings = inner.get_input_embeddings()  # type: ignore[no-untyped-call]
+    embeddings: object = inner.get_input_embeddings()
     if inner.config.get_text_config().tie_word_embeddings and isinstance(embeddings, nn.Embedding):
         replaced.weight = embeddings.weight
     set_output(model, replaced)
