@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from luthier.spec import ClassificationSpec, JobSpec, MergeSpec, XloraSpec
+from luthier.spec import JobSpec, MergeSpec
 from workers.evaluation.compare import Comparison
 from workers.evaluation.report import comparison_table
+from workers.export.usage import usage
 from workers.models.catalogue import CATALOGUE
 from workers.models.hub import HUB_ID
 from workers.models.wheel import SOURCE_FILE
@@ -68,7 +69,7 @@ def write_card(
         *_making(spec, results),
         "## Evaluation\n\n" + _evaluation(results["evaluate"]),
         "## Parity\n\n" + parity,
-        "## Use\n\n" + _use(base, spec, triton_model),
+        "## Use\n\n" + usage(spec, base.name, triton_model),
     ]
     path.write_text("\n\n".join(section for section in sections if section) + "\n", encoding="utf-8")
 
@@ -157,150 +158,6 @@ def _evaluation(result: Mapping[str, Any]) -> str:
     comparisons = {name: Comparison.from_json(entry) for name, entry in result["metrics"].items()}
     about = f"On {_number(result['num_rows'])} rows of the {result['split']} split, base model against this one."
     return f"{about}\n\n{comparison_table(comparisons, result['confidence_level'])}"
-
-
-_USE = {
-    "merged": """With transformers:
-
-```python
-from transformers import AutoModelForCausalLM, AutoTokenizer
-
-model = AutoModelForCausalLM.from_pretrained("merged", dtype="auto")
-tokenizer = AutoTokenizer.from_pretrained("merged")
-```""",
-    "peft": """With PEFT, on top of the base model:
-
-```python
-from peft import PeftModel
-from transformers import AutoModelForCausalLM
-
-base = AutoModelForCausalLM.from_pretrained("{base}")
-model = PeftModel.from_pretrained(base, "peft")
-```""",
-    "adapter": """With Luthier, on top of the base model in the folder `base`; PEFT does not know this kind of adapter:
-
-```python
-from pathlib import Path
-
-import torch
-from workers.models.tuned import load_adapted
-
-model = load_adapted(Path("base"), Path("adapter"), torch.bfloat16)
-```""",
-    "triton": """With NVIDIA Triton, Python backend with torch and transformers:
-
-```sh
-tritonserver --model-repository=triton --model-control-mode=explicit --load-model={triton_model}
-```""",
-}
-"""How each format is loaded. A new format is one row here."""
-
-
-_USE_OF_CLASSIFIER = {
-    "merged": """With transformers:
-
-```python
-from transformers import pipeline
-
-classify = pipeline("text-classification", "merged")
-```""",
-    "peft": """With PEFT, on top of the base model; `head.json` has the classes:
-
-```python
-import json
-from pathlib import Path
-
-from peft import PeftModel
-from transformers import AutoModelForSequenceClassification
-
-labels = json.loads(Path("peft/head.json").read_text())["labels"]
-base = AutoModelForSequenceClassification.from_pretrained(
-    "{base}", num_labels=len(labels), id2label=dict(enumerate(labels))
-)
-model = PeftModel.from_pretrained(base, "peft")
-```""",
-}
-
-_USE_OF_MULTI_LABEL = {
-    "merged": """With transformers; a text has every label that is likely enough:
-
-```python
-from transformers import pipeline
-
-classify = pipeline("text-classification", "merged", function_to_apply="sigmoid", top_k=None)
-(scores,) = classify(["A text"])
-labels = [one["label"] for one in scores if one["score"] >= {threshold}]
-```""",
-    "peft": """With PEFT, on top of the base model; `head.json` has the classes and the least probability of a label:
-
-```python
-import json
-from pathlib import Path
-
-from peft import PeftModel
-from transformers import AutoModelForSequenceClassification
-
-head = json.loads(Path("peft/head.json").read_text())
-base = AutoModelForSequenceClassification.from_pretrained(
-    "{base}",
-    num_labels=len(head["labels"]),
-    id2label=dict(enumerate(head["labels"])),
-    problem_type="multi_label_classification",
-)
-model = PeftModel.from_pretrained(base, "peft")
-```""",
-}
-
-_USE_OF_REWARD_MODEL = {
-    "merged": """With transformers; the higher the score, the better the last message:
-
-```python
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
-
-tokenizer = AutoTokenizer.from_pretrained("merged")
-model = AutoModelForSequenceClassification.from_pretrained("merged")
-conversation = [{{"role": "user", "content": "Hello"}}, {{"role": "assistant", "content": "Hello! How can I help?"}}]
-inputs = tokenizer.apply_chat_template(conversation, return_dict=True, return_tensors="pt")
-score = model(**inputs).logits.item()
-```""",
-}
-
-_USE_OF_MIXTURE = """With PEFT, on top of the base model; it runs the model twice for every token, and without a cache:
-
-```python
-from pathlib import Path
-
-from peft import PeftModel
-from transformers import AutoModelForCausalLM
-
-base = AutoModelForCausalLM.from_pretrained("{base}", use_cache=False)
-folders = sorted(Path("peft").glob("[0-9]*"), key=lambda folder: int(folder.name))
-model = PeftModel.from_pretrained(base, "peft", adapters={{folder.name: str(folder) for folder in folders}})
-```"""
-
-_USE_WITH_ADDED_TOKENS = """With PEFT, on top of the base model, whose vocabulary has to grow first:
-
-```python
-from peft import PeftModel
-from transformers import AutoModelForCausalLM, AutoTokenizer
-
-tokenizer = AutoTokenizer.from_pretrained("peft")
-base = AutoModelForCausalLM.from_pretrained("{base}")
-base.resize_token_embeddings(max(len(tokenizer), base.get_input_embeddings().num_embeddings))
-model = PeftModel.from_pretrained(base, "peft")
-```"""
-
-
-def _use(base: BaseModel, spec: JobSpec, triton_model: str) -> str:
-    how = _USE | ({"peft": _USE_WITH_ADDED_TOKENS} if spec.added_tokens else {})
-    how |= {"peft": _USE_OF_MIXTURE} if isinstance(spec.method, XloraSpec) else {}
-    threshold = None
-    if spec.objective.has_head:
-        how = _USE_OF_CLASSIFIER | (_USE_OF_REWARD_MODEL if spec.objective.type == "reward" else {})
-    if isinstance(spec.objective, ClassificationSpec) and spec.objective.multi_label:
-        how, threshold = _USE_OF_MULTI_LABEL, spec.objective.threshold
-    words = {"base": base.name, "triton_model": triton_model, "threshold": threshold}
-    return "\n\n".join(how[name].format(**words) for name in spec.export.formats)
 
 
 def _table(rows: Sequence[tuple[str, object]]) -> str:
