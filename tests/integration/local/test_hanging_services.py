@@ -35,8 +35,8 @@ async def comes_to_answer(spec: ChildSpec, wanted: bool, seconds: float) -> None
 
 
 def quick(spec: ChildSpec) -> ChildSpec:
-    """Asked more often than a user's machine is; a probe still may take its time."""
-    return replace(spec, ask_every_seconds=0.5, num_silent=2)
+    """Asked more often than a user's machine is; a probe still may take its time, and may fail on a busy machine."""
+    return replace(spec, ask_every_seconds=0.5, num_silent=4)
 
 
 @pytest.fixture
@@ -90,7 +90,7 @@ async def test_one_that_hangs_is_started_again_and_the_others_are_not(stack: Sta
     child = stack[name]
     await until(lambda: child.record.restarts == 1 and child.record.state is ChildState.RUNNING, 60)
     assert not psutil.pid_exists(first)
-    assert await child.spec.answers()
+    await comes_to_answer(child.spec, True, 30)
     assert [other.record.restarts for other in stack.values() if other is not child] == [0, 0, 0]
 
 
