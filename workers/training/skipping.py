@@ -34,8 +34,9 @@ def recent_norms(history: Sequence[Mapping[str, float]]) -> list[float]:
 
 
 def usual_norm(norms: Sequence[float]) -> float | None:
-    """Their median; None: too few to tell."""
-    return statistics.median(norms) if len(norms) >= _MIN_NORMS else None
+    """The median of those above zero; None: too few to tell."""
+    moving = [norm for norm in norms if norm > 0]
+    return statistics.median(moving) if len(moving) >= _MIN_NORMS else None
 
 
 def reason_to_skip(loss: float, norm: float, usual: float | None, spec: TrainingSpec) -> str | None:

@@ -44,10 +44,14 @@ class Rounds:
         assert first_step % self.steps_per_round == 0, "the answers of a round are not kept"
         return self._order[first_step // self.steps_per_round * self.prompts_per_round :]
 
-    def digest(self, step: int) -> str:
-        """Of the rows of the prompts of optimizer step `step` (from 0)."""
+    def asked(self, step: int) -> list[int]:
+        """Rows of the prompts of optimizer step `step` (from 0)."""
         first = step // self.steps_per_round * self.prompts_per_round
-        return hashlib.sha256(repr(self._order[first : first + self.prompts_per_round]).encode()).hexdigest()[:16]
+        return self._order[first : first + self.prompts_per_round]
+
+    def digest(self, step: int) -> str:
+        """Of `asked`."""
+        return hashlib.sha256(repr(self.asked(step)).encode()).hexdigest()[:16]
 
     def position(self, step: int) -> Position:
         """Where a run that has done `step` optimizer steps, whole rounds, is in the training split."""

@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,9 @@ from workers.training.optimizers import make_optimizer, trainable_parameters
 from workers.training.pieces import Stored
 from workers.training.precision import choose_dtype, recorded_dtype
 from workers.training.rows import Rows
+from workers.training.samples import Sample
 from workers.training.schedule import check_schedule
+from workers.training.skipping import check_learned, rows_of
 from workers.training.snapshot import Snapshot
 from workers.training.state import Progress
 
@@ -46,7 +49,7 @@ def run(task: Task, report: Report) -> StageResult:
     Raises:
         ConfigError: TRL is not there, a reward is not allowed or fails, an answer has no room, or nothing is learned.
         DataError: nothing to ask, or a reward that is not finite.
-        DivergedError: loss or gradient is not finite.
+        DivergedError: too many steps in a row would have done harm.
         PreemptedError: the worker drains; a checkpoint was committed.
         OSError, SafetensorError: no space left for a checkpoint or the output.
     """
@@ -100,7 +103,17 @@ def run(task: Task, report: Report) -> StageResult:
             rows,
             rewards,
             optimizer,
-            Watch(parameters, progress, rounds, report, save, objective=objective, training=training),
+            Watch(
+                parameters,
+                progress,
+                rounds,
+                texts,
+                report,
+                save,
+                strategy=strategy,
+                objective=objective,
+                training=training,
+            ),
             objective=objective,
             training=training,
             rounds=rounds,
@@ -113,8 +126,9 @@ def run(task: Task, report: Report) -> StageResult:
             strategy.load_weights(snapshot.weights)
             strategy.load_optimizer_tensors(snapshot.optimizer)
         if first_step < rounds.num_steps:
-            with samples_well(progress):
+            with samples_well(progress, rounds, texts):
                 trainer.train()
+        check_learned(progress.history)
         drop_reference(model)
     folder = task.new_dir("output")
     method.save(model, base, folder)
@@ -131,8 +145,8 @@ def _dtype(training: TrainingSpec, snapshot: Snapshot[Stored] | None, device: to
 
 
 @contextmanager
-def samples_well(progress: Progress) -> Iterator[None]:
-    """Around all steps, which `progress` counts.
+def samples_well(progress: Progress, rounds: Rounds, texts: Sequence[Sample]) -> Iterator[None]:
+    """Around all steps, which `progress` counts; `texts` are the training split.
 
     Raises:
         DivergedError: no answer could be sampled.
@@ -142,9 +156,10 @@ def samples_well(progress: Progress) -> Iterator[None]:
     except RuntimeError as error:
         if _NO_PROBABILITIES not in str(error):
             raise
+        asked = ", ".join(rows_of([texts[row] for row in rounds.asked(progress.step)]))
         raise DivergedError(
-            f"training diverged at step {progress.step}: the model finds no token likely any more; lower "
-            "training.learning_rate, raise training.warmup_ratio or objective.beta"
+            f"training diverged at step {progress.step + 1}: the model finds no token likely any more; lower "
+            f"training.learning_rate, raise training.warmup_ratio or objective.beta, or look at its rows: {asked}"
         ) from error
 
 
@@ -183,7 +198,8 @@ def _write_figures(
     """Writes summary, metrics and curve; returns what `summary.json` says."""
     rewards = [row["reward"] for row in progress.history if "reward" in row]
     tenth = max(1, len(rewards) // 10)
-    losses = [row["loss"] for row in progress.history][-max(1, len(progress.history) // 10) :]
+    losses = [row["loss"] for row in progress.history if "skipped_steps" not in row]
+    losses = losses[-max(1, len(losses) // 10) :]
     figures: dict[str, Any] = {
         "num_steps": progress.step,
         "first_reward": math.fsum(rewards[:tenth]) / tenth,
@@ -193,6 +209,7 @@ def _write_figures(
         "num_trained_tokens": progress.num_trained_tokens,
         "tokens_per_second": progress.tokens_per_second,
         "precision": str(compute).removeprefix("torch."),
+        "skipped": [asdict(one) for one in progress.skipped],
         "trl": PINNED,
         **further,
     }

@@ -61,7 +61,7 @@ def make_trainer(
         max_steps=max(1, rounds.num_steps - first_step),  # none are left where a run that was over is taken up
         per_device_train_batch_size=micro,
         gradient_accumulation_steps=accumulation,
-        max_grad_norm=training.max_grad_norm,
+        max_grad_norm=0.0,  # watch.py clips, because it must know the norm before
         activation_checkpointing=training.gradient_checkpointing == "full",
         bf16=compute == torch.bfloat16,
         use_cpu=not torch.cuda.is_available(),

@@ -2,18 +2,20 @@
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import torch
 from torch import nn
 from transformers import TrainerCallback, set_seed
 
 from luthier.spec import GrpoSpec, TrainingSpec
 from workers.failures import ConfigError, DivergedError, PreemptedError
 from workers.task import Report
+from workers.training.distributed.strategies.base import Strategy
 from workers.training.grpo.rounds import Rounds, step_seed
 from workers.training.guards import fingerprint
+from workers.training.samples import Sample
+from workers.training.skipping import reason_to_skip, recent_norms, skip, usual_norm
 from workers.training.state import Progress
 
 _SAVES_PER_RUN = 10
@@ -28,9 +30,11 @@ class Watch(TrainerCallback):  # type: ignore[misc, unused-ignore]
         parameters: Mapping[str, nn.Parameter],
         progress: Progress,
         rounds: Rounds,
+        samples: Sequence[Sample],
         report: Report,
         save: Callable[[], None],
         *,
+        strategy: Strategy,
         objective: GrpoSpec,
         training: TrainingSpec,
     ) -> None:
@@ -39,18 +43,22 @@ class Watch(TrainerCallback):  # type: ignore[misc, unused-ignore]
             parameters: what is trained, by name.
             progress: what was reached so far; goes on with every step.
             rounds: of the run.
+            samples: the training split.
             report: where progress and figures go.
             save: begins to commit a checkpoint of `progress` and the weights.
+            strategy: over `parameters` and their optimizer; clips gradients.
             objective: the job's section.
             training: the job's section.
         """
         self._parameters = parameters
         self._progress = progress
         self._rounds = rounds
+        self._samples = samples
+        self._strategy = strategy
         self._report = report
         self._save = save
         self._max_flat_steps = objective.max_flat_steps
-        self._seed = training.seed
+        self._training = training
         every = training.save_steps or math.ceil(rounds.num_steps / _SAVES_PER_RUN)
         self._save_steps = math.ceil(every / rounds.steps_per_round) * rounds.steps_per_round
         self._saved_step = progress.step
@@ -59,6 +67,8 @@ class Watch(TrainerCallback):  # type: ignore[misc, unused-ignore]
         self._started = self._step_started = time.perf_counter()
         self._before: Mapping[str, float] | None = None
         self._is_checked = False
+        self._norm = 0.0
+        self._is_skipped = False
 
     def on_step_begin(self, *_: Any, **__: Any) -> None:
         """Everything random in a step comes from the seed and its number.
@@ -68,7 +78,7 @@ class Watch(TrainerCallback):  # type: ignore[misc, unused-ignore]
         """
         self._leave_if_asked()
         self._step_started = time.perf_counter()
-        set_seed(step_seed(self._seed, self._progress.step))
+        set_seed(step_seed(self._training.seed, self._progress.step))
 
     def on_substep_end(self, *_: Any, **__: Any) -> None:
         """Between two forward passes. What was done since the last step is dropped and will be done again.
@@ -79,19 +89,17 @@ class Watch(TrainerCallback):  # type: ignore[misc, unused-ignore]
         self._leave_if_asked()
 
     def on_pre_optimizer_step(self, *_: Any, **__: Any) -> None:
-        """
-        Raises:
-            DivergedError: a gradient is not finite; nothing was changed by it.
-        """
-        norms = [parameter.grad.norm() for parameter in self._parameters.values() if parameter.grad is not None]
-        norm = float(torch.stack(norms).norm()) if norms else 0.0
-        if not math.isfinite(norm):
-            raise DivergedError(
-                f"training diverged at step {self._progress.step + 1}: the gradient norm is {norm}; lower "
-                "training.learning_rate, raise training.warmup_ratio or objective.beta"
-            )
-        if norm > 0 and not self._is_checked:
+        """Clips the gradients; those of a harmful step are dropped, so that the optimizer finds nothing to do."""
+        self._norm = self._strategy.clip()
+        # TRL tells the loss after the step; where it is not finite, the gradient hardly ever is.
+        self._is_skipped = self._reason_to_skip(loss=0.0) is not None
+        if self._is_skipped:
+            self._strategy.forget(was_applied=False)
+        elif self._norm > 0 and not self._is_checked:
             self._before = fingerprint(self._parameters)
+
+    def _reason_to_skip(self, loss: float) -> str | None:
+        return reason_to_skip(loss, self._norm, usual_norm(recent_norms(self._progress.history)), self._training)
 
     def on_optimizer_step(self, *_: Any, **__: Any) -> None:
         """
@@ -109,27 +117,38 @@ class Watch(TrainerCallback):  # type: ignore[misc, unused-ignore]
 
         Raises:
             ConfigError: the run does not learn.
-            DivergedError: the loss is not finite.
+            DivergedError: too many steps in a row were skipped, or the loss of one that was not is not finite.
         """
         logs: Mapping[str, float | None] = given["logs"]
         if "loss" not in logs:
             return
         progress = self._progress
+        loss = float(logs["loss"] or 0.0)
+        if self._is_skipped:
+            self._skip(loss, float(logs["learning_rate"] or 0.0))
         progress.samples.append(self._rounds.digest(progress.step))
         progress.step += 1
         progress.training_seconds += time.perf_counter() - self._step_started
         if num_tokens := logs.get("num_tokens"):  # told only where answers were sampled
             progress.num_trained_tokens = self._first_tokens + int(num_tokens)
-        if not math.isfinite(logs["loss"] or 0.0):
-            raise DivergedError(f"training diverged at step {progress.step}: the loss is {logs['loss']}")
+        if not (math.isfinite(loss) or self._is_skipped):
+            raise DivergedError(f"training diverged at step {progress.step}: the loss is {loss}")
         figures = {name: float(value) for name, value in logs.items() if value is not None and math.isfinite(value)}
         row = {"step": float(progress.step), **figures}
         row.pop("epoch", None)  # of this attempt alone
+        if self._is_skipped:
+            row["skipped_steps"] = float(len(progress.skipped))
         progress.history.append(row)
         self._report.metrics(progress.step, row)
         self._tell()
         self._check_signal(row)
         self._save_if_due()
+
+    def _skip(self, loss: float, rate: float) -> None:
+        reason = self._reason_to_skip(loss)
+        assert reason is not None, "it was one before the step"
+        samples = [self._samples[row] for row in self._rounds.asked(self._progress.step)]
+        skip(self._progress, reason, samples, rate, self._strategy.fingerprint(), self._training)
 
     def _tell(self) -> None:
         done, left = self._progress.step - self._first_step, self._rounds.num_steps - self._progress.step

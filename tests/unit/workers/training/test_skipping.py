@@ -66,6 +66,8 @@ def test_the_median_is_of_steps_that_were_taken() -> None:
     assert usual_norm(recent_norms(rows + spikes)) == 2.0
     assert usual_norm(recent_norms(rows[:5])) is None
     assert recent_norms([]) == []
+    assert usual_norm([0.0] * 40 + [2.0] * 16) == 2.0, "a step without a gradient says nothing of the others"
+    assert usual_norm([0.0] * 64) is None
 
 
 @pytest.mark.parametrize("factor", [math.nan, math.inf, 1e4])
