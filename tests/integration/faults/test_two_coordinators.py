@@ -70,7 +70,7 @@ async def test_calls_go_on_when_one_is_killed(pair: Pair, link: GrpcCoordinator,
     assert time.monotonic() - started < 10
     started = time.monotonic()
     await link.register_worker(WORKER)
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 4
 
 
 async def claim(pair: Pair, link: GrpcCoordinator) -> Any:

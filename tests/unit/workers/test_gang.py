@@ -134,10 +134,11 @@ async def test_who_only_misses_another_worker_lets_the_others_say_why(heartbeats
         assert lease.ended is None
 
 
-async def test_who_knows_why_says_it_at_once(heartbeats, fake_coordinator):
+async def test_who_knows_why_says_it_at_once(heartbeats, fake_coordinator, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("workers.gang._WORD_SECONDS", 600.0)
     failure = Failure(failure_class=FailureClass.FAILURE_CLASS_OUT_OF_MEMORY)
     with heartbeats.hold("stage-1", 7, asyncio.get_running_loop().time()) as lease:
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(30):
             await let_others_speak(failure, lease, heartbeats)
         assert lease.ended is None
 

@@ -7,6 +7,9 @@ from luthier.v1.stage_pb2 import Progress
 from luthier.v1.worker_service_pb2 import StageVerdict
 from workers.lease import Heartbeats, LeaseEnd
 
+LEASE = 1.2
+"""Seconds; long enough that a busy machine does not end it."""
+
 
 async def _nothing() -> None:
     pass
@@ -14,8 +17,8 @@ async def _nothing() -> None:
 
 @pytest.fixture
 async def heartbeats(fake_coordinator):
-    """Heartbeats every 50 ms with a lease of 400 ms, running."""
-    heartbeats = Heartbeats(fake_coordinator, "worker-1", lease=0.4, interval=0.05, on_forgotten=_nothing)
+    """Heartbeats every 50 ms, running."""
+    heartbeats = Heartbeats(fake_coordinator, "worker-1", lease=LEASE, interval=0.05, on_forgotten=_nothing)
     task = asyncio.create_task(heartbeats.run())
     yield heartbeats
     task.cancel()
@@ -34,7 +37,7 @@ async def test_an_idle_worker_beats_too(heartbeats, fake_coordinator):
 async def test_a_renewed_lease_outlives_its_patience_and_carries_progress(heartbeats, fake_coordinator):
     with heartbeats.hold("stage-1", 7, now()) as lease:
         lease.progress = Progress(step=5)
-        await asyncio.sleep(0.6)
+        await asyncio.sleep(1.5 * LEASE)
         assert lease.ended is None
     [stage] = fake_coordinator.heartbeats[-1].stages
     assert (stage.stage_id, stage.fence, stage.progress.step) == ("stage-1", 7, 5)
@@ -52,7 +55,7 @@ async def test_a_renewed_lease_outlives_its_patience_and_carries_progress(heartb
 async def test_the_verdict_or_its_absence_ends_a_lease(heartbeats, fake_coordinator, verdict, why):
     fake_coordinator.verdict = verdict
     with heartbeats.hold("stage-1", 7, now()) as lease:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await lease.wait_ended()
         assert lease.ended is why
 
@@ -60,11 +63,11 @@ async def test_the_verdict_or_its_absence_ends_a_lease(heartbeats, fake_coordina
 async def test_a_pause_renews_the_lease_and_asks_to_stop(heartbeats, fake_coordinator):
     fake_coordinator.verdict = StageVerdict.VERDICT_PAUSE
     with heartbeats.hold("stage-1", 7, now()) as lease:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await lease.pause_asked.wait()
         started = now()
-        await fake_coordinator.until(lambda fake: now() > started + 0.6)
-        assert lease.ended is None, "the lease is 0.4 s"
+        await fake_coordinator.until(lambda fake: now() > started + 1.5 * LEASE)
+        assert lease.ended is None
 
 
 async def test_hints_bring_the_next_heartbeat_forward_but_never_a_storm(fake_coordinator):
@@ -72,14 +75,11 @@ async def test_hints_bring_the_next_heartbeat_forward_but_never_a_storm(fake_coo
     task = asyncio.create_task(heartbeats.run())
     await fake_coordinator.until(lambda fake: len(fake.heartbeats) == 1)
     started = now()
-    for _ in range(1000):
-        heartbeats.hurry()
-        await asyncio.sleep(0)
-    await fake_coordinator.until(lambda fake: len(fake.heartbeats) == 2, seconds=5)
-    while now() < started + 0.6:
-        heartbeats.hurry()
-        await asyncio.sleep(0.01)
-    assert 2 < len(fake_coordinator.heartbeats) <= 4
+    async with asyncio.timeout(30):
+        while len(fake_coordinator.heartbeats) < 4:
+            heartbeats.hurry()
+            await asyncio.sleep(0)
+    assert now() - started > 0.5, "three more, none within a quarter of a second of the one before"
     task.cancel()
 
 
@@ -87,9 +87,9 @@ async def test_patience_is_three_quarters_of_the_lease(heartbeats, fake_coordina
     fake_coordinator.verdict = UnavailableError("down")
     started = now()
     with heartbeats.hold("stage-1", 7, started) as lease:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await lease.wait_ended()
-    assert now() - started >= 0.3, "the lease is 0.4 s"
+    assert now() - started >= 0.75 * LEASE
     assert lease.ended is LeaseEnd.EXPIRED
 
 

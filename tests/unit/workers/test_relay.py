@@ -32,27 +32,28 @@ async def test_metrics_wait_for_company_and_closing_sends_the_rest(lease):
     assert {(request.stage_id, request.fence) for request in sent} == {("stage-1", 7)}
 
 
-async def test_a_lonely_point_is_sent_within_about_a_second(lease):
+async def test_a_lonely_point_is_sent_without_company(lease):
     sent = asyncio.Queue()
     relay = Relay(lease, sent.put)
     task = asyncio.create_task(relay.run())
     relay.take(MetricPoint(step=1))
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(30):
         assert len((await sent.get()).points) == 1
     task.cancel()
 
 
-async def test_a_checkpoint_is_reported_at_once_with_what_came_before_it(lease):
+async def test_a_checkpoint_is_reported_at_once_with_what_came_before_it(lease, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("workers.relay._BATCH_SECONDS", 600.0)
     sent = asyncio.Queue()
     relay = Relay(lease, sent.put)
     task = asyncio.create_task(relay.run())
     relay.take(MetricPoint(step=1))
     relay.take(Checkpoint(uri="u", step=1))
-    async with asyncio.timeout(0.5):
+    async with asyncio.timeout(30):
         request = await sent.get()
     assert (len(request.points), len(request.checkpoints)) == (1, 1)
     relay.take(Checkpoint(uri="u", step=2))
-    async with asyncio.timeout(0.5):
+    async with asyncio.timeout(30):
         assert [checkpoint.step for checkpoint in (await sent.get()).checkpoints] == [2]
     task.cancel()
 

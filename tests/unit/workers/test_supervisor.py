@@ -106,7 +106,7 @@ def supervise(fake_coordinator, drain, settings, runner_argv):
 
 async def leave(drain, task) -> None:
     drain.signal()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await task
 
 
