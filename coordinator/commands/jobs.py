@@ -13,6 +13,7 @@ from coordinator.store.render import job_message
 from coordinator.store.tables import JobRow
 from luthier.errors import AlreadyExistsError, NotFoundError
 from luthier.spec import JobSpec, canonical_json, parse_spec
+from luthier.spec.idle import idle_fields
 from luthier.v1.event_pb2 import JobCreated
 from luthier.v1.job_pb2 import Job
 
@@ -27,7 +28,7 @@ async def create_job(store: JobStore, project_id: str, spec_json: str, request_i
         NotFoundError: there is no such project.
     """
     spec = await asyncio.to_thread(parse_spec, spec_json)  # up to a second for a large file
-    warnings = await warnings_of(store, spec)
+    warnings = [*idle_fields(spec), *await warnings_of(store, spec)]
     return await accept_job(store, project_id, spec, request_id or secrets.token_hex(16), traceparent, warnings)
 
 

@@ -23,6 +23,7 @@ from luthier.cli.output import (
 )
 from luthier.cli.session import connect
 from luthier.cli.size_check import warn_of_size
+from luthier.cli.spec import warn_of_idle_fields
 from luthier.client.types import Event, Job
 from luthier.spec import load_job_file
 
@@ -42,7 +43,9 @@ def submit(
 ) -> None:
     """Submit a job file."""
     with connect() as client:
-        warn_of_size(client, load_job_file(job_file))
+        spec = load_job_file(job_file)
+        warn_of_idle_fields(spec)
+        warn_of_size(client, spec)
         job = client.submit(job_file)
         if not wait:
             if output == "json":

@@ -47,6 +47,11 @@ def stderr() -> Console:
     return Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else _PIPE_WIDTH)
 
 
+def warn(text: str) -> None:
+    """One warning on stderr."""
+    stderr().print(f"warning: {text}", markup=False, soft_wrap=True, style="yellow")
+
+
 def printable(text: str) -> str:
     """`text` without control characters: what a model or a log says must not move the cursor."""
     return text.translate(_CONTROLS)

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from luthier.cli.data_look import LookFailed, has_packages, local_bytes, look
 from luthier.cli.output import OutputOption, make_table, plain, print_json, stderr, stdout
+from luthier.cli.spec import warn_of_idle_fields
 from luthier.errors import InvalidRequestError
 from luthier.planning.configs import find_config, find_experts, find_teacher, read_config
 from luthier.planning.fit import Layout
@@ -24,6 +25,7 @@ from luthier.planning.suitability import UnsuitableError, check_suits
 from luthier.planning.workload import DataFigures, read_report
 from luthier.settings import ClientSettings
 from luthier.spec import JobSpec, load_job_file
+from luthier.spec.idle import idle_fields
 from luthier.spec.plan import plan as plan_stages
 from luthier.spec.training import Precision
 
@@ -49,6 +51,7 @@ def plan(
 ) -> None:
     """Show what a job file will run, need and cost, without running it."""
     spec = load_job_file(job_file)
+    warn_of_idle_fields(spec)
     settings = ClientSettings()
     data = _data(data_report) if data_report or not look_at_data else _look(job_file, spec)
     table = _table(load_hardware(settings.hardware), hardware, probe)
@@ -64,6 +67,7 @@ def plan(
         found, reason = None, str(error)
     if output == "json":
         document = {"name": spec.name, "stages": plain(plan_stages(spec)), "figures": _figures(spec)}
+        document["warnings"] = [*idle_fields(spec)]
         print_json({**document, "plan": plain(found), "not_planned": reason or None})
         return
     console = stdout()

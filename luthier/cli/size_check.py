@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from luthier.cli.output import stderr
+from luthier.cli.output import warn
 from luthier.errors import PermissionDeniedError
 from luthier.planning.admission import Machine, check_fit
 from luthier.planning.configs import find_config
@@ -34,4 +34,4 @@ def warn_of_size(client: "Client", spec: JobSpec) -> None:
     ]
     text = check_fit(spec, config, machines, load_hardware(settings.hardware))
     if text:
-        stderr().print(f"warning: {text}", markup=False, soft_wrap=True, style="yellow")
+        warn(text)

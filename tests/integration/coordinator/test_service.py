@@ -80,6 +80,18 @@ async def test_a_watcher_of_one_coordinator_sees_what_another_one_does(postgres_
         assert facts[-2:] == ["job_cancelled", None]
 
 
+async def test_a_job_with_a_field_that_does_nothing_is_accepted_with_a_warning(postgres_url, nats_url):
+    document = json.loads(SPEC) | {"training": {"warmup_ratio": 0.2, "warmup_steps": 3}}
+    async with running(settings_of(postgres_url, nats_url)) as channel:
+        stub: Any = JobServiceStub(channel)
+        job = (await stub.CreateJob(pb.CreateJobRequest(spec_json=json.dumps(document)), metadata=METADATA)).job
+        async for update in stub.WatchJob(pb.WatchJobRequest(job_id=job.job_id), metadata=METADATA):
+            if update.event.WhichOneof("fact") == "job_created":
+                (warning,) = update.event.job_created.warnings
+                assert warning.startswith("training.warmup_ratio does nothing here")
+                await stub.CancelJob(pb.CancelJobRequest(job_id=job.job_id), metadata=METADATA)
+
+
 async def test_it_starts_without_nats_and_serves_once_that_comes(
     postgres_url: str, free_port: Callable[[], int], tmp_path: Path
 ) -> None:

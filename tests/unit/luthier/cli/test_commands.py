@@ -48,6 +48,19 @@ def test_submit_prints_the_id_alone_or_the_job(luthier, job_file):
     assert json.loads(luthier("jobs", "submit", job_file, "-o", "json").stdout)["id"] == "job_1"
 
 
+@pytest.mark.parametrize("command", [("validate",), ("plan", "--no-probe", "--no-look"), ("jobs", "submit")])
+def test_a_field_that_does_nothing_is_told_and_the_job_goes_on(luthier, job_file, command):
+    training = {"warmup_ratio": 0.2, "warmup_steps": 3}
+    job_file.write_text(json.dumps({**json.loads(job_file.read_text()), "training": training}))
+    result = luthier(*command, job_file)
+    assert result.exit_code == 0
+    assert "warning: training.warmup_ratio does nothing here: training.warmup_steps counts\n" in result.stderr
+    assert "does nothing" not in result.stdout
+    if command[0] == "plan":
+        (warning,) = json.loads(luthier(*command, job_file, "-o", "json").stdout)["warnings"]
+        assert warning.startswith("training.warmup_ratio")
+
+
 def test_the_trace_of_a_job_begins_in_the_client(luthier, job_file, platform):
     luthier("jobs", "submit", job_file)
     _, trace_id, span_id, _ = platform.metadata["traceparent"].split("-")

@@ -4,7 +4,10 @@ import math
 
 import pytest
 
+from luthier.spec import JobSpec
 from luthier.spec.evaluation import MetricName
+from luthier.spec.idle import idle_fields
+from luthier.spec.objective.classification import CLASS_METRICS
 from workers.evaluation.metrics import METRICS, Prediction
 from workers.evaluation.metrics.exact_match import exact_match
 from workers.evaluation.metrics.json_valid import json_valid
@@ -81,3 +84,11 @@ def test_preference_accuracy_is_per_token_and_a_tie_is_wrong() -> None:
     metric = METRICS["preference_accuracy"]
     assert [metric.measure(row) for row in rows] == [1.0, 0.0, 0.0, 0.0]
     assert [metric.weigh(row) for row in rows] == [1.0, 1.0, 1.0, 0.0]
+
+
+def test_a_job_file_is_told_of_answers_that_no_metric_looks_at():
+    for name in METRICS.keys() - set(CLASS_METRICS):
+        evaluation = {"metrics": [name], "max_new_tokens": 9}
+        job = {"name": "t", "base_model": "m", "data": {"path": "/d"}, "evaluation": evaluation}
+        is_told = any("evaluation.max_new_tokens" in line for line in idle_fields(JobSpec.model_validate(job)))
+        assert is_told != METRICS[name].needs_answer
