@@ -8,9 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from luthier.errors import InvalidRequestError
+from luthier.planning.attending import reason_against_attention, window_of
 from luthier.planning.methods.targets import is_named
 from luthier.planning.shape import Linear, ModelShape, UnknownModelError, read_shape
-from luthier.spec import JobSpec
+from luthier.spec import GrpoSpec, JobSpec
 
 _ALL_LINEAR, _AUTO = "all-linear", "auto"
 
@@ -32,6 +33,9 @@ def check_suits(spec: JobSpec, config: Mapping[str, Any], longest: int | None = 
     if spec.merge is not None:
         return
     reason = reason_against(config)
+    if reason is None and not isinstance(spec.objective, GrpoSpec):
+        reason = reason_against_attention(config)
+        _check_window(config, longest)
     if reason is not None:
         raise UnsuitableError(f"base_model {spec.base_model!r} {reason}")
     try:
@@ -45,6 +49,15 @@ def check_suits(spec: JobSpec, config: Mapping[str, Any], longest: int | None = 
         )
     if spec.method.type in _CHECKS:
         _CHECKS[spec.method.type](shape, spec.method)
+
+
+def _check_window(config: Mapping[str, Any], longest: int | None) -> None:
+    window = window_of(config)
+    if longest is not None and window is not None and longest > window:
+        raise UnsuitableError(
+            f"the longest row has {longest} tokens, and base_model looks back {window} (sliding_window); set "
+            f"data.max_length to {window} or less, or give another base_model"
+        )
 
 
 def reason_against(config: Mapping[str, Any]) -> str | None:

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 import torch
+from torch.nn import functional
 from transformers import AttentionInterface
 from transformers.masking_utils import AttentionMaskInterface
 
@@ -40,7 +41,7 @@ def document_attention(
     value: torch.Tensor,
     attention_mask: torch.Tensor | None,
     *,
-    documents: Documents,
+    documents: Documents | None = None,
     virtual: Sequence[Pair] | None = None,
     scaling: float | None = None,
     dropout: float = 0.0,
@@ -56,9 +57,10 @@ def document_attention(
         module: the attention layer; its `layer_idx` says which of `virtual` is its own.
         query: [1, heads, T, head_dim]
         key: [1, key heads, T, head_dim]
-        value: like `key`.
+        value: like `key`, but its heads may have another width, as those of latent attention have (DeepSeek-AI, 2024,
+            arXiv:2405.04434).
         attention_mask: must be None; the layout says what may be seen.
-        documents: the row's layout.
+        documents: the row's layout, which the model has to pass on.
         virtual: per layer, keys and values of tokens that every document sees and that are not in the row.
         scaling: of the scores; None: 1 / sqrt(head_dim).
         dropout: of the weights, as the model's config asks for; zero outside training.
@@ -67,15 +69,14 @@ def document_attention(
         s_aux: attention sinks; not implemented.
 
     Returns:
-        [1, T, heads, head_dim] and None for the weights.
+        [1, T, heads, head_dim of the values] and None for the weights.
 
     Raises:
         ConfigError: this model attends in a way that this function does not compute.
     """
-    assert attention_mask is None, "the layout of documents replaces the mask"
-    if softcap is not None or s_aux is not None:
-        kind = "soft-capped scores" if softcap is not None else "attention sinks"
-        raise ConfigError(f"base_model attends with {kind}, which the training does not know; use another base_model")
+    reason = _reason_against(module, attention_mask, documents, softcap, s_aux)
+    if documents is None or reason is not None:
+        raise ConfigError(f"base_model attends with {reason}, which the training does not know; use another base_model")
     ahead = None if virtual is None else virtual[module.layer_idx]
     longest = documents.longest + (0 if ahead is None else ahead[0].shape[2])
     if sliding_window is not None and longest > sliding_window:
@@ -84,7 +85,43 @@ def document_attention(
             f"set data.max_length: {sliding_window} or less, or use another base_model"
         )
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    if value.shape[-1] != query.shape[-1]:
+        attend = partial(_of_one_width, attend)
     return attend(query, key, value, documents, ahead, scale, dropout), None
+
+
+def _of_one_width(
+    attend: Attend,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    documents: Documents,
+    virtual: Pair | None,
+    scale: float,
+    dropout: float,
+) -> torch.Tensor:
+    """`attend` for values whose heads are not as wide as those of the keys: zeros change no score and no sum."""
+    width = max(query.shape[-1], value.shape[-1])
+    query, key, whole = (functional.pad(part, (0, width - part.shape[-1])) for part in (query, key, value))
+    assert virtual is None, "virtual tokens are made for heads of one width"
+    return attend(query, key, whole, documents, None, scale, dropout)[..., : value.shape[-1]]
+
+
+def _reason_against(
+    module: Any,
+    attention_mask: torch.Tensor | None,
+    documents: Documents | None,
+    softcap: float | None,
+    s_aux: torch.Tensor | None,
+) -> str | None:
+    """What the model asks for and no kernel computes."""
+    asked = {
+        "soft-capped scores": softcap is not None,
+        "attention sinks": s_aux is not None,
+        "a mask of its own": attention_mask is not None or documents is None,
+        "a look at later tokens": not getattr(module, "is_causal", True),
+    }
+    return next((reason for reason, is_asked in asked.items() if is_asked), None)
 
 
 def _no_mask(*_: Any, **__: Any) -> None:

@@ -21,6 +21,7 @@ from workers.training.distributed.strategies.base import Strategy
 from workers.training.distributed.strategies.replicated import Replicated
 from workers.training.distributed.world import World
 from workers.training.guards import check_finite, check_trainable
+from workers.training.isolation import check_keeps_apart
 from workers.training.keeper import Keeper
 from workers.training.learner import Learner
 from workers.training.methods.base import Control, NoControl
@@ -80,7 +81,8 @@ class Engine:
 
         Raises:
             DataError: nothing to train on, or a sample that does not fit.
-            ConfigError: nothing is trainable, early stopping has nothing to look at, `resume_from` is of another job.
+            ConfigError: nothing is trainable, early stopping has nothing to look at, `resume_from` is of another job,
+                `model` does not keep documents apart.
         """
         self._spec = spec
         self._report = report
@@ -102,6 +104,7 @@ class Engine:
         self._validation = Validation(self._learner, self._batches.passes(useful), self._batches.idle)
         self._keeper = Keeper(self._learner, self._stepper, checkpoints)
         self._progress = Progress()
+        check_keeps_apart(model, compute, device)
         for samples in (self._batches.visited(), useful):
             objective.prepare(model, samples, self._passes_unless_asked, compute)
         if resume_from is not None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from transformers import AutoConfig
 
+from luthier.planning.attending import window_of
 from luthier.spec import MethodSpec, PrefixTuningSpec, PromptTuningSpec
 from workers.failures import DataError
 from workers.training.samples import Sample
@@ -18,10 +19,12 @@ def check_rows(samples: Iterable[Sample], base: Path, method: MethodSpec) -> Non
         method: the job's section; virtual tokens take their part of the context.
 
     Raises:
-        DataError: a row is longer than the context, or has a token that the embeddings have no row for.
+        DataError: a row is longer than the context or the sliding window, or has a token that the embeddings have no
+            row for.
     """
     config = AutoConfig.from_pretrained(base, local_files_only=True, trust_remote_code=False).get_text_config()
     context = getattr(config, "max_position_embeddings", None) or 0  # 0 and -1: positions have no end
+    window = window_of(config.to_dict())
     num_virtual = method.num_virtual_tokens if isinstance(method, PromptTuningSpec | PrefixTuningSpec) else 0
     room = context - num_virtual
     for sample in samples:
@@ -31,6 +34,11 @@ def check_rows(samples: Iterable[Sample], base: Path, method: MethodSpec) -> Non
             raise DataError(
                 f"{where} has {sample.longest} tokens, and the context of base_model is {context}{virtual}; set "
                 f"data.max_length to {max(room, 0)} or less, or take a base_model with a longer context"
+            )
+        if window is not None and sample.longest + num_virtual > window:
+            raise DataError(
+                f"{where} has {sample.longest} tokens, and base_model looks back {window} (sliding_window); set "
+                f"data.max_length to {max(window - num_virtual, 0)} or less, or take another base_model"
             )
         highest = max((int(document.input_ids.max(initial=0)) for document in sample.documents), default=0)
         if highest >= config.vocab_size:

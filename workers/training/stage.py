@@ -24,6 +24,7 @@ from workers.training.engine import Engine
 from workers.training.forecast import compared, forecast, peak_memory_bytes
 from workers.training.grpo.stage import run as run_grpo
 from workers.training.heads import put_back, put_head, save_head
+from workers.training.isolation import check_attends
 from workers.training.kernels.choice import Kernels, use_kernels
 from workers.training.methods import METHODS
 from workers.training.objectives import OBJECTIVES, Objective
@@ -82,7 +83,9 @@ def train(task: Task, report: Report, world: World) -> StageResult:
     strategy = make_strategy(world, task.spec.resources.distributed)
     classes = _classes(task, train)
     load = method.load_unread if strategy.reads_weights and method.load_unread else method.load
-    model = method.adapt(load(base, dtype, strategy.loads_on(device), section), section)
+    loaded = load(base, dtype, strategy.loads_on(device), section)
+    check_attends(loaded)
+    model = method.adapt(loaded, section)
     replaced = None if classes is None else put_head(model, len(classes.labels))
     kernels = use_kernels(model, task.spec, dtype, device)
     if not world.is_first:

@@ -66,6 +66,52 @@ def test_rows_longer_than_the_context() -> None:
         check_suits(_job(), SMOL, longest=9000)
 
 
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (
+            {"model_type": "gptj"},
+            r"\(model_type 'gptj'\) computes its attention in a way of its own, .*; give a base_model",
+        ),
+        ({"model_type": "mamba"}, r"'mamba'\) has layers other than attention, through which the rows .*; give a base"),
+        (
+            {"model_type": "x", "text_config": {"layer_types": ["full_attention", "conv"]}},
+            r"attention \(conv\), through",
+        ),
+        ({"layer_types": ["linear_attention", "full_attention"]}, r"layers other than attention \(linear_attention\)"),
+        ({"model_type": "gemma2"}, "attends with soft-capped scores, which the training does not know; give a base"),
+        ({"model_type": "gpt_oss"}, "attends with attention sinks"),
+    ],
+)
+def test_a_model_whose_rows_could_not_be_kept_apart(changes, words):
+    with pytest.raises(UnsuitableError, match=words):
+        check_suits(_job(), {**SMOL, **changes})
+    grpo = {"objective": {"type": "grpo", "rewards": [{"type": "exact_match"}]}}
+    check_suits(JobSpec.model_validate({**_job().model_dump(exclude_defaults=True), **grpo}), {**SMOL, **changes})
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"model_type": "gemma2", "attn_logit_softcapping": None},
+        {"layer_types": ["full_attention", "sliding_attention", "chunked_attention"]},
+        {"model_type": "qwen2", "sliding_window": 4096},
+        {"model_type": "gemma3_text", "sliding_window": 4096, "layer_types": ["full_attention"]},
+    ],
+)
+def test_one_whose_rows_are_kept_apart(changes):
+    check_suits(_job(), {**SMOL, **changes}, longest=5000)
+
+
+def test_rows_longer_than_the_window():
+    config = {**SMOL, "model_type": "mistral", "sliding_window": 4096}
+    check_suits(_job(), config, longest=4096)
+    with pytest.raises(
+        UnsuitableError, match=r"4097 tokens, and base_model looks back 4096 .*max_length to 4096 or less"
+    ):
+        check_suits(_job(), config, longest=4097)
+
+
 def test_a_family_without_arithmetic_is_left_to_the_worker() -> None:
     check_suits(_job({"type": "lora", "target_modules": ["anything"]}), {"model_type": "unheard-of"})
 

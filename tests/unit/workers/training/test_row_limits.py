@@ -55,3 +55,15 @@ def test_rows_that_just_fit(base: Path, length: int, method: MethodSpec) -> None
 def test_rows_that_do_not(base: Path, rows: list[Sample], method: MethodSpec, words: str) -> None:
     with pytest.raises(DataError, match=words):
         check_rows(rows, base, method)
+
+
+def test_a_row_longer_than_the_sliding_window_is_refused_before_training(base):
+    config = {"model_type": "mistral", "max_position_embeddings": 64, "vocab_size": 50, "sliding_window": 20}
+    (base / "config.json").write_text(json.dumps(config))
+    check_rows(_rows(20), base, LoraSpec())
+    with pytest.raises(
+        DataError, match=r"7 has 21 tokens, and base_model looks back 20 .*data\.max_length to 20 or less"
+    ):
+        check_rows(_rows(21), base, LoraSpec())
+    with pytest.raises(DataError, match=r"set data\.max_length to 10 or less"):
+        check_rows(_rows(11), base, PROMPT)
