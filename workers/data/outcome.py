@@ -65,6 +65,8 @@ class Outcome:
     splits: dict[SplitName, SplitStatistics] = field(
         default_factory=lambda: {name: SplitStatistics() for name in SPLITS}
     )
+    came_back: Sequence[str] = ()
+    """Rows that are trained on for the sake of their class, each for a person."""
     version: str = ""
     """Of the dataset, see lineage/digests.py."""
 
@@ -89,11 +91,15 @@ class Outcome:
 
 
 def note_decisions(decisions: Decisions, outcome: Outcome) -> None:
-    """Rows that are dropped for the sake of others, into the ledgers of their parts."""
+    """Rows that are dropped for the sake of others, into the ledgers of their parts, and those that came back."""
 
     def place(ordinal: int) -> tuple[str, int]:
         return outcome.files[decisions.file[ordinal]].name, int(decisions.row[ordinal])
 
+    outcome.came_back = [
+        "{!r} ({} row {}, drawn for {})".format(back.label, *place(back.ordinal), back.split)
+        for back in decisions.came_back
+    ]
     owners = pa.array(outcome.part_of_file).take(pa.array(decisions.file)).to_numpy()
     for number, (part, tally) in enumerate(zip(outcome.parts, outcome.tallies, strict=True)):
         own = owners == number

@@ -28,6 +28,7 @@ from workers.data.select import balance, select
 from workers.data.shapes import SHAPES
 from workers.data.sources import check_unchanged
 from workers.data.splits.known_classes import check_classes
+from workers.data.splits.learned import check_drawn, check_written
 from workers.data.splits.mixing import strategy_of
 from workers.data.stop import check_stop
 from workers.data.storage.tables import open_parts
@@ -119,6 +120,7 @@ def process(
         decisions, copies = balance(rows, decisions, part_of_file, spec)
         if all(part.targets == "nothing" for part in parts):
             check_classes(rows, decisions.split)
+            check_drawn(rows, decisions, inputs, spec)
         if spec.quality.report:
             quality = assess(rows, decisions, files, part_of_file, [tally.ledger for tally in tallies])
             outcome.quality, outcome.quality_by_part = quality.whole, quality.by_part
@@ -132,6 +134,7 @@ def process(
     num_train = outcome.splits["train"].num_rows
     if num_train == 0:
         raise _nothing_left(outcome)
+    check_written(output, inputs)
     if spec.curriculum is not None and outcome.sum(lambda tally: tally.num_without_difficulty) == num_train:
         raise DataError(
             f"data.curriculum.difficulty_by: no training row has a number in {spec.curriculum.difficulty_by!r}; name "

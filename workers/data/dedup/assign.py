@@ -10,9 +10,10 @@ from luthier.spec import DataSpec
 from luthier.spec.data import SplitSpec
 from workers.data.dataset import SPLITS
 from workers.data.dedup.clusters import Clusters
-from workers.data.dedup.decisions import Decisions
+from workers.data.dedup.decisions import CameBack, Decisions
 from workers.data.dedup.index import read_codes, read_column
 from workers.data.parts import Part
+from workers.data.splits.every_class import keep_every_class
 from workers.data.splits.label_sets import LabelSets
 from workers.data.splits.split_keys import LABEL, LABELS, LANGUAGE
 from workers.data.splits.splitting import Drawable, draw
@@ -47,14 +48,36 @@ def assign_splits(
     times = None if split.time_by is None else read_column(files, "time", np.float64)[rows]
     drawable = Drawable(keys, texts, strata, times, classes)
     if len(parts) == 1:
+        owner = np.zeros(len(rows), np.int32)
         decisions.split[rows] = draw(drawable, parts[0].fractions)
-        return
-    # What several parts have belongs to the first of them: it must not be drawn twice.
-    _, first, unit = np.unique(keys, return_index=True, return_inverse=True)
-    owner = part[rows[first]][unit]
-    for number, one in enumerate(parts):
-        own = np.flatnonzero(owner == number)
-        decisions.split[rows[own]] = draw(drawable.take(own), one.fractions)
+    else:
+        # What several parts have belongs to the first of them: it must not be drawn twice.
+        _, first, unit = np.unique(keys, return_index=True, return_inverse=True)
+        owner = part[rows[first]][unit]
+        for number, one in enumerate(parts):
+            own = np.flatnonzero(owner == number)
+            decisions.split[rows[own]] = draw(drawable.take(own), one.fractions)
+    if times is None and all(one.targets == "nothing" for one in parts):
+        _keep_every_class(decisions, files, rows, keys, owner)
+
+
+def _keep_every_class(
+    decisions: Decisions,
+    files: Sequence[Path],
+    rows: npt.NDArray[np.int64],
+    keys: npt.NDArray[np.uint64],
+    owner: npt.NDArray[np.int32],
+) -> None:
+    """Brings a row of each class back that none of the drawn `rows` in training has; see there for the others."""
+    sets = LabelSets.of(*read_codes(files, "labels"))
+    if sets is None:
+        codes, names = read_codes(files, "label")
+        sets = LabelSets([[name] for name in names], codes)
+    split = decisions.split[rows]
+    for moved in keep_every_class(split, keys, owner, sets.of_rows(rows)):
+        back = CameBack(sets.names[moved.label], int(rows[moved.row]), SPLITS[moved.split])
+        decisions.came_back.append(back)
+    decisions.split[rows] = split
 
 
 def _keys(fingerprints: npt.NDArray[np.uint64], cluster: npt.NDArray[np.int32]) -> npt.NDArray[np.uint64]:

@@ -1,6 +1,6 @@
 """What is decided on each row for the sake of others."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,17 @@ REASONS = (
 
 
 @dataclass(frozen=True)
+class CameBack:
+    """Rows that stay together, drawn for another split, which are trained on for the sake of a class."""
+
+    label: str
+    ordinal: int
+    """Of the first of the rows."""
+    split: str
+    """What they had been drawn for."""
+
+
+@dataclass(frozen=True)
 class Decisions:
     """One entry per canonical row, in the order of the rows."""
 
@@ -39,6 +50,8 @@ class Decisions:
     cluster: npt.NDArray[np.int32] | None = None
     """Number of the row's cluster of near duplicates, equal rows among them, or -1 for a row that is like no other.
     None: nobody looked."""
+    came_back: list[CameBack] = field(default_factory=list)
+    """In the order of the classes."""
 
     def drop(self, rows: npt.NDArray[np.int64], reason: str) -> None:
         """Drops those of the rows, given by ordinal, that are still in."""

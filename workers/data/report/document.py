@@ -6,6 +6,7 @@ splits + the rows of `dropped`, and for each source by itself.
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from workers.data.statistics import Sample
 from workers.failures import DataError
 
 _VERSION = 1
+_NUM_TOLD = 10
 
 
 def write_report(outcome: Outcome, spec: DataSpec, tokenizer: PreTrainedTokenizerBase, folder: Path) -> dict[str, Any]:
@@ -70,6 +72,7 @@ def _document(outcome: Outcome, spec: DataSpec, tokenizer: PreTrainedTokenizerBa
     return {
         "version": _VERSION,
         "dataset_version": outcome.version,
+        "trained_on": _trained_on(outcome),
         "sources": [
             {
                 "split": file.split,
@@ -115,6 +118,14 @@ def _document(outcome: Outcome, spec: DataSpec, tokenizer: PreTrainedTokenizerBa
     }
 
 
+def _trained_on(outcome: Outcome) -> str:
+    """What the loss counts: `tokens`; `labels`, each of a row that is read as a whole; or `answers` that do not exist
+    yet."""
+    if all(part.targets == "nothing" for part in outcome.parts):
+        return "labels"
+    return "tokens" if outcome.splits["train"].num_trainable_tokens else "answers"
+
+
 def _quality(outcome: Outcome) -> dict[str, Any] | None:
     """Of all rows, and the score of each source by itself where there are several; None where nobody looked."""
     if outcome.quality is None:
@@ -139,6 +150,8 @@ def _warnings(outcome: Outcome, spec: DataSpec) -> list[str]:
         warnings.append("the validation split is empty: no validation loss, no early stopping, no best checkpoint")
     if outcome.splits["test"].num_rows == 0:
         warnings.append("the test split is empty: nothing to evaluate the model on")
+    if outcome.came_back:
+        warnings.append(_came_back(outcome.came_back))
     if spec.split is not None and len(outcome.parts) == 1:
         num_rows = {name: split.num_rows for name, split in outcome.splits.items()}
         warnings += uneven_splits(outcome.parts[0].fractions, num_rows)
@@ -158,3 +171,9 @@ def _warnings(outcome: Outcome, spec: DataSpec) -> list[str]:
     if num_control_text := outcome.sum(lambda tally: tally.num_control_text):
         warnings.append(f"{num_control_text} rows spell control tokens of the model in their text; they count as such")
     return warnings
+
+
+def _came_back(rows: Sequence[str]) -> str:
+    listed = ", ".join(rows[:_NUM_TOLD])
+    more = f" and {len(rows) - _NUM_TOLD} more" if len(rows) > _NUM_TOLD else ""
+    return f"rows drawn for another split are trained on, because no other row there has their class: {listed}{more}"
