@@ -63,20 +63,20 @@ def _result(
     splits = document["splits"]
     if isinstance(objective, GrpoSpec):
         _check_answers(splits)
-    num_trainable_tokens = splits["train"]["num_trainable_tokens"]
+    trained_on = _trained_on(document)
     return StageResult(
         folder=folder,
         artifact=artifact,
         metrics={
             "num_train_rows": splits["train"]["num_rows"],
-            "num_trainable_tokens": num_trainable_tokens,
+            **trained_on,
             "num_dropped_rows": document["num_dropped"],
         },
         result={
             "dataset_version": document["dataset_version"],
             "is_reused": is_reused,
             "num_rows": {name: split["num_rows"] for name, split in splits.items()},
-            "num_trainable_tokens": num_trainable_tokens,
+            **trained_on,
             "num_tokens": splits["train"]["num_tokens"],
             "num_rows_read": document["num_rows_read"],
             "num_dropped": {entry["reason"]: entry["count"] for entry in document["dropped"]},
@@ -86,6 +86,14 @@ def _result(
             "warnings": document["warnings"],
         },
     )
+
+
+def _trained_on(document: Mapping[str, Any]) -> dict[str, int]:
+    """What the loss counts in an epoch; of rows with a label it counts no token, but reads them all."""
+    train = document["splits"]["train"]
+    if document["trained_on"] == "labels":
+        return {"num_labelled_rows": train["num_rows"], "num_attended_tokens": train["num_tokens"]}
+    return {"num_trainable_tokens": train["num_trainable_tokens"]}
 
 
 def _check_answers(splits: Mapping[str, Mapping[str, Any]]) -> None:

@@ -124,7 +124,11 @@ def _data(spec: JobSpec, result: Mapping[str, Any], taught: Mapping[str, Any] | 
         lessons = taught["splits"]["train"]
         rows.append(("teacher's answers asked for, for train", _number(lessons["num_asked"])))
         rows.append(("teacher's answers kept, for train", _number(lessons["num_rows"])))
-    rows.append(("tokens trained on, per epoch", _number(lessons["num_trainable_tokens"])))
+    if "num_labelled_rows" in lessons:
+        rows.append(("labelled rows trained on, per epoch", _number(lessons["num_labelled_rows"])))
+        rows.append(("tokens attended to, per epoch", _number(lessons["num_attended_tokens"])))
+    else:
+        rows.append(("tokens trained on, per epoch", _number(lessons["num_trainable_tokens"])))
     rows.append(("longest allowed example, tokens", _number(spec.data.max_length)))
     if spec.data.system_prompt:
         rows.append(("system prompt", _cell(spec.data.system_prompt)))

@@ -4,6 +4,12 @@ from collections.abc import Sequence
 from typing import Any
 
 _TRAINED_OPEN, _TRAINED_CLOSE = "⟦", "⟧"
+_TRAINED_ON = {
+    "tokens": f"the loss counts what stands between {_TRAINED_OPEN} and {_TRAINED_CLOSE}.",
+    "labels": "each is attended to as a whole, and the loss counts its label.",
+    "answers": "the answers that are learned are written in training.",
+}
+"""By what report.json calls it."""
 
 
 def page(document: dict[str, Any]) -> str:
@@ -23,20 +29,17 @@ def page(document: dict[str, Any]) -> str:
                 for s in document["sources"]
             ],
         ),
-        *_mixture(document["mixture"]),
+        *_mixture(document["mixture"], document["trained_on"]),
         *_augmentation(document["augmentation"]),
         "## Splits",
-        _table(
-            ["split", "rows", "tokens", "trained on", "masked", "p50", "p90", "p99", "longest"],
-            [_split(name, split) for name, split in document["splits"].items()],
-        ),
+        _splits(document),
         "![Length of the rows in tokens](lengths.svg)",
         *_quality(document["quality"]),
         "## Dropped rows",
         *([_dropped(entry) for entry in document["dropped"]] or ["None."]),
         *_clusters(document["clusters"]),
         "## What is trained on",
-        "The first training rows as the model reads them; the loss counts what stands between ⟦ and ⟧.",
+        f"The first training rows as the model reads them; {_TRAINED_ON[document['trained_on']]}",
         *(_sample(sample) for sample in document["samples"]),
     ]
     return "\n\n".join(parts) + "\n"
@@ -78,11 +81,15 @@ def _repeats(num_repeats: int) -> str:
     return f", {num_repeats} training rows more because sources are repeated" if num_repeats else ""
 
 
-def _mixture(mixture: dict[str, Any] | None) -> list[str]:
+def _mixture(mixture: dict[str, Any] | None, trained_on: str) -> list[str]:
     if mixture is None:
         return []
     head = ["source", "drawn with", "read", "dropped", "repeated", "train", "validation", "test", "tokens trained on"]
-    return ["## Mixture", f"Training rows are put together by `{mixture['strategy']}`.", _table(head, _shares(mixture))]
+    # Of rows with a label none is; how many labels there are says the column before.
+    num_columns = len(head) - (trained_on == "labels")
+    shares = [row[:num_columns] for row in _shares(mixture)]
+    strategy = f"Training rows are put together by `{mixture['strategy']}`."
+    return ["## Mixture", strategy, _table(head[:num_columns], shares)]
 
 
 def _quality(quality: dict[str, Any] | None) -> list[str]:
@@ -149,10 +156,26 @@ def _shares(mixture: dict[str, Any]) -> list[list[object]]:
     ]
 
 
-def _split(name: str, split: dict[str, Any]) -> list[object]:
-    lengths = split.get("lengths", {})
-    counts = [split["num_rows"], split["num_tokens"], split["num_trainable_tokens"], split["num_masked_tokens"]]
-    return [name, *counts, *(lengths.get(key, "-") for key in ("p50", "p90", "p99", "max"))]
+def _splits(document: dict[str, Any]) -> str:
+    """Rows, tokens and lengths by split."""
+    counts = {
+        "rows": "num_rows",
+        "tokens": "num_tokens",
+        "trained on": "num_trainable_tokens",
+        "masked": "num_masked_tokens",
+    }
+    if document["trained_on"] == "labels":
+        counts = {"labelled rows": "num_rows", "tokens attended to": "num_tokens"}
+    lengths = {"p50": "p50", "p90": "p90", "p99": "p99", "longest": "max"}
+    rows = [
+        [
+            name,
+            *(split[key] for key in counts.values()),
+            *(split.get("lengths", {}).get(k, "-") for k in lengths.values()),
+        ]
+        for name, split in document["splits"].items()
+    ]
+    return _table(["split", *counts, *lengths], rows)
 
 
 def _dropped(entry: dict[str, Any]) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from luthier.settings import WorkerSettings
-from luthier.spec import DataSpec, GrpoSpec, JobSpec, LoraSpec
+from luthier.spec import ClassificationSpec, DataSpec, GrpoSpec, JobSpec, LoraSpec
 from luthier.v1.stage_pb2 import Stage
 from luthier.v1.worker_service_pb2 import StageAssignment
 from workers.data.dataset import load_split
@@ -57,6 +57,28 @@ def test_stage_leaves_the_dataset_and_says_how_big_it_is(
     assert result.result["num_dropped"] == {"duplicate": 1}
     json.dumps(result.result, allow_nan=False)
     assert [folder.name for folder in task.work_dir.iterdir()] == ["output"]
+
+
+def test_of_a_classifier_the_metrics_say_how_many_labels_are_learned(
+    tmp_path: Path, tiny_model_dir: Path, write_rows: Callable[..., Path], recorder: Any
+) -> None:
+    path = write_rows([{"text": f"hello {i}", "label": "ab"[i % 2]} for i in range(20)])
+    task = _task(
+        tmp_path,
+        tiny_model_dir,
+        DataSpec(path=str(path)),
+        f"{tmp_path},{tiny_model_dir}",
+        objective=ClassificationSpec(type="classification"),
+    )
+    result = run_stage(task, recorder)
+    assert result.folder is not None
+    trained = {
+        "num_labelled_rows": 16,
+        "num_attended_tokens": sum(len(example.input_ids) for example in load_split(result.folder, "train")),
+    }
+    assert result.metrics == {"num_train_rows": 16, "num_dropped_rows": 0, **trained}
+    assert {name: result.result[name] for name in trained} == trained
+    assert "num_trainable_tokens" not in result.result
 
 
 def test_tokens_that_the_job_adds_are_single_ids(

@@ -40,3 +40,24 @@ def test_of_a_taught_model_the_card_counts_what_its_teacher_answered(tmp_path: P
     assert "fine-tuned on 25 examples that its teacher answered" in card
     assert "| tokens trained on, per epoch | 400 |" in card
     assert "| teacher's answers asked for, for train | 30 |" in card
+
+
+def test_of_a_classifier_the_card_counts_labelled_rows(tmp_path: Path) -> None:
+    spec = JobSpec.model_validate(
+        {
+            "name": "sorter",
+            "base_model": "small",
+            "data": {"path": "rows.jsonl"},
+            "objective": {"type": "classification"},
+        }
+    )
+    results = {
+        "preprocess": {"num_rows": {"train": 12}, "num_labelled_rows": 12, "num_attended_tokens": 90},
+        "train": {},
+        "evaluate": {"metrics": {}, "num_rows": 3, "split": "test", "confidence_level": 0.95},
+    }
+    write_card(tmp_path / "README.md", spec, BaseModel("small", "", ""), "", results, "equal")
+    card = (tmp_path / "README.md").read_text()
+    assert "| labelled rows trained on, per epoch | 12 |" in card
+    assert "| tokens attended to, per epoch | 90 |" in card
+    assert "tokens trained on" not in card

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from luthier.spec import ClassificationSpec, DataSpec, DpoSpec, KtoSpec, SftSpec
+from workers.data.pipeline import preprocess
 from workers.data.report import write_report
 from workers.data.report.bare import objective_of
 
@@ -34,6 +35,27 @@ def test_of_single_labels_no_sets_are_told(write_rows, run, tokenizer):
     assert document["quality"]["labels"]["sets"] is None
     assert "| a | 3 | 50.0% |" in (folder / "report.md").read_text()
     assert "Sets of classes" not in (folder / "report.html").read_text()
+
+
+def test_labelled_rows_are_said_to_be_trained_on_and_no_masked_tokens(write_rows, recorder, tokenizer):
+    paths = [
+        write_rows([{"text": f"text {n} {i}", "label": "ab"[n % 2]} for n in range(9)], f"{i}.jsonl") for i in (0, 1)
+    ]
+    sources = [{"name": path.stem, "path": str(path)} for path in paths]
+    folder = paths[0].parent / "artifact"
+    folder.mkdir()
+    spec = DataSpec(sources=sources)
+    outcome = preprocess(spec, tokenizer, folder, lambda path, key: None, recorder, ONE)
+    document = write_report(outcome, spec, tokenizer, folder)
+    train = document["splits"]["train"]
+    assert (document["trained_on"], train["num_trainable_tokens"]) == ("labels", 0)
+    page, web = ((folder / f"report.{kind}").read_text() for kind in ("md", "html"))
+    assert f"| train | {train['num_rows']} | {train['num_tokens']} | {train['lengths']['p50']} |" in page
+    assert "| split | labelled rows | tokens attended to | p50 |" in page
+    assert "the loss counts its label" in page
+    assert f"labelled rows to train on</span><b>{train['num_rows']}</b>" in web
+    for words in ("masked", "trained on |", "tokens to train on"):
+        assert (words in page, words in web) == (False, False)
 
 
 @pytest.mark.parametrize(

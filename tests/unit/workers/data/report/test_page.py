@@ -86,10 +86,10 @@ def test_a_report_without_the_optional_parts_has_a_page(reported: tuple[dict[str
 
 def test_rows_without_a_token_to_train_on_are_not_called_so(reported: tuple[dict[str, Any], str]) -> None:
     document, page = reported
-    splits = {name: split | {"num_trainable_tokens": 0} for name, split in document["splits"].items()}
-    labelled = html_page(document | {"splits": splits})
-    for words, is_there in (("tokens to train on", False), ("what is coloured", False), ("learned as a whole", True)):
-        assert (words in labelled, words in page) == (is_there, not is_there)
+    for trained_on, says in (("labels", "learned as a whole"), ("answers", "are written in training")):
+        other = html_page(document | {"trained_on": trained_on})
+        for words, is_there in (("tokens to train on", False), ("what is coloured", False), (says, True)):
+            assert (words in other, words in page) == (is_there, not is_there)
 
 
 def test_many_files_are_counted_at_the_top(reported: tuple[dict[str, Any], str]) -> None:
