@@ -179,6 +179,8 @@ def _sorted_by_layer(keys: list[str], name: str) -> Mapping[str, Mapping[str, st
         if match is None:
             raise ConfigError(f"adapter {name} holds {key}, which is no part of a linear layer's update; leave it out")
         found.setdefault(match[1], {})[match[2]] = key
+    if not found:
+        raise ConfigError(f"adapter {name} holds no weights in {_WEIGHTS}; restore it from a copy, or leave it out")
     for layer, parts in found.items():
         if not {_A, _B} <= parts.keys():
             raise ConfigError(f"adapter {name} holds one matrix of {layer} without the other; restore it from a copy")

@@ -147,7 +147,8 @@ class CheckpointStore:
         self._world.any(False)  # the others wait here for the first one
 
     def load_newest(self) -> Snapshot[Stored] | None:
-        """The newest checkpoint of earlier attempts whose signature and hashes hold, or None.
+        """The newest checkpoint of earlier attempts whose signature and hashes hold, or None, which is reported unless
+        there was none.
 
         Which ones there are is what rank 0 was told. The best weights that it refers to are dropped when they are gone:
         later validations then name new ones.
@@ -165,6 +166,11 @@ class CheckpointStore:
             self._check_best(snapshot, checkpoint.uri)
             self._retention = Retention(self._keep, self._readable(earlier[index:]))
             return snapshot
+        if earlier:
+            _log.error("none of %d checkpoints of earlier attempts is usable: the run begins again", len(earlier))
+            self._report.progress(
+                0, 0, "no checkpoint of an earlier attempt is usable, the worker's log says why: beginning again"
+            )
         return None
 
     def load(self, uri: str, digest: str | None = None) -> Snapshot[Stored]:

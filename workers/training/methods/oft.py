@@ -5,6 +5,7 @@ R is the Cayley transform of skew-symmetric blocks, whose upper triangles are wh
 
 from peft import OFTConfig, PeftModel
 from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
 
 from luthier.spec import OftSpec
 from workers.failures import ConfigError
@@ -17,12 +18,17 @@ def add_oft(model: PreTrainedModel, spec: OftSpec) -> PeftModel:
     """Freezes `model` and adds rotations by nothing.
 
     Raises:
-        ConfigError: `target_modules` names a layer that the model does not have, or `oft_block_size` does not divide
-            the inputs of one. PEFT would take another size without a word.
+        ConfigError: `target_modules` names a layer that the model does not have or that PEFT does not rotate, or
+            `oft_block_size` does not divide the inputs of one. PEFT would take another size without a word.
     """
     layers = target_layers(model, spec.target_modules)
     size = spec.oft_block_size
     for name, layer in layers.items():
+        if isinstance(layer, Conv1D):
+            raise ConfigError(
+                f"method.type oft does not rotate {name}, which models of type {model.config.model_type} store the "
+                f"other way round (Conv1D); take method.type: lora, or another base_model"
+            )
         _, num_inputs = shape_of(layer)
         if num_inputs % size:
             known = [str(other) for other in range(2, min(num_inputs, 1024) + 1) if num_inputs % other == 0]

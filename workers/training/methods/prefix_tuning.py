@@ -12,6 +12,7 @@ from peft import PeftModel, PrefixTuningConfig
 from transformers import DynamicCache, PreTrainedModel
 
 from luthier.spec import PrefixTuningSpec
+from workers.failures import ConfigError
 from workers.training.methods.virtual_tokens import attach_virtual_tokens, first_tokens
 
 
@@ -19,8 +20,14 @@ def add_prefix(model: PreTrainedModel, spec: PrefixTuningSpec) -> PeftModel:
     """Freezes `model` and adds keys and values.
 
     Raises:
-        ConfigError: see `attach_virtual_tokens` and `first_tokens`.
+        ConfigError: keys and values of `model` do not have one width, as PEFT's virtual ones have; or see
+            `attach_virtual_tokens` and `first_tokens`.
     """
+    if getattr(model.config.get_text_config(), "kv_lora_rank", None):
+        raise ConfigError(
+            f"base_model (model_type {model.config.model_type!r}) has latent attention, whose keys and values differ "
+            f"in width, so that PEFT has no prefix for it; take method.type: prompt_tuning or lora"
+        )
     config = PrefixTuningConfig(
         task_type="CAUSAL_LM",
         num_virtual_tokens=spec.num_virtual_tokens,

@@ -22,7 +22,10 @@ def attach_virtual_tokens(model: PreTrainedModel, config: PeftConfig) -> PeftMod
     Raises:
         ConfigError: the model reads in both directions, or has no output layer over its vocabulary.
     """
-    is_causal = getattr(model.config, "is_decoder", True) and not model.config.is_encoder_decoder
+    # Configs of some decoders, such as GPT-NeoX's, say `is_decoder: false`; their attention knows what it is.
+    is_causal = not model.config.is_encoder_decoder and all(
+        getattr(part, "is_causal", True) for part in model.modules()
+    )
     if not is_causal or model.get_output_embeddings() is None:  # type: ignore[no-untyped-call]
         raise ConfigError(
             f"base_model ({type(model).__name__}) is no causal language model, which virtual tokens need: "

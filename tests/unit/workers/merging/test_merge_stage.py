@@ -269,6 +269,7 @@ BAD: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda folder: (folder / "adapter_model.safetensors").rename(folder / "adapter_model.bin"),
         "is never opened",
     ),
+    "nothing": (lambda folder: save_file({}, folder / "adapter_model.safetensors"), "holds no weights in adapter"),
     "torn": (lambda folder: (folder / "adapter_model.safetensors").write_bytes(b"\0" * 40), "is damaged"),
     "empty": (lambda folder: (folder / "adapter_config.json").unlink(), "holds no adapter"),
 }

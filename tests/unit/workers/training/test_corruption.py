@@ -169,7 +169,27 @@ def test_nonsense_with_a_right_hash_is_noticed(
     assert "does not hold the state of a training run" in caplog.text
 
 
-def test_with_every_one_spoilt_it_starts_anew(copied: list[Checkpoint], tmp_path: Path) -> None:
+class Listener(Recorder):
+    """Remembers what is said of the progress."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.said: list[str] = []
+
+    def progress(self, step: int, num_steps: int, message: str, eta_seconds: float | None = None) -> None:
+        self.said.append(message)
+
+
+def test_with_every_one_spoilt_it_starts_anew_and_says_so(copied, tmp_path, caplog):
     for checkpoint in copied:
         _truncate(Path(checkpoint.uri) / "weights.0.safetensors")
-    assert load(copied, tmp_path) is None
+    report = Listener()
+    assert make_store(tmp_path / "later", report, earlier=copied, fence=2).load_newest() is None
+    assert report.said == ["no checkpoint of an earlier attempt is usable, the worker's log says why: beginning again"]
+    assert "none of 2 checkpoints of earlier attempts is usable: the run begins again" in caplog.text
+
+
+def test_a_first_attempt_has_nothing_to_say(tmp_path):
+    report = Listener()
+    assert make_store(tmp_path, report).load_newest() is None
+    assert report.said == []

@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
-from luthier.spec import LoraSpec
+from luthier.spec import LoraSpec, PrefixTuningSpec, PromptTuningSpec
 from tests.unit.workers.training.tiny_run import Recorder, as_samples, make_engine
 from workers.failures import ConfigError
 from workers.training.attention import register
@@ -16,6 +16,8 @@ from workers.training.forward import target_losses
 from workers.training.isolation import check_attends, check_keeps_apart
 from workers.training.methods.base import load_base
 from workers.training.methods.lora import add_lora
+from workers.training.methods.prefix_tuning import add_prefix
+from workers.training.methods.prompt_tuning import add_prompt
 from workers.training.packing import make_batch
 
 DEVICE = torch.device("cpu")
@@ -181,3 +183,21 @@ def test_attention_that_no_kernel_computes_is_refused(kind, sizes, words):
     model.set_attn_implementation(register())
     with pytest.raises(ConfigError, match=f"base_model attends with {words}, which the training does not know; use an"):
         check_keeps_apart(model, torch.float32, DEVICE)
+
+
+@pytest.mark.parametrize("variant", [{"use_dora": True}, {"init_lora_weights": "pissa"}])
+def test_a_variant_of_lora_that_peft_does_not_know_for_experts_is_refused_with_what_works(variant):
+    sizes = TRAINED["qwen3_moe"]
+    with pytest.raises(ConfigError, match=r"PEFT cannot put .*'qwen3_moe'\): .*; take plain method\.type: lora"):
+        add_lora(_model("qwen3_moe", sizes), LoraSpec(r=4, **variant))
+    add_lora(_model("qwen3_moe", sizes), LoraSpec(r=4))
+    add_lora(_model("qwen3_moe", sizes), LoraSpec(r=4, target_modules=["q_proj", "o_proj"], **variant))
+
+
+def test_a_prefix_of_latent_attention_is_refused_and_a_prompt_is_not():
+    model = _model("minicpm3", TRAINED["minicpm3"])
+    with pytest.raises(
+        ConfigError, match=r"'minicpm3'\) has latent attention, .*; take method\.type: prompt_tuning or"
+    ):
+        add_prefix(model, PrefixTuningSpec(type="prefix_tuning", num_virtual_tokens=4))
+    add_prompt(model, PromptTuningSpec(type="prompt_tuning", num_virtual_tokens=4))

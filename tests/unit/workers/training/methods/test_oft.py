@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers import GPT2Config, GPT2LMHeadModel
 
 from luthier.spec import OftSpec
 from tests.unit.workers.training.methods.rows import LAYERS, ROWS
@@ -42,6 +43,14 @@ def test_constrained_it_stays_close(tmp_path: Path, base_dir: Path) -> None:
 def test_blocks_that_do_not_fit_are_refused(size: int, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         add_oft(make_base(), OftSpec(type="oft", oft_block_size=size))
+
+
+def test_layers_that_are_stored_the_other_way_round_are_refused():
+    model = GPT2LMHeadModel(GPT2Config(vocab_size=64, n_embd=32, n_layer=1, n_head=4))
+    with pytest.raises(
+        ConfigError, match=r"oft does not rotate transformer\.h\.0\.attn\.c_attn, .*take method\.type: lora"
+    ):
+        add_oft(model, OftSpec(type="oft", oft_block_size=4))
 
 
 def test_larger_blocks_fit_where_other_layers_are_left_out() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 from peft import PeftModel
-from transformers import AutoModelForCausalLM, BertConfig, BertLMHeadModel
+from transformers import AutoModelForCausalLM, BertConfig, BertLMHeadModel, GPTNeoXConfig, GPTNeoXForCausalLM
 
 from luthier.spec import PrefixTuningSpec, PromptTuningSpec
 from tests.unit.workers.training.tiny_run import make_documents
@@ -119,6 +119,15 @@ def test_the_adapter_names_no_folder_of_this_machine(base_dir: Path, tmp_path: P
     METHODS[spec.type].save(adapted(base_dir, spec), base_dir, tmp_path)
     text = (tmp_path / ADAPTER / "adapter_config.json").read_text()
     assert text.count(str(base_dir)) == text.count(f'"base_model_name_or_path": "{base_dir}"') == 1
+
+
+@pytest.mark.parametrize("name", SPECS)
+def test_a_decoder_whose_config_says_that_it_is_none_is_not_refused(name):
+    config = GPTNeoXConfig(
+        vocab_size=50, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16
+    )
+    assert config.is_decoder is False
+    METHODS[name].adapt(GPTNeoXForCausalLM(config), SPECS[name])
 
 
 @pytest.mark.parametrize("name", SPECS)
