@@ -207,7 +207,9 @@ def _of_one_type(listing: Listing, path: str, key: str, file_type: str) -> list[
         raise DataError(f"{key}: {path} holds no file that ends in {_suffixes(file_type)}")
     types = sorted({kind for _, kind in found})
     if len(types) > 1:
-        raise DataError(f"{path} holds files of several types ({', '.join(types)}); set data.file_type to one of them")
+        raise DataError(
+            f"{key}: {path} holds files of several types ({', '.join(types)}); set data.file_type to one of them"
+        )
     return found
 
 

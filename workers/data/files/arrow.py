@@ -15,7 +15,7 @@ from workers.data.files.ipc_sizes import batch_sizes
 from workers.data.files.ratio import why_too_much
 from workers.data.files.record import Record
 from workers.data.files.row_bytes import pieces, repeats, row_bytes
-from workers.data.files.tables import BATCH_ROWS, check_columns, records_of
+from workers.data.files.tables import BATCH_ROWS, check_columns, check_fetched, records_of
 from workers.data.problems import Unit
 from workers.failures import DataError
 
@@ -31,6 +31,7 @@ def columns(path: str) -> list[str]:
     Raises:
         DataError: it is not an Arrow file, has a column twice, or unpacks to far more than it is.
     """
+    check_fetched(path)
     try:
         with _opened(path, None) as reader:
             names = check_columns(reader.schema.names, path)

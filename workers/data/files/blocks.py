@@ -29,7 +29,11 @@ _ENCODINGS = {
     codecs.BOM_UTF16_BE: "utf-16-be",
 }
 _UNPACK = "unpack it and give the folder, or give its files compressed with gzip or zstd one by one"
+POINTER = b"version https://git-lfs."
+"""How a file of Git LFS begins that was not fetched."""
+POINTER_REMEDY = "a pointer of Git LFS and not the file that it stands for; fetch that with git lfs pull"
 _FOREIGN = {
+    (0, POINTER): POINTER_REMEDY,
     (0, b"PK\x03\x04"): f"a zip archive (or a document that is one); {_UNPACK}",
     (0, b"PK\x05\x06"): f"a zip archive; {_UNPACK}",
     (0, b"7z\xbc\xaf\x27\x1c"): f"a 7z archive; {_UNPACK}",

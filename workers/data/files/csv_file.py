@@ -6,6 +6,7 @@ A list, as of messages, is JSON text in its cell. A row's number is the line on 
 
 import csv
 import json
+import re
 from _csv import Reader
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -20,6 +21,8 @@ from workers.failures import DataError
 
 DELIMITERS = (",", ";", "\t", "|")
 """The earlier one wins a tie: a header of one column is CSV."""
+_OF_SPREADSHEETS = re.compile(r"sep=.?$", re.IGNORECASE)
+"""What some write first to say which delimiter follows."""
 _TSV_SUFFIXES = frozenset({".tsv", ".tab"})
 
 
@@ -35,6 +38,8 @@ def columns(path: str) -> list[str]:
         header: list[str] = next(_rows(path), [])
     except (csv.Error, BrokenFileError) as error:
         raise DataError(f"{path} line 1: the header cannot be read: {error}") from error
+    if header and _OF_SPREADSHEETS.match(header[0]):
+        raise DataError(f"{path} line 1: {header[0]!r} is no header; delete the line, the delimiter is told without it")
     if any(map(_is_broken, header)):
         raise DataError(f"{path} line 1: the header is not UTF-8 text")
     doubled = sorted(name for name, count in Counter(header).items() if name and count > 1)

@@ -25,13 +25,14 @@ def columns(path: str) -> list[str]:
     """Keys of the first hundred records that can be read, in order of appearance.
 
     Raises:
-        DataError: the file begins with something that is no text, or none of them can be read, or it unpacks to far
-            more than it is.
+        DataError: the file begins with something that is no text, or none of them can be read, or there is none, or it
+            unpacks to far more than it is.
     """
     check_unpacked(path)
     found: dict[str, None] = {}
-    fault = ""
+    fault, is_empty = "", True
     for record in islice(records(path, ()), _NUM_PROBED):
+        is_empty = False
         if record.reason == problems.BROKEN_FILE and not found:
             raise DataError(f"{path}: {record.detail}")
         if record.json_text is not None:
@@ -44,6 +45,8 @@ def columns(path: str) -> list[str]:
                 # JSON can spell half of a surrogate pair, which no file of ours can hold.
                 found.update(dict.fromkeys(key.encode(errors="backslashreplace").decode() for key in value))
         fault = fault or (f"{unit(path)} {record.row}: {record.reason}: {record.detail}" if record.reason else "")
+    if is_empty:
+        raise DataError(f"{path} holds no rows; expected at least one")
     if fault and not found:
         raise DataError(f"{path}: columns found: none; {fault}; expected one JSON object per line, or a list of them")
     return list(found)

@@ -1,6 +1,7 @@
 """The JSON of one record, read strictly."""
 
 import json
+import sys
 from typing import Any
 
 
@@ -14,10 +15,16 @@ def parse_json(text: str) -> Any:
     Raises:
         json.JSONDecodeError: it is not JSON.
         DoubledKeyError: an object in it has a key more than once.
-        ValueError: a number has more digits than Python reads.
+        ValueError: a whole number has more digits than Python reads.
         RecursionError: it is nested too deeply.
     """
-    return _DECODER.decode(text)
+    try:
+        return _DECODER.decode(text)
+    except (json.JSONDecodeError, DoubledKeyError):
+        raise
+    except ValueError as error:
+        limit = f"{sys.get_int_max_str_digits():,}"
+        raise ValueError(f"a whole number has more than {limit} digits; write it as text") from error
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from workers.data.files.parquet_sizes import Chunk, Group, Holds, groups, pages
 from workers.data.files.ratio import why_too_much
 from workers.data.files.record import Record
 from workers.data.files.row_bytes import PIECE_BYTES, pieces, repeats, row_bytes
-from workers.data.files.tables import BATCH_ROWS, check_columns, records_of
+from workers.data.files.tables import BATCH_ROWS, check_columns, check_fetched, records_of
 from workers.data.problems import Unit
 from workers.failures import DataError
 
@@ -37,6 +37,7 @@ def columns(path: str) -> list[str]:
     Raises:
         DataError: it is not a Parquet file, has a column twice, or unpacks to far more than it is.
     """
+    check_fetched(path)
     try:
         with _opened(path) as file:
             names = check_columns(file.schema_arrow.names, path)

@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 from workers.data import problems
+from workers.data.files.blocks import POINTER, POINTER_REMEDY
 from workers.data.files.record import Record
 from workers.failures import DataError
 
@@ -29,6 +30,16 @@ def check_columns(names: Sequence[str], path: str) -> list[str]:
     if doubled:
         raise DataError(f"{path} has the columns {', '.join(map(repr, doubled))} more than once; rename or drop them")
     return list(names)
+
+
+def check_fetched(path: str) -> None:
+    """
+    Raises:
+        DataError: it is a pointer to a file that was not fetched.
+    """
+    with open(path, "rb") as stream:
+        if stream.read(len(POINTER)) == POINTER:
+            raise DataError(f"{path}: this is {POINTER_REMEDY}")
 
 
 def records_of(batches: Iterable[pa.RecordBatch]) -> Iterator[Record]:

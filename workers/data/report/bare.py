@@ -38,6 +38,9 @@ def objective_of(path: Path) -> ObjectiveSpec:
             for name, objective in fitting.items():
                 if record.json_text is not None and _is(record.json_text, name, objective):
                     return objective
+    if fitting and all(SHAPES[name].lacking(columns) for name in SftSpec().row_formats):
+        # Then the row is a bad one, and told as such.
+        return next(iter(fitting.values()))
     return SftSpec()
 
 

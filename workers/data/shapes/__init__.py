@@ -64,7 +64,10 @@ def detect(columns: Sequence[str], allowed: Sequence[str]) -> str:
         return usable[0]
     found = f"columns found: {shown(columns)}"
     if usable:
-        raise ValueError(f"{found}; they fit {' and '.join(usable)}; set data.format to one of them")
+        raise ValueError(
+            f"{found}; they fit {' and '.join(usable)}; set data.format to one of them, or, where rows differ, put "
+            "those of each shape into a file of their own"
+        )
     other = f"; they fit {' and '.join(_largest(fitting))}, {_wanting(fitting, allowed)}" if fitting else ""
     expected = "; ".join(f"{SHAPES[name].expected} ({name})" for name in allowed)
     raise ValueError(

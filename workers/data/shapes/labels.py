@@ -70,13 +70,15 @@ def _class(label: object) -> str:
 
 
 def _name(label: object, what: str) -> str:
-    """As text: 1 and "1" are the same class.
+    """As text: 1, "1", and the 1.0 that a column of whole numbers with gaps is written as, are the same class.
 
     Raises:
         RowError: it is no name of a class; `what` says where it stands.
     """
     if isinstance(label, bool):
         label = str(label).lower()
+    if isinstance(label, float) and label.is_integer():
+        label = int(label)
     if not isinstance(label, str | int):
         raise RowError(problems.WRONG_TYPE, f"{what} is {kind(label)}; expected text, a whole number, true or false")
     name = str(label).strip()

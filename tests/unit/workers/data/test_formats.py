@@ -131,7 +131,7 @@ def test_splits_of_a_dataset_are_the_splits(tmp_path: Path, run: Run) -> None:
         ("a.tsv", b'text\tx\na\tb\n"c\td\ne\tf\n', r"a\.tsv line 3: broken file: .*is a quote not closed"),
         ("a.zip", b"PK\x03\x04", "cannot tell the type from the name; .*An archive has to be unpacked first"),
         ("a.jsonl", b"PK\x03\x04" * 9, "a zip archive .*unpack it and give the folder"),
-        ("a.jsonl.gz", gzip.compress(b"", mtime=0), "columns found: none"),
+        ("a.jsonl.gz", gzip.compress(b"", mtime=0), "holds no rows; expected at least one"),
     ],
 )
 def test_fault_is_named_by_file_and_place(name: str, data: bytes, message: str, tmp_path: Path, run: Run) -> None:

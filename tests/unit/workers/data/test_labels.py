@@ -20,7 +20,7 @@ QUESTION = {"role": "user", "content": "is it urgent?"}
 def test_labelled_texts_are_tokens_as_the_tokenizer_makes_them(
     write_rows: Write, run: Run, tokenizer: PreTrainedTokenizerBase
 ) -> None:
-    rows = [{"text": "hello world", "label": "a"}, {"text": "again", "label": 7}, {"text": "x", "label": True}]
+    rows = [{"text": "hello world", "label": "a"}, {"text": "again", "label": 7.0}, {"text": "x", "label": True}]
     folder, outcome = run(write_rows(rows), **WHOLE)
     examples = load_split(folder, "train")
     assert [example.label for example in examples] == ["a", "7", "true"]

@@ -113,14 +113,18 @@ def _half_of_arrow(folder: Path) -> Path:
     return path
 
 
+_POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 1\n"
 PACKED = [
+    Case("a pointer of Git LFS", content(_POINTER), r"rows\.jsonl: this is a pointer of Git LFS .* git lfs pull"),
+    Case("one for Parquet", content(_POINTER, "rows.parquet"), r"rows\.parquet: this is a pointer of Git LFS"),
+    Case("one for Arrow", content(_POINTER, "rows.arrow"), r"rows\.arrow: this is a pointer of Git LFS"),
     Case("gzip that breaks off", content(_gzip(GOODS * 2000)[:-400], "rows.jsonl.gz"), _DAMAGED),
     Case("gzip with wrong bits", content(_gzip(GOODS)[:-6] + bytes(6), "rows.jsonl.gz"), _DAMAGED),
     Case("zstd that breaks off", content(_zstd([GOODS * 2000])[:-20], "rows.jsonl.zst"), _DAMAGED),
     Case("gzip by its name alone", content(GOODS, "rows.jsonl.gz"), kept=3, dropped={}),
     Case("gzip of two members", content(_gzip(GOODS) + _gzip(GOOD), "rows.jsonl.gz"), kept=4, dropped={}),
     Case("gzip with something after it", content(_gzip(GOODS) + b"more", "rows.jsonl.gz"), _DAMAGED),
-    Case("gzip of nothing", content(_gzip(b""), "rows.jsonl.gz"), r"rows\.jsonl\.gz: columns found: none"),
+    Case("gzip of nothing", content(_gzip(b""), "rows.jsonl.gz"), r"rows\.jsonl\.gz holds no rows; expected at least"),
     Case("zstd with frames to be skipped", content(_SKIPPED + _zstd([GOODS]) + _SKIPPED), kept=3, dropped={}),
     Case("gzip within gzip", content(_gzip(_gzip(GOODS)), "rows.jsonl.gz"), r"compressed twice; unpack it once"),
     Case("a gzip bomb", _gzip_bomb, _BOMB),
@@ -162,6 +166,9 @@ TABLES = [
     ),
     Case("CSV without a header", _csv(b"hello,world\nagain,world\n"), r"columns found: hello, world; expected one of"),
     Case("a header and nothing else", _csv(b"prompt,completion\n"), r"rows\.csv holds no rows; expected at least one"),
+    Case(
+        "what a spreadsheet writes first", _csv(b"sep=;\nprompt;completion\n"), r"line 1: 'sep=' is no header; delete"
+    ),
     Case("a column named twice", _csv(b"prompt,prompt\na,b\n"), r"line 1: the header names 'prompt' more than once"),
     Case("a header that is no text", _csv(b"\xe9\xff,b\n1,2\n"), r"rows\.csv line 1: the header is not UTF-8 text"),
     bad_row(

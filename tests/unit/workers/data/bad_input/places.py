@@ -94,7 +94,11 @@ PLACES = [
     Case("no such file", lambda folder: folder / "none.jsonl", r"none\.jsonl does not exist; give an existing file"),
     Case("a folder without data", lambda folder: folder, r"holds no file that ends in \.jsonl"),
     Case("an empty file among others", _one_empty, r"b\.jsonl is empty; expected rows"),
-    Case("a folder of two types", _two_types, r"files of several types \(csv, jsonl\); set data\.file_type"),
+    Case(
+        "a folder of two types",
+        _two_types,
+        r"data\.path: .* files of several types \(csv, jsonl\); set data\.file_type",
+    ),
     Case(
         "a pattern that nothing fits", lambda folder: folder / "*.jsonl", r"nothing fits .*; give a pattern of existing"
     ),

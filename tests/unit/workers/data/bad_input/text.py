@@ -23,7 +23,7 @@ def _one_line(folder: Path) -> Path:
 
 TEXT = [
     Case("an empty file", content(b""), r"rows\.jsonl is empty; expected rows"),
-    Case("blank lines alone", content(b"\n \n\t\n"), r"rows\.jsonl: columns found: none; expected one of"),
+    Case("blank lines alone", content(b"\n \n\t\n"), r"rows\.jsonl holds no rows; expected at least one"),
     Case("a file of zeros", content(bytes(4096)), _NO_ROW),
     Case("one object over several lines", content(json.dumps(json.loads(GOOD), indent=1).encode()), _NO_ROW),
     Case("50,000 keys", content(json.dumps(dict.fromkeys(map(str, range(50_000)))).encode()), r" 19, and 49,980 more;"),
@@ -56,7 +56,10 @@ TEXT = [
     bad_row("brackets within brackets", second(b"[" * 200_000), "broken JSON", _DEEP),
     bad_row("objects within objects", second(b'{"a":' * 100_000 + b"1" + b"}" * 100_000), "broken JSON", _DEEP),
     bad_row(
-        "a number of 10,000 digits", second(b'{"prompt": %s}' % (b"9" * 10_000)), "broken JSON", "Exceeds the limit"
+        "a number of 10,000 digits",
+        second(b'{"prompt": "a", "completion": "b", "id": %s}' % (b"9" * 10_000)),
+        "broken JSON",
+        "a whole number has more than 4,300 digits; write it as text",
     ),
     bad_row(
         "NaN for a text", second(b'{"prompt": NaN, "completion": "b"}'), "wrong type", "prompt is a number; expected"

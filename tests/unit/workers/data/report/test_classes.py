@@ -80,6 +80,8 @@ def test_labelled_rows_are_said_to_be_trained_on_and_no_masked_tokens(write_rows
         ({"prompt": "a", "chosen": "b", "rejected": "c"}, DPO),
         ({"prompt": "a", "chosen": "b"}, SftSpec()),
         ({"prompt": "a", "completions": ["b"], "labels": [True]}, KTO),
+        ({"prompt": "a", "chosen": "b", "rejected": None}, DPO),
+        ({"chosen": [USER, ANSWER], "rejected": [ANSWER]}, DPO),
         ([1], SftSpec()),
     ],
 )

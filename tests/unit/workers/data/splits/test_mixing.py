@@ -189,7 +189,7 @@ def test_a_text_of_two_sources_is_on_one_side_alone(write_rows: Write, mix: Mix)
     [
         (None, r"data\.sources\.b\.path: .*b\.jsonl does not exist"),
         ("", r"data\.sources\.b\.path: .*b\.jsonl is empty"),
-        ("\n", r"data\.sources\.b\.path: .*columns found: none"),
+        ("\n", r"data\.sources\.b\.path: .*holds no rows; expected at least one"),
         ('{"q": 1}\n', r"data\.sources\.b\.path: .*columns found: q; expected one of"),
         ('{"chosen": "a", "rejected": "b"}\n', r"they fit preference, which is for another objective\.type"),
     ],
