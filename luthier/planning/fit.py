@@ -13,6 +13,7 @@ from luthier.planning.question import Question
 from luthier.planning.setting import Checkpointing, Setting
 from luthier.planning.sharding import Sharding, sharding_of
 from luthier.planning.speed import Cost, estimate_cost
+from luthier.planning.workload import Workload
 
 HEADROOM = 0.9
 """Part of the memory that a plan may use: the estimate may be 10 % off."""
@@ -55,10 +56,14 @@ class Layout:
 def lay_out(question: Question, hardware: Hardware, setting: Setting, micro_rows: int) -> Layout:
     """What that way needs and costs."""
     rows = question.rows * question.work.accumulation
-    accumulation = max(1, -(-rows // (micro_rows * setting.num_devices)))
-    work = replace(question.work.resized(micro_rows / question.rows), accumulation=accumulation)
-    asked = replace(question, work=work)
-    memory = estimate_memory(asked, setting)
+    num_passes = -(-rows // micro_rows)
+    accumulation = -(-num_passes // setting.num_devices)
+    whole = replace(question.work.resized(micro_rows / question.rows), accumulation=accumulation)
+    is_even = num_passes % setting.num_devices == 0
+    share = 1.0 if is_even else rows / (micro_rows * accumulation * setting.num_devices)
+    dealt = _dealt(whole, share, question.longest_sample)
+    # What DeepSpeed and FSDP keep for their messages is not counted; beside a whole pass there is room for it.
+    memory = estimate_memory(replace(question, work=whole if setting.sharding.stage else dealt), setting)
     # On a CPU the ranks of a machine share its memory.
     need = memory.host_bytes if setting.on_cpu else memory.peak_bytes
     return Layout(
@@ -69,9 +74,21 @@ def lay_out(question: Question, hardware: Hardware, setting: Setting, micro_rows
         memory=memory,
         fits=need <= HEADROOM * hardware.memory_bytes and memory.host_bytes <= HEADROOM * hardware.host_bytes,
         cost=estimate_cost(
-            question.shape, question.adaptation, work, setting, hardware, min(setting.num_devices, rows)
+            question.shape,
+            question.adaptation,
+            dealt,
+            setting,
+            hardware,
+            question.work.counted_tokens * question.work.accumulation,
         ),
     )
+
+
+def _dealt(whole: Workload, share: float, longest_sample: int) -> Workload:
+    """A pass where those of a step do not come out even among the ranks, so that its samples are dealt anew
+    (workers/training/distributed/deal.py): that share of a whole one, but no sample is divided."""
+    own = whole.row_tokens - whole.num_shared
+    return whole if share == 1 else whole.resized(min(1.0, max(share, longest_sample / own)))
 
 
 def as_asked(question: Question, hardware: Hardware, compute_bytes: int) -> Layout:

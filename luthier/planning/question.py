@@ -30,6 +30,8 @@ class Question:
     """Ways to share among devices that the job allows."""
     teacher: ModelShape | None = None
     """A model that is read before training; None: there is none, or its shape is not known."""
+    longest_sample: int = 1
+    """Tokens of the longest sample behind what all share: no pass is shorter."""
     reads_whole: bool = False
     """Whether every rank reads all of the base model, also where each keeps a part of it."""
     num_sampled: int = 0
@@ -75,11 +77,17 @@ def question_of(
         training=spec.training,
         resources=spec.resources,
         loss=LOSSES["sft" if lessons_stage(spec) == "teach" else spec.objective.type],
+        longest_sample=_longest_sample(spec, data, work),
         reads_whole=_reads_whole(spec),
         choices=_choices(spec),
         teacher=None if teacher is None else read_shape(teacher),
         num_sampled=work.row_tokens * work.accumulation if isinstance(spec.objective, GrpoSpec) else 0,
     )
+
+
+def _longest_sample(spec: JobSpec, data: DataFigures, work: Workload) -> int:
+    longest = min(spec.data.max_length, data.longest or spec.data.max_length)
+    return spec.objective.num_documents * max(1, longest - work.num_shared)
 
 
 def _reads_whole(spec: JobSpec) -> bool:

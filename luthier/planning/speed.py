@@ -59,9 +59,12 @@ def communicated_bytes(shape: ModelShape, adaptation: Adaptation, setting: Setti
 
 
 def estimate_cost(
-    shape: ModelShape, adaptation: Adaptation, work: Workload, setting: Setting, hardware: Hardware, num_busy: int
+    shape: ModelShape, adaptation: Adaptation, work: Workload, setting: Setting, hardware: Hardware, step_tokens: float
 ) -> Cost:
-    """The run on that hardware, of which `num_busy` devices have rows to work on in every step.
+    """The run on that hardware.
+
+    `work` is the longest pass of any device, and `step_tokens` are those of the documents of an optimizer step on all
+    devices, what they share counted for each.
 
     Loading, validation, checkpoints and what comes after training are not in it.
     """
@@ -69,6 +72,10 @@ def estimate_cost(
     per_token = flops_per_token(shape, adaptation, work, setting.recomputed)
     tokens = work.row_tokens * work.accumulation
     seconds = tokens * per_token / hardware.flops(setting.compute_bytes)
+    # What DoRA makes of every weight is bound by the memory, its products are not.
+    again = work.accumulation * (1 + setting.recomputed)
+    seconds += again * adaptation.pass_flops / hardware.flops(setting.compute_bytes)
+    seconds += again * setting.compute_bytes * adaptation.pass_elements / (1e9 * hardware.bandwidth_gb_s)
     # The weights are read for each of the two or three products of a pass, the state once per step.
     traffic = 3 * setting.compute_bytes * shape.num_parameters * work.accumulation + 16 * adaptation.num_trainable
     seconds = max(seconds, traffic / devices / (1e9 * hardware.bandwidth_gb_s))
@@ -77,7 +84,7 @@ def estimate_cost(
         seconds += 8 * adaptation.num_trainable / devices / (1e9 * _HOST_GB_S)
     if hardware.link_gb_s:
         seconds += communicated_bytes(shape, adaptation, setting) / (1e9 * hardware.link_gb_s)
-    rate = num_busy * work.counted_tokens * work.accumulation / seconds
+    rate = step_tokens / seconds
     if work.num_tokens is None:
         return Cost(rate, None, None, None)
     total = work.num_tokens / rate

@@ -62,6 +62,10 @@ class Adaptation:
     """Of small matrices that each forward pass makes of trained ones and keeps, by bytes of the compute dtype."""
     num_transient: float = 0
     """Weights of the widest layer that are there in the compute dtype only while it is computed with."""
+    pass_flops: float = 0
+    """Operations of a forward pass that do not depend on its tokens."""
+    pass_elements: float = 0
+    """Of matrices in the compute dtype that it reads and writes for them."""
     extra_width: float = 0
     """Elements per token and block that networks behind the parts of a block keep."""
     num_virtual_tokens: int = 0

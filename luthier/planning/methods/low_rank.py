@@ -10,6 +10,9 @@ _BLOCK = 64  # weights that share a scale
 _SCALES_PER_GROUP = 256  # scales that share a scale of their own, with double quantisation
 _DORA_COPIES = 4
 """Of the widest matrix: that of the update, its product with the scale, its sum with the weight, and a unit matrix."""
+_DORA_READS_AND_WRITES = 7
+"""Of a matrix for the lengths of its rows, in each pass: the update is written, scaled (read, written) and added to the
+weight (both read, the sum written), which is read."""
 
 
 def lora(shape: ModelShape, section: LoraSpec) -> Adaptation:
@@ -21,6 +24,7 @@ def lora(shape: ModelShape, section: LoraSpec) -> Adaptation:
     num_added = sum(section.r * (part.num_in + part.num_out) for part in chosen)
     reads: Reads = "dropped" if section.lora_dropout else "shared"
     num_outputs = 2 if section.use_dora else 0
+    decomposed = chosen if section.use_dora else []
     widest = max(part.num_in * part.num_out for part in chosen)
     matrices = 1 if shape.is_tied else 2
     if section.use_dora:
@@ -34,6 +38,11 @@ def lora(shape: ModelShape, section: LoraSpec) -> Adaptation:
         # PEFT puts the rows of added tokens into a copy of the whole matrix.
         num_merged=matrices * shape.vocabulary * shape.hidden if section.added_tokens else 0,
         num_transient=_DORA_COPIES * widest if section.use_dora else 0,
+        # PEFT makes the update of a unit matrix.
+        pass_flops=sum(2 * section.r * part.num_in * (part.num_in + part.num_out) for part in decomposed),
+        pass_elements=sum(
+            part.num_in * (2 * part.num_in + _DORA_READS_AND_WRITES * part.num_out) for part in decomposed
+        ),
         num_control=num_added if section.borrows_start else 0,
         part_of_blocks=1.0 if section.added_tokens else part_of_blocks(shape, (part.name for part in chosen)),
     )
@@ -54,6 +63,8 @@ def qlora(shape: ModelShape, section: QloraSpec) -> Adaptation:
         layers=plain.layers,
         num_merged=plain.num_merged,
         num_transient=plain.num_transient + max(part.num_in * part.num_out for part in shape.linears()),
+        pass_flops=plain.pass_flops,
+        pass_elements=plain.pass_elements,
         part_of_blocks=plain.part_of_blocks,
     )
 
