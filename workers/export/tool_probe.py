@@ -13,6 +13,7 @@ from transformers import PreTrainedTokenizerBase
 
 from workers.data.tokens.arguments import lacking, wants_text
 from workers.data.tokens.render import render_texts
+from workers.data.tokens.template_limit import naming_template
 from workers.export.triton_backend.tool_calls import PROBE_IDS, CallReader
 from workers.export.triton_backend.tool_use import CallForm, ToolUse
 
@@ -35,13 +36,19 @@ _TOOLS: list[Any] = [
 
 
 def find_tool_use(tokenizer: PreTrainedTokenizerBase) -> ToolUse:
-    """What the chat template of a tokenizer, which has one, does with tools."""
+    """What the chat template of a tokenizer, which has one, does with tools.
+
+    Raises:
+        ConfigError: it takes more than a rendering may.
+    """
     missing = lacking(tokenizer)
     writes_calls = "calls" not in missing
+    with naming_template(tokenizer):
+        as_text = wants_text(tokenizer.get_chat_template(tools=_TOOLS))
     return ToolUse(
         writes_tools="tools" not in missing,
         writes_calls=writes_calls,
-        arguments_as_text=wants_text(tokenizer.get_chat_template(tools=_TOOLS)),
+        arguments_as_text=as_text,
         calls=_call_form(tokenizer) if writes_calls else None,
     )
 

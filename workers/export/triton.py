@@ -16,7 +16,10 @@ from workers.export.tool_probe import find_tool_use
 from workers.models import load_tokenizer
 
 _BACKEND = Path(__file__).parent / "triton_backend"
-_CODE = ("model.py", "answering.py", "generation.py", "tool_calls.py", "tool_use.py")
+_CODE = (
+    *("model.py", "answering.py", "generation.py", "tool_calls.py", "tool_use.py"),
+    *("chat_template.py", "template_bounds.py", "template_tree.py", "template_work.py"),
+)
 
 # KIND_AUTO: one instance per accelerator, or one on the CPU. Format: model_config.proto of Triton.
 _CONFIG = """\

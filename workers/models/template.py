@@ -8,11 +8,12 @@ import shutil
 from functools import partial
 from pathlib import Path
 
-from jinja2 import TemplateSyntaxError
-from transformers.utils.chat_template_utils import _compile_jinja_template
+from jinja2 import TemplateError, TemplateSyntaxError
 
 from luthier.artifacts import MANIFEST
 from luthier.spec.data.template import is_template
+from workers.export.triton_backend.chat_template import compiled
+from workers.export.triton_backend.template_work import TemplateLimitError
 from workers.failures import ConfigError
 from workers.models.derived import derived
 from workers.models.load import load_tokenizer
@@ -32,9 +33,11 @@ def with_chat_template(base: Path, template: str | None, cache: Path) -> Path:
             "the template, or submit the job file with the luthier command or the SDK, which put the text in its place"
         )
     try:
-        _compile_jinja_template(template)
+        compiled(template)
     except TemplateSyntaxError as error:
         raise ConfigError(f"data.chat_template is no Jinja template: line {error.lineno}: {error.message}") from error
+    except (TemplateError, TemplateLimitError) as error:
+        raise ConfigError(f"data.chat_template cannot be used: {error}") from error
     return derived(base, cache, "templated", template, partial(_build, base, template))
 
 

@@ -11,7 +11,9 @@ from typing import Any
 
 from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
-from transformers.utils.chat_template_utils import render_jinja_template
+
+from workers.data.tokens.template_limit import naming_template
+from workers.export.triton_backend.chat_template import RENDERING_FAULTS, render_template
 
 _NAME, _KEY, _VALUE = "luthier_probe", "luthier_key", "luthier value"
 _QUESTION: dict[str, Any] = {"role": "user", "content": "luthier question"}
@@ -43,13 +45,22 @@ def for_template(tokenizer: PreTrainedTokenizerBase, messages: Sequence[dict[str
 
 @lru_cache(maxsize=16)
 def wants_text(template: str) -> bool:
-    """Whether the template writes arguments properly only if they are JSON text."""
+    """Whether the template writes arguments properly only if they are JSON text.
+
+    Raises:
+        TemplateLimitError: it takes more than a rendering may.
+    """
     return not _is_json(_probe(template, _AS_OBJECT)) and _is_json(_probe(template, json.dumps(_AS_OBJECT)))
 
 
 def lacking(tokenizer: PreTrainedTokenizerBase) -> frozenset[str]:
-    """What the tokenizer's template never writes, of `tools` and `calls`. What it refuses is not among that."""
-    return _lacking(tokenizer.get_chat_template(tools=[_TOOL]))
+    """What the tokenizer's template never writes, of `tools` and `calls`. What it refuses is not among that.
+
+    Raises:
+        ConfigError: it takes more than a rendering may.
+    """
+    with naming_template(tokenizer):
+        return _lacking(tokenizer.get_chat_template(tools=[_TOOL]))
 
 
 @lru_cache(maxsize=16)
@@ -70,10 +81,9 @@ def _probe(template: str, arguments: object) -> str:
 
 def _render(template: str, messages: list[dict[str, Any]], tools: list[Any]) -> str:
     try:
-        rendered: Any = render_jinja_template([messages], tools=tools, chat_template=template, **_NO_TOKENS)
-    except (TemplateError, TypeError):
+        return render_template(template, messages, tools, _NO_TOKENS, add_generation_prompt=False)
+    except (TemplateError, *RENDERING_FAULTS):
         return ""
-    return str(rendered[0][0])
 
 
 def _is_json(text: str) -> bool:

@@ -12,6 +12,8 @@ from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerBase
 
 from workers.data.tokens.arguments import for_template
+from workers.data.tokens.template_limit import naming_template
+from workers.export.triton_backend.chat_template import RENDERING_FAULTS, render_template
 from workers.failures import ConfigError
 
 
@@ -20,11 +22,6 @@ def render_prompt(
 ) -> list[int]:
     """Token ids of the conversation so far, by the chat template, with the head of the answer to come."""
     return token_ids(tokenizer, render_texts(tokenizer, [messages], add_generation_prompt=True, tools=[tools]))[0]
-
-
-RENDERING_FAULTS = (TypeError, ValueError, ArithmeticError, LookupError, RecursionError)
-"""What a template raises beside Jinja's own errors: `1 + "a"`, a loop over more than the sandbox allows, a macro that
-calls itself."""
 
 
 def render_texts(
@@ -40,23 +37,28 @@ def render_texts(
 
     Raises:
         jinja2.TemplateError: the template refuses one of them.
+        ConfigError: it takes more than a rendering may.
     """
     places: dict[str | None, list[int]] = {}
     for place, offered in enumerate(tools or [None] * len(conversations)):
         places.setdefault(offered, []).append(place)
     texts = [""] * len(conversations)
+    tokens = tokenizer.special_tokens_map
     for offered, own in places.items():
+        schemas = None if offered is None else json.loads(offered)
         try:
-            rendered = tokenizer.apply_chat_template(
-                [for_template(tokenizer, conversations[place]) for place in own],
-                tools=None if offered is None else json.loads(offered),
-                tokenize=False,
-                add_generation_prompt=add_generation_prompt,
-            )
+            source = tokenizer.get_chat_template(tools=schemas)
+            with naming_template(tokenizer):
+                for place in own:
+                    texts[place] = render_template(
+                        source,
+                        for_template(tokenizer, conversations[place]),
+                        schemas,
+                        tokens,
+                        add_generation_prompt=add_generation_prompt,
+                    )
         except RENDERING_FAULTS as error:
             raise TemplateError(f"it cannot work with this row: {error}") from error
-        for place, text in zip(own, rendered, strict=True):
-            texts[place] = str(text)
     return texts
 
 

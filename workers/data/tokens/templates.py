@@ -12,12 +12,13 @@ from dataclasses import dataclass
 
 from jinja2 import Template, TemplateError
 from transformers import PreTrainedTokenizerBase
-from transformers.utils.chat_template_utils import _compile_jinja_template
 
 from workers.data.row import Message
-from workers.data.tokens.render import RENDERING_FAULTS, render_texts
+from workers.data.tokens.render import render_texts
 from workers.data.tokens.spot_check import SpotCheck
 from workers.data.tokens.tracing import Guard, Place, Trace, UntraceableError, transformed
+from workers.export.triton_backend.chat_template import RENDERING_FAULTS, compiled_in, counted, metering_environment
+from workers.export.triton_backend.template_work import WORK, TemplateLimitError, Work
 
 Conversation = Sequence[Message]
 _Shape = tuple[bool, tuple[str, ...]]
@@ -81,6 +82,7 @@ class ChatTemplate:
 
         Raises:
             jinja2.TemplateError: the template refuses one of them.
+            ConfigError: it takes more than a rendering may.
         """
         offered = tools or [None] * len(conversations)
 
@@ -124,7 +126,7 @@ class ChatTemplate:
             recipe = self._tracer.trace(roles, add_generation_prompt)
             odd = [_odd_conversation(roles, start) for start in range(len(_ODD_CONTENTS))]
             expected = render_texts(self._tokenizer, odd, add_generation_prompt=add_generation_prompt)
-        except (UntraceableError, TemplateError, *RENDERING_FAULTS):
+        except (UntraceableError, TemplateLimitError, TemplateError, *RENDERING_FAULTS):
             return None
         found = [recipe.render(conversation) for conversation in odd]
         agrees = all(mine in (None, theirs) for mine, theirs in zip(found, expected, strict=True))
@@ -136,10 +138,7 @@ class _Tracer:
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         source = tokenizer.get_chat_template()
-        # The library's own environment: another one might know other filters, or lack one.
-        environment = _compile_jinja_template(source).environment.overlay()
-        environment.concat = self._concat
-        self._template: Template = environment.from_string(source)
+        self._template: Template = compiled_in(metering_environment(self._concat), source)
         self._variables = dict(tokenizer.special_tokens_map)
         self._trace = Trace()
 
@@ -148,16 +147,21 @@ class _Tracer:
         Raises:
             UntraceableError: the template cannot be followed.
             jinja2.TemplateError: it refuses conversations of these roles.
+            TemplateLimitError: it takes more than a rendering may.
         """
         self._trace = Trace()
         messages = [{"role": role, "content": self._trace.content((number, ()))} for number, role in enumerate(roles)]
-        text = self._template.render(
-            messages=messages,
-            tools=None,
-            documents=None,
-            add_generation_prompt=add_generation_prompt,
-            **self._variables,
-        )
+        work = WORK.set(Work(messages))
+        try:
+            text = self._template.render(
+                messages=messages,
+                tools=None,
+                documents=None,
+                add_generation_prompt=add_generation_prompt,
+                **self._variables,
+            )
+        finally:
+            WORK.reset(work)
         constants, places = self._trace.pieces(text)
         parts = [""] * (len(constants) + len(places))
         parts[::2] = constants
@@ -165,7 +169,7 @@ class _Tracer:
         return _Recipe(parts, slots, list(self._trace.guards))
 
     def _concat(self, parts: Iterable[str]) -> str:
-        return self._trace.concat(parts)
+        return self._trace.concat(counted(parts))
 
 
 def _odd_conversation(roles: Sequence[str], start: int) -> list[dict[str, str]]:

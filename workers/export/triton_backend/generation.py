@@ -16,6 +16,9 @@ import torch
 from jinja2 import TemplateError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 
+from .chat_template import RENDERING_FAULTS, render_template
+from .template_work import TemplateLimitError
+
 ROLES = ("system", "user", "assistant", "tool")
 MAX_TEMPERATURE = 10.0
 
@@ -80,14 +83,17 @@ class ChatModel:
             RequestError: `messages` is not a conversation, or the template refuses it.
         """
         _check_messages(messages)
-        offered: Any = tools
+        source = self.tokenizer.get_chat_template(tools=tools)
+        tokens = self.tokenizer.special_tokens_map
         try:
-            ids = self.tokenizer.apply_chat_template(
-                messages, tools=offered, add_generation_prompt=True, tokenize=True, return_dict=False
-            )
-        except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError) as error:
+            text = render_template(source, messages, tools, tokens, add_generation_prompt=True)
+        except TemplateLimitError as error:
+            raise RequestError(
+                f"the model's chat template was stopped: {error}; send less, or train with another data.chat_template"
+            ) from error
+        except (TemplateError, *RENDERING_FAULTS) as error:
             raise RequestError(f"the model's chat template refuses these messages: {error}") from error
-        return list(ids)
+        return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 
     def stream(
         self,

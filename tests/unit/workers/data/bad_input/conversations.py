@@ -189,6 +189,33 @@ TEMPLATES = [
         f"{_REFUSED}.*recursion",
         template="{% macro again() %}{{ again() }}{% endmacro %}{{ again() }}",
     ),
+    *(
+        Case(
+            f"a template {what}",
+            rows(PAIR),
+            r"the chat template of .* was stopped: line 2: it needs more than .* steps.*correct data\.chat_template",
+            ConfigError,
+            template=f"{{{{ bos_token }}}}\n{source}",
+        )
+        for what, source in (
+            ("that repeats a text", "{{ 'x' * 10 ** 10 }}"),
+            ("of loops within loops", "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"),
+            ("with a wide format", "{{ '%1000000000d' | format(1) }}"),
+            ("that pads", "{{ 'a' | center(10 ** 9) }}{{ 'a'.ljust(10 ** 9) }}"),
+            (
+                "that doubles a text",
+                "{% set ns = namespace(s='x') %}{% for i in range(99) %}{% set ns.s = ns.s ~ ns.s %}{% endfor %}",
+            ),
+            (
+                "that calls itself twice",
+                "{% macro f(n) %}{% if n %}{{ f(n - 1) }}{{ f(n - 1) }}{% endif %}{% endmacro %}{{ f(100) }}",
+            ),
+            (
+                "that is quick until there is an answer",
+                "{% for m in messages %}{{ m.content }}{% endfor %}{{ 'x' * 10 ** 10 if messages[1] }}",
+            ),
+        )
+    ),
     Case(
         "a template that looks around", rows(PAIR), f"{_REFUSED}.*unsafe", template="{{ messages.__class__.__mro__ }}"
     ),

@@ -8,8 +8,10 @@ import pytest
 from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
+from workers.data.tokens import render
 from workers.data.tokens.render import render_texts
 from workers.data.tokens.templates import ChatTemplate
+from workers.export.triton_backend.chat_template import render_template
 
 PLAIN = (
     "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>\n' }}{% endfor %}"
@@ -119,9 +121,8 @@ def test_most_rows_do_without_jinja(
     expected = template.render([row] * 2, add_generation_prompt=False)
     # The first batch was compared with Jinja, and the 150th row will be.
     calls = []
-    render = type(tokenizer).apply_chat_template
     monkeypatch.setattr(
-        type(tokenizer), "apply_chat_template", lambda *args, **kwargs: calls.append(1) or render(*args, **kwargs)
+        render, "render_template", lambda *args, **kwargs: calls.append(1) or render_template(*args, **kwargs)
     )
     assert template.render([row] * 90, add_generation_prompt=False) == expected[:1] * 90
     assert calls == []

@@ -153,6 +153,16 @@ def test_refusal_of_the_chat_template_is_told(tiny_model_dir, tmp_path):
         ChatModel(folder).render(HELLO)
 
 
+def test_a_chat_template_that_wants_all_of_the_server_is_stopped(tiny_model_dir, tmp_path):
+    folder = shutil.copytree(tiny_model_dir, tmp_path / "greedy")
+    source = "{{ messages[0].content }}\n{{ 'x' * 10 ** 10 if messages[2] }}"  # no probe has seen a third message
+    (folder / "chat_template.jinja").write_text(source)
+    model = ChatModel(folder)
+    assert model.render(HELLO)
+    with pytest.raises(RequestError, match=r"was stopped: line 2: it needs more than .* steps .* send less"):
+        model.render([*HELLO, {"role": "assistant", "content": "a"}, *HELLO])
+
+
 def test_model_without_a_chat_template_is_refused(tiny_model_dir, tmp_path):
     folder = shutil.copytree(tiny_model_dir, tmp_path / "plain")
     (folder / "chat_template.jinja").unlink()
