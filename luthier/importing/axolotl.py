@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from luthier.errors import InvalidRequestError
-from luthier.importing.imported import Imported, Source, check_keys, hub_uri, named_roles, refused
+from luthier.importing.imported import Imported, Source, check_keys, hub_uri, named_roles, object_of, refused
 
 _COMMON = ("path", "type", "name", "split", "data_files", "ds_type", "revision", "trust_remote_code")
 _CHAT = (
@@ -151,11 +151,11 @@ def _conversation(source: Source, entry: Mapping[str, Any], where: str, column: 
         "content": entry.get("message_field_content"),
         "reasoning_content": entry.get("field_thinking"),
         "train": entry.get("message_field_training"),
-    } | dict(entry.get("message_property_mappings") or {})
+    } | object_of(entry, "message_property_mappings", where)
     check_keys(keys, ("role", "content", "reasoning_content", "train", "tool_calls", "name", "tool_call_id"), where)
     if told := {ours: theirs for ours, theirs in keys.items() if theirs and theirs != ours}:
         source.keys["message_keys"] = told
-    given = entry.get("roles") or {}
+    given = object_of(entry, "roles", where)
     check_keys(given, ("system", "user", "assistant", "tool"), f"{where}: roles")
     if roles := named_roles(given):
         source.keys["roles"] = roles
@@ -163,7 +163,7 @@ def _conversation(source: Source, entry: Mapping[str, Any], where: str, column: 
 
 
 def _check_training(entry: Mapping[str, Any], where: str) -> None:
-    assistants = {"assistant", "gpt", "model", *(entry.get("roles") or {}).get("assistant", [])}
+    assistants = {"assistant", "gpt", "model", *(object_of(entry, "roles", where).get("assistant") or [])}
     if not set(entry.get("roles_to_train") or ["assistant"]) <= assistants:
         raise refused(where, f"trains on {', '.join(entry['roles_to_train'])}", "answers of the assistant alone are")
     if entry.get("train_on_eos") not in (None, "turn"):

@@ -73,6 +73,18 @@ def check_keys(entry: Mapping[str, Any], known: Sequence[str], where: str) -> No
         raise refused(where, f"has {', '.join(unknown)}", "take it out, if the rows are the same without it")
 
 
+def object_of(entry: Mapping[str, Any], key: str, where: str) -> dict[str, Any]:
+    """The object that an entry has under `key`; an empty one where it has none.
+
+    Raises:
+        InvalidRequestError: it is no object.
+    """
+    value = entry.get(key) or {}
+    if not isinstance(value, Mapping):
+        raise InvalidRequestError(f"{where}: {key} is no object; expected names with their values")
+    return dict(value)
+
+
 def hub_uri(repository: str, revision: str | None, path: str, config: str | None, split: str | None) -> str:
     """The place of a dataset of the Hugging Face hub."""
     at = f"@{revision}" if revision else ""
@@ -82,9 +94,9 @@ def hub_uri(repository: str, revision: str | None, path: str, config: str | None
     return f"hf://datasets/{repository}{at}" + (f"?{'&'.join(asked)}" if asked else "")
 
 
-def named_roles(roles: Mapping[str, Sequence[str | None]]) -> dict[str, list[str]]:
+def named_roles(roles: Mapping[str, Sequence[str | None] | None]) -> dict[str, list[str]]:
     """Names of roles, without those that are known anyway."""
-    given = {role: [name for name in names if name and name not in _KNOWN[role]] for role, names in roles.items()}
+    given = {role: [name for name in names or () if name and name not in _KNOWN[role]] for role, names in roles.items()}
     return {role: names for role, names in given.items() if names}
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from luthier.errors import InvalidRequestError
-from luthier.importing.imported import Imported, Source, check_keys, hub_uri, named_roles, refused
+from luthier.importing.imported import Imported, Source, check_keys, hub_uri, named_roles, object_of, refused
 
 _PLACES = ("hf_hub_url", "ms_hub_url", "om_hub_url", "script_url", "cloud_file_name", "file_name")
 _KEYS = (*_PLACES, "formatting", "ranking", "subset", "split", "folder", "num_samples", "revision", "columns", "tags")
@@ -56,7 +56,7 @@ def convert(document: Mapping[str, Any], names: Sequence[str], folder: Path) -> 
 
 def _source(name: str, entry: Mapping[str, Any], folder: Path) -> Source:
     check_keys(entry, _KEYS, name)
-    columns = dict(entry.get("columns") or _DEFAULTS["alpaca" if _is_alpaca(entry, name) else "sharegpt"])
+    columns = object_of(entry, "columns", name) or dict(_DEFAULTS["alpaca" if _is_alpaca(entry, name) else "sharegpt"])
     check_keys(columns, _COLUMNS, f"{name}: columns")
     if media := [column for column in _MEDIA if columns.get(column)]:
         raise refused(name, f"has {media[0]}", "models of text alone are trained here")
@@ -115,7 +115,7 @@ def _alpaca(source: Source, columns: Mapping[str, str], entry: Mapping[str, Any]
 
 
 def _sharegpt(source: Source, columns: Mapping[str, str], entry: Mapping[str, Any]) -> None:
-    tags = {"role_tag": "from", "content_tag": "value"} | dict(entry.get("tags") or {})
+    tags = {"role_tag": "from", "content_tag": "value"} | object_of(entry, "tags", source.name)
     check_keys(tags, ("role_tag", "content_tag", *_TAGS.values()), f"{source.name}: tags")
     messages = columns.get("messages", "conversations")
     if entry.get("ranking") or "kto_tag" in columns:

@@ -158,3 +158,18 @@ def test_the_command_prints_a_part_of_a_job_file(tmp_path: Path) -> None:
     assert parse_spec(job).objective.type == "pretrain"
     machine = CliRunner().invoke(app, ["datasets", "import", str(path), "-o", "json"])
     assert '"sources"' in machine.output
+
+
+def test_a_role_without_names_is_one_that_nobody_renamed(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(
+        "datasets: [{path: a.jsonl, type: chat_template, roles: {user: [asker], assistant: null, tool: null}}]"
+    )
+    assert import_datasets(path).data["roles"] == {"user": ["asker"]}
+
+
+def test_roles_that_are_a_list_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text("datasets: [{path: a.jsonl, type: chat_template, roles: [user]}]")
+    with pytest.raises(InvalidRequestError, match=r"entry 1 \(a\.jsonl\): roles is no object"):
+        import_datasets(path)

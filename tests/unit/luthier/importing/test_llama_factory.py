@@ -188,3 +188,9 @@ def test_datasets_are_chosen_by_name(tmp_path: Path) -> None:
     sources = import_datasets(path, ["a", "b"]).data["sources"]
     assert [source["name"] for source in sources] == ["a", "b"]
     assert sources[0]["path"] == str(tmp_path / "a.json")
+
+
+@pytest.mark.parametrize("key", ["columns", "tags"])
+def test_columns_and_tags_that_are_no_objects_are_refused(tmp_path: Path, key: str) -> None:
+    with pytest.raises(InvalidRequestError, match=f"{key} is no object; expected names with their values"):
+        imported(tmp_path, {"file_name": "a.json", "formatting": "sharegpt", key: ["role"]})
