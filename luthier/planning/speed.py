@@ -43,7 +43,7 @@ def flops_per_token(shape: ModelShape, adaptation: Adaptation, work: Workload, r
         forwards += 2 * adaptation.num_added
         backwards += 4 * adaptation.num_added
     # Causal: half of the document on average, and all that stands before it.
-    attention = 4 * shape.num_layers * shape.query_width * (work.num_shared + work.document_tokens / 2)
+    attention = 4 * shape.num_layers * shape.query_width * work.unfolded * (work.num_shared + work.document_tokens / 2)
     again = (2 * matrices + attention) * through * recomputed
     return forwards + backwards + attention * (1 + 2 * through) + again
 

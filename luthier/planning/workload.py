@@ -21,6 +21,8 @@ class DataFigures:
     """Tokens of the longest row."""
     num_shared: int = 0
     """Tokens that all rows begin with, such as a system prompt: a pass computes them once."""
+    num_repeated: int = 0
+    """Tokens behind those that a pair's worse answer begins with as the better one does: computed with that one."""
     source: str = "nothing: the data was not looked at"
     """Where it is known from, for people."""
 
@@ -41,7 +43,7 @@ class Workload:
     document_tokens: int
     """Of a document behind what all share, the padding to the longest of its length class included."""
     padding: float
-    """Places of the padded batch that attention works on, per token."""
+    """Places of the padded batch that attention works on, per token of the row."""
     accumulation: int
     """Passes in one optimizer step."""
     num_steps: int | None
@@ -52,6 +54,8 @@ class Workload:
     """Tokens at the start of the pass that all its documents continue."""
     stretch: float = 1.0
     """Tokens of a document for each one that is its own."""
+    unfolded: float = 1.0
+    """Tokens that attention works on for each one of the row: what the two answers of a pair share, it has twice."""
     by_transformers: bool = False
     """Whether the code of transformers computes it, as in TRL's loop, and not workers/training/kernels."""
 
@@ -81,6 +85,7 @@ def read_report(document: Mapping[str, Any]) -> DataFigures:
         num_targets=int(train["num_trainable_tokens"]),
         longest=int(lengths["max"]) if "max" in lengths else None,
         num_shared=int(train.get("num_shared_tokens", 0)),
+        num_repeated=int(train.get("num_repeated_tokens", 0)),
         source="the data report",
     )
 
@@ -88,8 +93,8 @@ def read_report(document: Mapping[str, Any]) -> DataFigures:
 def workload_of(spec: JobSpec, data: DataFigures) -> Workload:
     """The largest pass of a job. Where the data is not known, rows are full and every token is a target.
 
-    What all documents begin with stands in a pass once, and what is their own fills the rest of it
-    (workers/training/packing.py).
+    What all documents begin with stands in a pass once, and so does what both answers of a pair do; what is their own
+    fills the rest of it (workers/training/packing.py).
     """
     if isinstance(spec.objective, GrpoSpec):
         return _answers(spec.objective, spec.training, min(spec.data.max_length, data.longest or spec.data.max_length))
@@ -98,11 +103,12 @@ def workload_of(spec: JobSpec, data: DataFigures) -> Workload:
     shared = min(data.num_shared, longest - 1)
     mean = data.mean_length or longest
     own = max(1.0, mean - shared)
+    computed = max(1.0, own - data.num_repeated / data.num_rows) if data.num_rows else own
     row = training.pack_length if training.packing else longest
     own_tokens = training.per_device_train_batch_size * max(1, row - shared)
     part = 1.0
     if data.num_rows and data.num_tokens:
-        all_own = round(data.num_rows * own)
+        all_own = round(data.num_rows * computed)
         own_tokens = min(own_tokens, all_own)
         part = 1.0 if data.num_targets is None else min(1.0, data.num_targets / all_own)
     # No document is longer than the longest one, but for the round number of keys that its group is padded to.
@@ -112,12 +118,13 @@ def workload_of(spec: JobSpec, data: DataFigures) -> Workload:
         row_tokens=shared + own_tokens,
         num_targets=max(1, round(own_tokens * part)),
         document_tokens=document_tokens,
-        padding=min(_PADDING, (longest - shared) / alike) * document_tokens / alike,
+        padding=min(_PADDING, (longest - shared) / alike) * document_tokens / alike * own / computed,
         accumulation=training.gradient_accumulation_steps,
         num_steps=training.max_steps,
         num_tokens=None,
         num_shared=shared,
-        stretch=mean / own,
+        stretch=mean / computed,
+        unfolded=own / computed,
     )
     num_steps, num_tokens = _length(training, data, work)
     return replace(work, num_steps=num_steps, num_tokens=num_tokens)

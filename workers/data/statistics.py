@@ -1,4 +1,4 @@
-"""Figures of one split, gathered batch by batch: 4 bytes per text."""
+"""Figures of one split, gathered batch by batch: 4 bytes per text, and as many per pair."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -8,6 +8,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from pyarrow import compute as pc
 
+from workers.data.repeated_prompts import RepeatedPrompts
 from workers.data.shared_start import SharedStart
 
 _NUM_SAMPLES = 3
@@ -38,6 +39,7 @@ class SplitStatistics:
     """The first rows."""
     _lengths: list[npt.NDArray[np.int32]] = field(default_factory=list)
     _start: SharedStart = field(default_factory=SharedStart)
+    _prompts: RepeatedPrompts = field(default_factory=RepeatedPrompts)
 
     def add(self, rows: pa.Table) -> None:
         """Takes rows with `source`, `row`, `num_trainable` and what `_PARTS` names."""
@@ -46,6 +48,7 @@ class SplitStatistics:
             self._start.add(rows[ids], rows[trainable])
             lengths = pc.list_value_length(rows[ids]).to_numpy().astype(np.int32)
             self._lengths.append(lengths[lengths > 0])
+        self._prompts.add(rows)
         self.num_trainable_tokens += pc.sum(rows["num_trainable"]).as_py() or 0
         wanted = rows.slice(0, max(0, _NUM_SAMPLES - len(self.samples)))
         for row in wanted.to_pylist():
@@ -68,6 +71,7 @@ class SplitStatistics:
             "num_trainable_tokens": self.num_trainable_tokens,
             "num_masked_tokens": num_tokens - self.num_trainable_tokens,
             "num_shared_tokens": self._start.num_tokens,
+            "num_repeated_tokens": self._prompts.num_tokens(self._start.num_tokens),
         }
         if len(lengths):
             p50, p90, p99 = np.percentile(lengths, [50, 90, 99], method="inverted_cdf").tolist()

@@ -87,7 +87,15 @@ def document_attention(
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     if value.shape[-1] != query.shape[-1]:
         attend = partial(_of_one_width, attend)
-    return attend(query, key, value, documents, ahead, scale, dropout), None
+    if documents.beginnings:
+        query, key, value = (_laid_out_whole(tensor, documents) for tensor in (query, key, value))
+    output = attend(query, key, value, documents.whole, ahead, scale, dropout)
+    return output.index_select(1, documents.kept) if documents.beginnings else output, None
+
+
+def _laid_out_whole(tensor: torch.Tensor, documents: Documents) -> torch.Tensor:
+    """[1, heads, T, head_dim] -> [1, heads, tokens of `whole`, head_dim]: what documents share, for each of them."""
+    return tensor.transpose(1, 2).index_select(1, documents.places).transpose(1, 2)
 
 
 def _of_one_width(

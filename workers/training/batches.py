@@ -7,10 +7,11 @@ import torch
 from luthier.spec import TrainingSpec
 from luthier.spec.training import BY_DIFFICULTY
 from workers.failures import ConfigError
+from workers.training.beginnings import shared_prefix
 from workers.training.distributed.deal import deal
 from workers.training.distributed.world import World
 from workers.training.objectives import Objective
-from workers.training.packing import Batch, FixedBatches, batch_of, own_lengths, shared_prefix
+from workers.training.packing import Batch, FixedBatches, batch_of, own_lengths
 from workers.training.rows import difficulties_of
 from workers.training.sampler import Position, Sampler
 from workers.training.samples import Picked, Sample, documents_of

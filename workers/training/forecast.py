@@ -23,7 +23,8 @@ from luthier.planning.sharding import sharding_of
 from luthier.planning.workload import DataFigures
 from luthier.spec import GrpoSpec, JobSpec
 from workers.hardware_probe import probe_cpu
-from workers.training.packing import shared_prefix
+from workers.training.beginnings import shared_prefix
+from workers.training.packing import own_lengths
 from workers.training.samples import Sample, documents_of
 
 _log = logging.getLogger(__name__)
@@ -128,7 +129,8 @@ def figures_of(samples: Sequence[Sample]) -> DataFigures:
         num_targets += sample.num_targets
         longest = max(longest, sample.longest)
     shared = shared_prefix(documents_of(samples)) if samples else 0
-    return DataFigures(num_rows, num_tokens, num_targets, longest, shared, source="the dataset")
+    repeated = num_tokens - num_rows * shared - sum(own_lengths(samples, shared))
+    return DataFigures(num_rows, num_tokens, num_targets, longest, shared, repeated, source="the dataset")
 
 
 def _layout(question: Question, hardware: Hardware, dtype: torch.dtype, num_ranks: int) -> Layout:

@@ -35,7 +35,7 @@ def logits_at(model: nn.Module, batch: Batch, places: torch.Tensor, compute: tor
             # Zero is a token and a position that every model has.
             input_ids=functional.pad(batch.input_ids, (0, padding)),
             position_ids=functional.pad(batch.position_ids, (0, padding)),
-            documents=layout(batch.lengths, batch.prefix_length, device, padding),
+            documents=layout(batch.lengths, batch.prefix_length, device, padding, batch.beginnings),
             logits_to_keep=places,
             use_cache=False,
         ).logits.squeeze(0)  # whose gradient is a view as well; that of an index is a copy among zeros

@@ -3,13 +3,12 @@
 Documents lie end to end in one flat row, without padding between them; their boundaries travel beside it, and
 attention stays inside them (attention.py). What all documents begin with, usually the system prompt, stands in the row
 once: a causal model computes the same for it whatever follows, so every document continues it, at the position where it
-would be.
+would be. So does, once for each sample, what its documents begin with alike: the prompt of a pair (beginnings.py).
 """
 
 import bisect
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
 from typing import overload
 
 import numpy as np
@@ -17,13 +16,11 @@ import torch
 from numpy.typing import NDArray
 
 from luthier.spec import TrainingSpec
-from workers.training.layout import length_class
+from workers.training.beginnings import repeated_tokens, sample_beginnings, shared_prefix
+from workers.training.layout import Beginnings, length_class
 from workers.training.rows import Rows
 from workers.training.samples import Document, Picked, Sample, documents_of
 from workers.training.transfer import send
-
-# A shorter common beginning is not worth the extra attention group.
-_MIN_SHARED_PREFIX = 8
 
 
 @dataclass(frozen=True)
@@ -37,7 +34,7 @@ class Batch:
     prefix_length: int
     """Tokens that all documents share; 0: none."""
     lengths: tuple[int, ...]
-    """Tokens of each document after the prefix; with it they sum to T."""
+    """Tokens of each document after the prefix; with it, and without what `beginnings` says, they sum to T."""
     predicting: torch.Tensor
     """int64 [N]: where in the row each target is predicted from."""
     targets: torch.Tensor
@@ -49,6 +46,8 @@ class Batch:
     of each token beside the batch, such as its weight, is looked up by it."""
     ends: torch.Tensor
     """int64 [D]: where in the row the last token of each document stands; the documents in the order of `samples`."""
+    beginnings: Beginnings = ()
+    """Which tokens after the prefix stand in the row once for several documents."""
     samples: tuple[Sample, ...] = ()
     """Whose documents these are."""
 
@@ -59,7 +58,7 @@ class Batch:
 
     @property
     def num_tokens(self) -> int:
-        """Tokens of the documents; the prefix counts once for each, as it would without sharing."""
+        """Tokens of the documents; what they share counts once for each, as it would without sharing."""
         return sum(self.lengths) + self.prefix_length * len(self.lengths)
 
     @property
@@ -114,7 +113,7 @@ def split_pass(samples: Sequence[int], lengths: Sequence[int], prefix_length: in
 
     Args:
         samples: of the pass, indices into `lengths`.
-        lengths: tokens after the shared prefix.
+        lengths: tokens that each sample adds to the shared prefix.
         prefix_length: tokens of the shared prefix, which stands in every pass.
         refit: number of halvings; 0 leaves the pass as it is.
     """
@@ -125,70 +124,69 @@ def split_pass(samples: Sequence[int], lengths: Sequence[int], prefix_length: in
     return pack(lengths, max(share - prefix_length, *own), samples)
 
 
-def shared_prefix(documents: Iterable[Document]) -> int:
-    """How many tokens all documents begin with, none of them a target, nor what predicts one.
-
-    The last of them would predict a target of every document, and the order in which threads add up its gradient is
-    not fixed: runs would not be equal bit for bit.
-    """
-    others = iter(documents)
-    first = next(others)
-    length = len(first.input_ids)
-    for document in chain([first], others):
-        length = min(length, len(document.input_ids) - 1)
-        differs = (document.input_ids[:length] != first.input_ids[:length]) | document.trainable[1 : length + 1]
-        length = int(differs.argmax()) if differs.any() else length
-        if length < _MIN_SHARED_PREFIX:
-            return 0
-    return length
-
-
 def batch_of(samples: Sequence[Sample], prefix_length: int = 0) -> Batch:
     """All documents of `samples`, which share their first `prefix_length` tokens, in one row."""
-    return replace(make_batch([*documents_of(samples)], prefix_length), samples=tuple(samples))
+    repeated = repeated_tokens(sample_beginnings(samples), prefix_length).tolist()
+    alike = [(number, common) for number, common in enumerate(repeated) for _ in samples[number].documents]
+    return replace(make_batch([*documents_of(samples)], prefix_length, alike), samples=tuple(samples))
 
 
-def make_batch(documents: Sequence[Document], prefix_length: int = 0) -> Batch:
+def make_batch(documents: Sequence[Document], prefix_length: int = 0, alike: Sequence[tuple[int, int]] = ()) -> Batch:
     """Joins `documents`, which share their first `prefix_length` tokens. A document's first token is never a target.
 
     Documents of one length class come to lie together, as attention wants them; their order means nothing.
+
+    Args:
+        documents: at least one.
+        prefix_length: what all of them begin with.
+        alike: for each document the number of its sample, and how many tokens after the prefix all of the sample's
+            documents begin with, none of which predicts a target; empty: none.
     """
     places = sorted(
         range(len(documents)), key=lambda index: -length_class(len(documents[index].input_ids) - prefix_length)
     )
     placed = [documents[index] for index in places]
-    rests = [document.input_ids[prefix_length:] for document in placed]
+    beginnings = _beginnings([alike[index] for index in places]) if alike else ()
+    firsts = [prefix_length + number for _, number in beginnings] or [prefix_length] * len(placed)
+    rests = [document.input_ids[first:] for document, first in zip(placed, firsts, strict=True)]
     lengths = [len(rest) for rest in rests]
     stops = prefix_length + np.cumsum(lengths)
     ids = np.concatenate([placed[0].input_ids[:prefix_length], *rests]).astype(np.int64)
-    positions = np.concatenate([np.arange(prefix_length), *(prefix_length + np.arange(length) for length in lengths)])
+    prefix = np.arange(prefix_length)
+    own = [np.arange(first, first + length) for first, length in zip(firsts, lengths, strict=True)]
+    positions = np.concatenate([prefix, *own])
     trainable = np.concatenate(
-        [np.zeros(prefix_length, bool), *(document.trainable[prefix_length:] for document in placed)]
+        [np.zeros(prefix_length, bool), *(one.trainable[first:] for one, first in zip(placed, firsts, strict=True))]
     )
     before = np.arange(len(ids)) - 1
-    before[stops - lengths] = prefix_length - 1
+    before[stops - lengths] = prefix_length - 1  # where a document has tokens of another one, no target follows them
     (targets,) = np.nonzero(trainable & (positions > 0))
     owners = np.concatenate([np.zeros(prefix_length, np.int64), np.repeat(places, lengths)])
-    starts = np.cumsum([0, *(len(document.input_ids) for document in documents)]) + prefix_length
-    origins = np.concatenate(
-        [
-            np.arange(prefix_length),
-            *(starts[place] + np.arange(length) for place, length in zip(places, lengths, strict=True)),
-        ]
-    )
+    starts = np.cumsum([0, *(len(document.input_ids) for document in documents)])
+    origins = np.concatenate([prefix, *(starts[place] + one for place, one in zip(places, own, strict=True))])
     ends = np.empty(len(documents), np.int64)
     ends[places] = stops - 1
     return Batch(
         input_ids=torch.from_numpy(ids)[None],
         position_ids=torch.from_numpy(positions)[None],
         prefix_length=prefix_length,
-        lengths=tuple(lengths),
+        lengths=tuple(len(document.input_ids) - prefix_length for document in placed),
         predicting=torch.from_numpy(before[targets]),
         targets=torch.from_numpy(ids[targets]),
         owners=torch.from_numpy(owners[targets]),
         origins=origins[targets],
         ends=torch.from_numpy(ends),
+        beginnings=beginnings,
     )
+
+
+def _beginnings(alike: Sequence[tuple[int, int]]) -> Beginnings:
+    """Of documents in the order of the row: the first of each sample has all of its tokens there."""
+    if not any(number for _, number in alike):
+        return ()
+    first: dict[int, int] = {}
+    earlier = [(first.setdefault(sample, place), number) for place, (sample, number) in enumerate(alike)]
+    return tuple((one, number) if one < place else (0, 0) for place, (one, number) in enumerate(earlier))
 
 
 class FixedBatches(Sequence[Batch]):
@@ -228,7 +226,11 @@ class FixedBatches(Sequence[Batch]):
 
 
 def own_lengths(samples: Sequence[Sample], prefix_length: int) -> list[int]:
-    """Tokens of each sample without the prefix that all documents share."""
+    """Tokens that each sample adds to the prefix that all documents share; what its own documents share counts once."""
     if isinstance(samples, Rows):
         return samples.own_lengths(prefix_length)
-    return [sum(len(document.input_ids) - prefix_length for document in sample.documents) for sample in samples]
+    repeated = repeated_tokens(sample_beginnings(samples), prefix_length).tolist()
+    return [
+        sum(len(document.input_ids) - prefix_length - common for document in sample.documents) + common
+        for sample, common in zip(samples, repeated, strict=True)
+    ]

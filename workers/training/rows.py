@@ -1,6 +1,7 @@
 """The rows of a dataset as samples, made when they are looked at: a split of any size takes no memory."""
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import overload
 from weakref import WeakValueDictionary
 
@@ -8,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workers.data.dataset import Example, Split
+from workers.training.beginnings import repeated_tokens, sample_beginnings
 from workers.training.samples import Sample
 
 
@@ -40,11 +42,18 @@ class Rows(Sequence[Sample]):
         return held
 
     def own_lengths(self, prefix_length: int) -> list[int]:
-        """Tokens of each sample without the prefix that all documents share; no row is looked at."""
+        """See `workers.training.packing.own_lengths`; rows are looked at only if they are pairs, and once."""
         rejected = self._split.rejected_lengths
         num_documents = 1 + (rejected > 0)
-        lengths: list[int] = (self._split.lengths + rejected - prefix_length * num_documents).tolist()
-        return lengths
+        lengths = self._split.lengths + rejected - prefix_length * num_documents
+        if rejected.any():
+            lengths = lengths - repeated_tokens(self._beginnings, prefix_length)
+        own: list[int] = lengths.tolist()
+        return own
+
+    @cached_property
+    def _beginnings(self) -> NDArray[np.int64]:
+        return sample_beginnings(self)
 
     @property
     def difficulties(self) -> NDArray[np.float64]:

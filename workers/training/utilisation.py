@@ -6,7 +6,8 @@ them: a product of [1, in] and [in, out] costs 2 in out forwards, as much for th
 again only if its weight is trained. So full fine-tuning comes to the paper's 6 N and LoRA to about 4 N.
 
 Kept low on purpose where it is a matter of taste: attention counts the pairs of tokens that see each other, half of the
-paper's; the output layer works on targets alone; what all documents begin with counts as not computed.
+paper's; the output layer works on targets alone; what all documents begin with counts as not computed, and what those
+of a sample begin with as computed once.
 """
 
 from collections.abc import Sequence
@@ -17,7 +18,8 @@ from torch import nn
 from luthier.planning.hardware import load_hardware
 from workers.models.inner import inner_model
 from workers.models.tuned import TunedModel
-from workers.training.packing import shared_prefix
+from workers.training.beginnings import shared_prefix
+from workers.training.packing import own_lengths
 from workers.training.samples import Sample, documents_of
 
 
@@ -26,7 +28,7 @@ def flops_per_token(model: TunedModel, samples: Sequence[Sample]) -> float:
     lengths = [len(document.input_ids) for document in documents_of(samples)]
     num_tokens = sum(lengths)
     num_targets = sum(sample.num_targets for sample in samples)
-    part_computed = 1 - shared_prefix(documents_of(samples)) * len(lengths) / num_tokens
+    part_computed = sum(own_lengths(samples, shared_prefix(documents_of(samples)))) / num_tokens
     seen = sum(length * length for length in lengths) / num_tokens / 2
     return part_computed * (_linear_flops(model, num_targets / num_tokens) + _attention_flops(model, seen))
 

@@ -58,6 +58,14 @@ def test_what_it_keeps_of_documents_that_share_their_beginning(compute: torch.dt
 
 
 @pytest.mark.parametrize("compute", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
+@pytest.mark.parametrize("num_shared", [0, 40])
+def test_what_it_keeps_of_answers_that_share_their_prompt(num_shared: int, compute: torch.dtype) -> None:
+    section: MethodSpec = TypeAdapter(MethodSpec).validate_python(SECTIONS["lora"])
+    predicted, actual = _kept(section, compute, num_shared=num_shared, num_prompt=49)
+    assert predicted == pytest.approx(actual, rel=0.04)
+
+
+@pytest.mark.parametrize("compute", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
 @pytest.mark.parametrize("family", sorted(FAMILIES.keys() - {"gemma2"}))  # which is refused for its soft caps
 @pytest.mark.parametrize("name", ["lora-gaussian", "full"])
 def test_what_other_families_keep(name: str, family: str, compute: torch.dtype) -> None:
@@ -66,7 +74,12 @@ def test_what_other_families_keep(name: str, family: str, compute: torch.dtype) 
 
 
 def _kept(
-    section: MethodSpec, compute: torch.dtype, *, num_shared: int = 0, family: str = "llama"
+    section: MethodSpec,
+    compute: torch.dtype,
+    *,
+    num_shared: int = 0,
+    num_prompt: int = 0,
+    family: str = "llama",
 ) -> tuple[float, int]:
     """Bytes that a forward pass keeps: by the plan, and really."""
     config = CONFIG | {"model_type": family}
@@ -74,8 +87,8 @@ def _kept(
     adapted = METHODS[section.type].adapt(model if section.type == "full" else model.to(compute), section).train()
     use_kernels(adapted, JOB, compute, torch.device("cpu"))
     METHODS[section.type].control(adapted, section, 10)  # sparse changes have their forward pass from it
-    batch = _batch(num_shared)
-    own = sum(LENGTHS) - num_shared * len(LENGTHS)
+    batch = _batch(num_shared, num_prompt)
+    own = batch.input_ids.numel() - num_shared
     longest = PADDED - num_shared
     work = Workload(
         row_tokens=num_shared + own, num_targets=batch.num_targets, document_tokens=longest,
@@ -92,7 +105,8 @@ def _kept(
     return predicted, _kept_bytes(adapted, batch, compute)
 
 
-def _batch(num_shared: int) -> Batch:
+def _batch(num_shared: int, num_prompt: int) -> Batch:
+    """Documents one by one, or two by two that begin with `num_prompt` tokens."""
     rng = np.random.default_rng(0)
     documents = [
         SimpleNamespace(
@@ -101,7 +115,11 @@ def _batch(num_shared: int) -> Batch:
         )
         for length in LENGTHS
     ]
-    return batch_of([Sample(number, (document,)) for number, document in enumerate(documents)], num_shared)
+    if not num_prompt:
+        return batch_of([Sample(number, (document,)) for number, document in enumerate(documents)], num_shared)
+    for better, worse in (documents[:2], documents[2:]):
+        worse.input_ids[:num_prompt] = better.input_ids[:num_prompt]
+    return batch_of([Sample(0, tuple(documents[:2])), Sample(1, tuple(documents[2:]))], num_shared)
 
 
 def _kept_bytes(model: torch.nn.Module, batch: Batch, compute: torch.dtype) -> int:

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from workers.data.shared_start import SharedStart
-from workers.training.packing import shared_prefix
+from workers.training.beginnings import shared_prefix
 
 SYSTEM = list(range(100, 120))
 

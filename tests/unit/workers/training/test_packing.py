@@ -9,10 +9,11 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 import workers.training.layout as layouts
 from workers.training.attention import register
+from workers.training.beginnings import shared_prefix
 from workers.training.kernels import grouped
 from workers.training.layout import layout, padding_of
 from workers.training.objectives.sft import summed_loss
-from workers.training.packing import Batch, make_batch, pack, shared_prefix, split_pass
+from workers.training.packing import Batch, make_batch, pack, split_pass
 
 
 def example(ids: list[int], num_answer: int) -> SimpleNamespace:

@@ -24,7 +24,7 @@ def answer(prompt: Sequence[int], words: Sequence[int]) -> Encoded:
 
 
 def make_pairs(num: int, seed: int = 0, prompt_length: int | None = None, length: int | None = None) -> list[Sample]:
-    """Pairs of random answers, of random lengths unless they are given."""
+    """Pairs of random answers, of random lengths unless they are given; every other prompt is long enough to share."""
     rng = np.random.default_rng(seed)
 
     def words(longest: int, fixed: int | None) -> list[int]:
@@ -32,7 +32,7 @@ def make_pairs(num: int, seed: int = 0, prompt_length: int | None = None, length
 
     pairs = []
     for number in range(num):
-        prompt = words(8, prompt_length)
+        prompt = words(20, prompt_length)
         documents = (answer(prompt, words(7, length)), answer(prompt, words(7, length)))
         pairs.append(Sample(number, documents))
     return pairs

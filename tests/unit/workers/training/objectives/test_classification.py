@@ -22,10 +22,11 @@ from tests.unit.workers.training.tiny_run import (
     make_model,
 )
 from workers.failures import ConfigError, DataError
+from workers.training.beginnings import shared_prefix
 from workers.training.classes import Classes
 from workers.training.heads import as_classifier, head_of, load_head, put_head, save_head, set_output
 from workers.training.objectives.classification import Classification
-from workers.training.packing import batch_of, shared_prefix
+from workers.training.packing import batch_of
 from workers.training.samples import Sample
 
 LABELS = ["high", "low", "middle"]
