@@ -60,4 +60,4 @@ def test_an_accelerator_counts_with_its_own_memory() -> None:
 )
 def test_nothing_is_said_where_nobody_can_say(machines: list[Machine]) -> None:
     assert check_fit(_spec("gpu", method="full"), LLAMA_8B, machines, TABLE) == ""
-    assert check_fit(_spec(), SMOL | {"model_type": "mamba"}, [Machine(["cpu"], GIB)], TABLE) == ""
+    assert check_fit(_spec(), SMOL | {"model_type": "gpt_neox"}, [Machine(["cpu"], GIB)], TABLE) == ""
