@@ -147,7 +147,8 @@ class _MeteringEnvironment(ImmutableSandboxedEnvironment):
         if isinstance(called, Macro | LoopContext | BlockReference | type):
             work.call(shallow_size_of(args) + shallow_size_of(kwargs))
             return super().call(context, called, *args, **kwargs)
-        args = tuple(list(argument) if isinstance(argument, Iterator) else argument for argument in args)
+        if getattr(called, "__name__", "") == "join":
+            args = tuple(list(argument) if isinstance(argument, Iterator) else argument for argument in args)
         _pay_for_call(work, called, args, kwargs)
         result = super().call(context, called, *args, **kwargs)
         work.take(shallow_size_of(result))
@@ -163,7 +164,7 @@ def _pay_for_call(work: Work, called: Any, args: tuple[Any, ...], kwargs: dict[s
         cost = shallow_size_of(owner)
     elif name in _OF_ENTRIES:
         cost = work.size_of(owner)[0]
-    named = {key: value for key, value in kwargs.items() if key not in _OF_JINJA}
+    named = kwargs and {key: value for key, value in kwargs.items() if key not in _OF_JINJA}
     for argument in (*args, *named.values()):
         cost += len(argument) if type(argument) is str else work.size_of(argument)[0]
     work.call(cost)

@@ -62,6 +62,10 @@ class Work:
         Raises:
             TemplateLimitError: more than may still be taken, too deep, or with a whole number that is too long.
         """
+        if type(value) is str:
+            return ENTRY + len(value), 1
+        if value is None or isinstance(value, bool):
+            return ENTRY, 1
         size = depth = 0
         level: Collection[Any] = (value,)
         while level:
