@@ -22,9 +22,6 @@ OPTIMIZER_BYTES: dict[str, float] = {
 }
 """Bytes of state per trained parameter. Of 8 bits: two moments and a scale of 4 bytes for each 256 values of each."""
 UPDATE_COPIES = {"lamb": 2, "adafactor": 1, "adamw_8bit": 5}
-"""fp32 tensors as large as a parameter that its update makes on a CPU: LAMB's update and its denominator, Adafactor's
-update; of 8 bits two moments, the gradient, a root and a quotient (bitsandbytes/backends/cpu/ops.py). Others none."""
-UPDATE_COPIES = {"lamb": 2, "adafactor": 1, "adamw_8bit": 5}
 """Tensors in fp32 as large as a parameter that its update on a CPU makes: LAMB's update and denominator, Adafactor's
 update; of 8 bits both moments, the gradient, a root and a quotient (bitsandbytes/backends/cpu/ops.py). Others work in
 place, and so does a GPU's kernel."""
