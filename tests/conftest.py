@@ -144,7 +144,7 @@ class RunningCoordinator:
 
 @pytest_asyncio.fixture
 async def coordinator(postgres_url: str, nats_url: str, tmp_path: Path) -> AsyncIterator[RunningCoordinator]:
-    """A whole coordinator on a free port, in this process; the lease is 2 s."""
+    """A whole coordinator on a free port, in this process; the lease is 6 s."""
     from coordinator.service import serve
     from luthier.settings import CoordinatorSettings
 
@@ -156,7 +156,7 @@ async def coordinator(postgres_url: str, nats_url: str, tmp_path: Path) -> Async
             "internal_token": token,
             "coordinator_listen": "127.0.0.1:0",
             "artifacts": str(tmp_path / "artifacts"),
-            "lease": 2.0,
+            "lease": 6.0,
             "reconcile_interval": 0.1,
             "stop_grace": 1.0,
         }

@@ -23,7 +23,7 @@ async def code_of(call: Any) -> grpc.StatusCode:
 async def test_registering_tells_the_lease_and_is_repeatable(worker: Any) -> None:
     first, again = await worker.register(), await worker.register()
     assert first.worker.state == again.worker.state == Worker.STATE_READY
-    assert first.lease.ToTimedelta().total_seconds() == 2.0
+    assert first.lease.ToTimedelta().total_seconds() == 6.0
     assert first.heartbeat_interval.ToTimedelta() == first.lease.ToTimedelta() / 3
 
 
