@@ -85,8 +85,9 @@ def compare(
         return render_template(source, messages, tools, _TOKENS, add_generation_prompt=False)
 
     def theirs() -> str:
-        [text], _ = render_jinja_template([messages], tools, chat_template=source, **_TOKENS)
-        return str(text)
+        return str(
+            render_jinja_template([messages], [*tools] if tools else None, chat_template=source, **_TOKENS)[0][0]
+        )
 
     try:
         texts = ours(), theirs()
