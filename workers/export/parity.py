@@ -9,13 +9,15 @@ everything after it: that would measure the luck of the tie, and the longer the 
 exported model's own answers are identical is reported beside it.
 """
 
-import importlib.util
+import importlib
 import json
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from importlib.machinery import SourceFileLoader
 from pathlib import Path
+from types import ModuleType
 from typing import Any
+from uuid import uuid4
 
 import torch
 from transformers import PreTrainedTokenizerBase
@@ -116,12 +118,12 @@ def plain_side(model: Any, tokenizer: PreTrainedTokenizerBase, max_new_tokens: i
 
 
 def chat_side(version: Path, device: torch.device, max_new_tokens: int) -> Side:
-    """The model as Triton will serve it: `generation.py` and `weights/` of the exported version folder.
+    """The model as Triton will serve it: the code and `weights/` of the exported version folder.
 
     Raises:
         ValueError: the tokenizer has no chat template.
     """
-    chat = _load_generation(version / "generation.py").ChatModel(version / "weights", str(device))
+    chat = _load_chat_model(version)(version / "weights", str(device))
 
     def render(example: Example) -> list[int]:
         if example.messages:
@@ -235,19 +237,16 @@ def _plain_prompt(tokenizer: PreTrainedTokenizerBase, example: Example) -> list[
     return list(tokenizer.encode(text, add_special_tokens=False))
 
 
-def _load_generation(path: Path) -> Any:
-    """The module in `path`, as Triton will import it: from the exported file, not from this package."""
-    name = "luthier_exported_generation"
-    spec = importlib.util.spec_from_file_location(name, path, loader=_CleanLoader(name, str(path)))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-class _CleanLoader(SourceFileLoader):
-    """Leaves no bytecode beside the file: it would become part of the export."""
-
-    def set_data(self, path: str, data: Any, *, _mode: int = 0o666) -> None:
-        """Writes nothing."""
+def _load_chat_model(version: Path) -> Any:
+    """The class `ChatModel` of the exported files, imported as Triton will: not that of this package."""
+    package = ModuleType(f"luthier_exported_{uuid4().hex}")
+    package.__path__ = [str(version)]
+    writes_none = sys.dont_write_bytecode
+    sys.modules[package.__name__] = package
+    sys.dont_write_bytecode = True  # it would become part of the export
+    try:
+        return importlib.import_module(f"{package.__name__}.generation").ChatModel
+    finally:
+        sys.dont_write_bytecode = writes_none
+        for name in [name for name in sys.modules if name.partition(".")[0] == package.__name__]:
+            del sys.modules[name]

@@ -87,13 +87,13 @@ class ChatModel:
         tokens = self.tokenizer.special_tokens_map
         try:
             text = render_template(source, messages, tools, tokens, add_generation_prompt=True)
+            return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
         except TemplateLimitError as error:
             raise RequestError(
                 f"the model's chat template was stopped: {error}; send less, or train with another data.chat_template"
             ) from error
         except (TemplateError, *RENDERING_FAULTS) as error:
             raise RequestError(f"the model's chat template refuses these messages: {error}") from error
-        return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 
     def stream(
         self,

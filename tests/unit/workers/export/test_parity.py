@@ -1,6 +1,7 @@
 """What counts as agreement, on observations made by hand."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -64,7 +65,8 @@ def test_a_model_that_follows_its_own_answers_agrees_with_itself(tiny_model_dir:
 def test_tools_are_rendered_alike_by_both_sides(tiny_model_dir: Path, tmp_path: Path, template: str) -> None:
     text = (Path(trl.__file__).parent / "chat_templates" / f"{template}.jinja").read_text()
     folder = with_chat_template(tiny_model_dir, text, tmp_path / "models")
-    (tmp_path / "generation.py").write_bytes(Path(generation.__file__).read_bytes())
+    for code in Path(generation.__file__).parent.glob("*.py"):
+        shutil.copy(code, tmp_path)
     (tmp_path / "weights").symlink_to(folder)
     call = {"type": "function", "function": {"name": "get_weather", "arguments": '{"city": "Paris"}'}}
     messages: list[Message] = [
