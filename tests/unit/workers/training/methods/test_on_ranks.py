@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from safetensors.torch import load_file
 
 from luthier.errors import InvalidSpecError
@@ -26,8 +25,9 @@ pytestmark = pytest.mark.slow
 REL, ABS = 1e-5, 5e-5
 """How far a figure on two ranks may be from that on one, in fp32: sums are taken in another order. The loss keeps to
 the first; some other figures are small differences of log-probabilities, which are about 30."""
-WEIGHT_ABS = 2e-4
-"""A hundredth of a step, lr being 0.02: Adam makes one of whatever is left of a gradient that is about zero."""
+WEIGHT_REL = 1e-3
+"""How far a tensor may be, by norms. Of single weights little can be said: where a gradient is about zero, Adam makes a
+whole step of what rounding left of it. Three steps of training change a tensor hundreds of times as much."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def test_two_ranks_save_what_one_saves(made: Made) -> None:
             continue
         one, other = load_file(path), load_file(by_two[name])
         assert one.keys() == other.keys()
-        assert all(torch.allclose(other[key], tensor, rtol=1e-4, atol=WEIGHT_ABS) for key, tensor in one.items())
+        assert all((other[key] - tensor).norm() <= WEIGHT_REL * tensor.norm() for key, tensor in one.items())
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
