@@ -53,7 +53,9 @@ def list_versions(datasets: str) -> list[StoredVersion]:
         OSError: the store does not answer.
     """
     filesystem, path = _open(datasets)
-    return [_described(filesystem, join(path, name)) for name in _names(filesystem, path) if _NAME.fullmatch(name)]
+    names = [name for name in _names(filesystem, path) if _NAME.fullmatch(name)]
+    described = (_described(filesystem, join(path, name)) for name in names)
+    return [version for version in described if version is not None]
 
 
 def withdraw(datasets: str, version: str) -> list[str]:
@@ -103,10 +105,16 @@ def erase(uris: Iterable[str]) -> None:
             continue
 
 
-def _described(filesystem: Any, path: str) -> StoredVersion:
-    names = [name for name in _names(filesystem, path) if not name.endswith(".tmp")]
-    manifests = [join(path, name, MANIFEST) for name in names]
-    times = [_modified(filesystem, manifest) for manifest in manifests if filesystem.exists(manifest)]
+def _described(filesystem: Any, path: str) -> StoredVersion | None:
+    """None: there is nothing, because somebody withdrew it while it was looked at."""
+    names = _names(filesystem, path)
+    manifests = [join(path, name, MANIFEST) for name in names if not name.endswith(".tmp")]
+    try:
+        times = [_modified(filesystem, manifest) for manifest in manifests if filesystem.exists(manifest)]
+    except FileNotFoundError:
+        return None
+    if not names:
+        return None
     known = [time for time in times if time is not None]
     return StoredVersion(
         version=f"{VERSION_PREFIX}{PurePosixPath(path).name}",

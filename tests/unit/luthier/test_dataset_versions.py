@@ -90,3 +90,18 @@ def test_what_a_crash_left_is_found_and_nothing_else(tmp_path):
     erase(withdrawn(datasets))
     assert withdrawn(datasets) == []
     assert len(list(Path(datasets).iterdir())) == 3
+
+
+def test_what_is_withdrawn_while_it_is_listed_is_left_out(datasets, tmp_path, monkeypatch: pytest.MonkeyPatch):
+    for version in (VERSION, OTHER):
+        put(datasets, version, "stg-1-1", tmp_path)
+    store = type(fsspec.core.url_to_fs(datasets)[0])
+    modified = store.modified
+
+    def withdraw_first(self, path):
+        withdraw(datasets, VERSION)
+        return modified(self, path)
+
+    monkeypatch.setattr(store, "modified", withdraw_first)
+    assert [stored.num_datasets for stored in list_versions(datasets) if stored.version == OTHER] == [1]
+    assert sum(stored.num_datasets for stored in list_versions(datasets)) == 1
