@@ -36,7 +36,9 @@ _SHORTEST, _LONGEST = 16, 240
 _NUM_TOKENS = 40_000
 """Of the vocabulary, that are drawn from."""
 _DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
-_TOLERANCES = {"bf16": 2e-2, "fp32": 1e-5}
+_TOLERANCES = {"bf16": 0.1, "fp32": 1e-5}
+"""Of the losses. Log-probabilities of random answers are about a thousand, and the loss is of their differences, so in
+bf16 either way is some percent off what fp32 says."""
 
 
 def main() -> int:
